@@ -1,0 +1,68 @@
+"""The passes, a file each: `run(graph) -> graph`, a valid graph in and a valid graph out, of the same values.
+
+The pipeline is the tuple PIPELINE. After every pass the graph is verified, always. With TRACEJIT_CHECK=1 the graphs before
+and after also run in the interpreter on random inputs, and the pass that changed a value is named.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+from tracejit.ir import Graph, interpret, verify
+from tracejit.ir.errors import InvalidArgumentError, VerifyError
+from tracejit.ir.location import register_library
+
+register_library(os.path.dirname(__file__))
+
+PIPELINE = ("backward", "simplify", "fold", "cse", "fuse")
+
+
+def run(graph: Graph) -> Graph:
+    """`graph` through the whole pipeline."""
+    for _, graph in stages(graph):
+        pass
+    return graph
+
+
+def stages(graph: Graph) -> Iterator[tuple[str, Graph]]:
+    """(name, graph) after each pass of the pipeline."""
+    for name in PIPELINE:
+        graph = apply(name, graph)
+        yield name, graph
+
+
+def apply(name: str, graph: Graph) -> Graph:
+    """`graph` after the pass called `name`, verified. VerifyError names the pass where it is at fault."""
+    after = importlib.import_module(f"tracejit.passes.{name}").run(graph)
+    try:
+        verify(after)
+        if os.environ.get("TRACEJIT_CHECK") == "1":
+            check_values(graph, after)
+    except VerifyError as error:
+        raise VerifyError(f"the pass {name} is at fault: {error}") from None
+    return after
+
+
+def check_values(before: Graph, after: Graph) -> None:
+    """Run both graphs on the same random inputs. VerifyError where a result differs by more than rounding: 1e-4 of the
+    largest element for float32 and 1e-9 for float64, since a pass may not reorder but a constant is folded in NumPy."""
+    rng = np.random.default_rng(0)
+    arguments = []
+    for parameter in before.parameters:
+        kind = parameter.type
+        drawn = rng.uniform(0.2, 1.8, kind.shape)  # type: ignore[union-attr]
+        arguments.append(np.asarray(drawn).astype(kind.dtype.numpy))  # type: ignore[union-attr]
+    try:
+        expected = interpret(before, arguments)
+    except InvalidArgumentError:
+        return  # the random inputs are no inputs of this graph: an index is out of range
+    found = interpret(after, arguments)
+    for old, new in zip([*expected[0], *expected[1]], [*found[0], *found[1]], strict=True):
+        scale = np.max(np.abs(old), initial=1.0, where=np.isfinite(old)) if old.dtype.kind == "f" else 1.0
+        bound = scale * (1e-4 if old.dtype == np.float32 else 1e-9)
+        if not np.allclose(old, new, rtol=0, atol=bound, equal_nan=True):
+            raise VerifyError(f"it changed a value of {before.name}: {old!r} became {new!r}")

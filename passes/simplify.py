@@ -1,0 +1,215 @@
+"""Rewrites that are exact in IEEE arithmetic: identities vanish, views compose, broadcasts and reshapes move behind elementwise
+ops (which then work on fewer elements, or next to each other).
+
+    %1 = broadcast(%b) {shape=(32, 128,), axes=(1,)} : f32[32,128]
+    %2 = exp(%1) : f32[32,128]
+  =>
+    %1 = exp(%b) : f32[128]
+    %2 = broadcast(%1) {shape=(32, 128,), axes=(1,)} : f32[32,128]
+
+x + 0 stays: it is not x where x is -0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from tracejit import ops
+from tracejit.ir import Graph, Node, Op, make, rebuild
+from tracejit.ir.op import Reduction, Scalar
+
+Rule = Callable[[Node], Node | None]
+
+
+def run(graph: Graph) -> Graph:
+    """`graph` simplified until nothing changes."""
+    while True:
+        simpler = graph.rewrite(_rule)
+        if simpler is graph:
+            return graph
+        graph = simpler
+
+
+def _rule(node: Node, operands: tuple[Node, ...]) -> Node:
+    new = rebuild(node, operands)
+    for rule in (RULES.get(new.op), _elementwise if isinstance(new.op.lower, Scalar) else None, _reduction):
+        if rule is not None:
+            found = rule(new)
+            if found is not None:
+                return found
+    return new
+
+
+def _again(node: Node, op: Op, *operands: Node, **attrs: object) -> Node:
+    """A node that stands at `node`'s line."""
+    return make(op, *operands, location=node.location, **attrs)
+
+
+def scalar_value(node: Node) -> float | None:
+    """The number that every element of `node` is, where that is a constant."""
+    if node.op is ops.broadcast:
+        node = node.operands[0]
+    return node.attrs["value"].item() if node.op is ops.constant_op and node.shape == () else None
+
+
+def _same(node: Node) -> Node | None:
+    return node.operands[0]
+
+
+def _broadcast(node: Node) -> Node | None:
+    (x,) = node.operands
+    shape, axes = node.attrs["shape"], node.attrs["axes"]
+    if shape == x.shape:
+        return x
+    if x.op is ops.broadcast:
+        inner = tuple(axes[axis] for axis in x.attrs["axes"])
+        return _again(node, ops.broadcast, x.operands[0], shape=shape, axes=inner)
+    if x.op is ops.reshape:
+        kept = _unit_reshape(x)
+        if kept is not None:
+            return _again(node, ops.broadcast, x.operands[0], shape=shape, axes=tuple(axes[axis] for axis in kept))
+    return None
+
+
+def _unit_reshape(node: Node) -> tuple[int, ...] | None:
+    """For a reshape that only adds axes of size 1: where the operand's axes went."""
+    places, position = [], 0
+    source = node.operands[0].shape
+    for axis, size in enumerate(node.shape):
+        if position < len(source) and source[position] == size:
+            places.append(axis)
+            position += 1
+        elif size != 1:
+            return None
+    return tuple(places) if position == len(source) else None
+
+
+def _reshape(node: Node) -> Node | None:
+    (x,) = node.operands
+    if node.shape == x.shape:
+        return x
+    if x.op is ops.reshape:
+        return _again(node, ops.reshape, x.operands[0], shape=node.shape)
+    if x.op is ops.broadcast and x.operands[0].shape == ():
+        return _again(node, ops.broadcast, x.operands[0], shape=node.shape, axes=())
+    return None
+
+
+def _transpose(node: Node) -> Node | None:
+    (x,) = node.operands
+    order = node.attrs["permutation"]
+    if order == tuple(range(len(order))):
+        return x
+    if x.op is ops.transpose:
+        composed = tuple(x.attrs["permutation"][axis] for axis in order)
+        return _again(node, ops.transpose, x.operands[0], permutation=composed)
+    return None
+
+
+def _matmul(node: Node) -> Node | None:
+    """A transpose of the last two axes of an operand becomes the matmul's own."""
+    operands, flags = list(node.operands), [node.attrs["transpose_a"], node.attrs["transpose_b"]]
+    for index, x in enumerate(operands):
+        if x.op is ops.transpose:
+            rank = len(x.shape)
+            if x.attrs["permutation"] == (*range(rank - 2), rank - 1, rank - 2):
+                operands[index], flags[index] = x.operands[0], not flags[index]
+    if operands == list(node.operands):
+        return None
+    return _again(node, ops.matmul, *operands, transpose_a=flags[0], transpose_b=flags[1])
+
+
+def _mul(node: Node) -> Node | None:
+    for x, y in (node.operands, node.operands[::-1]):
+        value = scalar_value(y)
+        if value == 1:
+            return x
+        if value == -1 and node.dtype.is_floating:
+            return _again(node, ops.neg, x)
+    return None
+
+
+def _sub(node: Node) -> Node | None:
+    x, y = node.operands
+    value = scalar_value(y)
+    return x if value == 0 and math.copysign(1, value) > 0 else None
+
+
+def _div(node: Node) -> Node | None:
+    x, y = node.operands
+    value = scalar_value(y)
+    if value == 1:
+        return x
+    if value and math.isfinite(value) and abs(math.frexp(value)[0]) == 0.5 and 1e-30 < abs(value) < 1e30:
+        # The reciprocal of a power of two is exact, and so is the product.
+        inverse = _again(node, ops.constant_op, value=ops.frozen(node.dtype.numpy.type(1 / value)))
+        return _again(node, ops.mul, x, _again(node, ops.broadcast, inverse, shape=node.shape, axes=()))
+    return None
+
+
+def _or_zero(node: Node) -> Node | None:
+    """A factor that is known not to be zero needs no look."""
+    value = scalar_value(node.operands[0])
+    if value is not None and value != 0:
+        return _again(node, ops.mul if node.op is ops.mul_or_zero else ops.div, *node.operands)
+    return None
+
+
+def _neg(node: Node) -> Node | None:
+    (x,) = node.operands
+    return x.operands[0] if x.op is ops.neg else None
+
+
+def _cast(node: Node) -> Node | None:
+    (x,) = node.operands
+    return x if x.dtype is node.attrs["dtype"] else None
+
+
+def _reduction(node: Node) -> Node | None:
+    """Over axes of size 1 nothing is reduced."""
+    if not isinstance(node.op.lower, Reduction):
+        return None
+    (x,) = node.operands
+    if all(x.shape[axis] == 1 for axis in node.attrs["axes"]):
+        return _again(node, ops.reshape, x, shape=node.shape)
+    return None
+
+
+def _elementwise(node: Node) -> Node | None:
+    """op(view(x), view(y), scalar) becomes view(op(x, y, scalar)) where all views are the same broadcast or reshape."""
+    views = [operand for operand in node.operands if scalar_value(operand) is None]
+    if not views or any(view.op is not views[0].op for view in views) or views[0].op not in (ops.broadcast, ops.reshape):
+        return None
+    first = views[0]
+    source = first.operands[0]
+    for view in views:
+        if view.operands[0].shape != source.shape or view.attrs != first.attrs:
+            return None
+    if first.op is ops.broadcast and source.type.size == first.type.size:  # type: ignore[union-attr]
+        return None
+    operands = []
+    for operand in node.operands:
+        if operand in views:
+            operands.append(operand.operands[0])
+        else:
+            scalar = operand.operands[0] if operand.op is ops.broadcast else operand
+            operands.append(_again(node, ops.broadcast, scalar, shape=source.shape, axes=()))
+    return _again(node, first.op, _again(node, node.op, *operands, **node.attrs), **first.attrs)
+
+
+RULES: dict[Op, Rule] = {
+    ops.identity: _same,
+    ops.stop_gradient: _same,
+    ops.broadcast: _broadcast,
+    ops.reshape: _reshape,
+    ops.transpose: _transpose,
+    ops.matmul: _matmul,
+    ops.mul: _mul,
+    ops.sub: _sub,
+    ops.div: _div,
+    ops.mul_or_zero: _or_zero,
+    ops.div_or_zero: _or_zero,
+    ops.neg: _neg,
+    ops.cast: _cast,
+}

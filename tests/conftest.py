@@ -1,0 +1,36 @@
+"""What every test shares. The package under test is the installed one, where `passes/` is tracejit.passes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+# `python -m pytest` puts the working directory first on sys.path, and there tracejit would be the folder of the checkout,
+# without its passes. Who names the checkout in PYTHONPATH means it.
+_ROOT = Path(__file__).resolve().parent.parent
+_ASKED_FOR = {Path(entry).resolve() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry}
+if _ROOT not in _ASKED_FOR:
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != _ROOT]
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+from tracejit.ir import OPS, Op, TensorType  # noqa: E402
+from tracejit.ir.types import float32  # noqa: E402
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """Random numbers that are the same at every run of a test and others for each test."""
+    return np.random.default_rng(zlib.crc32(request.node.name.encode()))
+
+
+@pytest.fixture
+def any_op() -> Iterator[Op]:
+    """A registered op that takes any operands and any attributes and gives f32[]."""
+    op = Op("any_op", infer=lambda *types, **attrs: TensorType((), float32))
+    yield op
+    del OPS[op.name]

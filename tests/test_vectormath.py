@@ -1,0 +1,265 @@
+"""The vector code of tracejit.llvm.vectormath, and tracejit.ops.special, against NumPy and the C library."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+import pytest
+
+from tracejit.ir.types import DType, as_dtype, float32, float64, int32, int64
+from tracejit.llvm.builder import MEMORY_TYPES, Builder, Lanes
+from tracejit.llvm.vectormath import DOUBLE, FUNCTIONS
+from tracejit.ops import special
+
+llvm.initialize_native_target()
+llvm.initialize_native_asmprinter()
+
+# The largest error allowed, in units in the last place of the exact result: (float32, float64). What is libm's (tan and
+# pow of float64, tan of large float32) has bounds that hold for glibc's. erf of float64 is compared with math.erf, which
+# is itself rounded.
+BOUNDS = {
+    "exp": (1.1, 1.0),
+    "expm1": (2.0, 2.0),
+    "log": (1.0, 1.0),
+    "log1p": (1.0, 2.0),
+    "sin": (1.0, 2.0),
+    "cos": (1.0, 2.0),
+    "tan": (2.0, 1.0),
+    "tanh": (3.0, 3.0),
+    "sigmoid": (2.5, 2.5),
+    "erf": (2.5, 2.5),
+    "pow": (1.0, 1.0),
+}
+WITHOUT_FMA = 2.0  # How much more is allowed where a multiply-add is rounded twice.
+POINTS = 1 << 21
+LANES = {float32: 16, float64: 8, int32: 16, int64: 8}
+_kept: list[Any] = []
+
+
+def kernel(function: str, dtype: DType, lanes: int, operands: int = 1, fma: bool = True) -> Callable[..., np.ndarray]:
+    """A compiled loop over arrays: kernel(x...) is an array."""
+    names = [f"x{number}" for number in range(operands)]
+    b = Builder("kernel", [*names, "result", "size"], width=64, fma=fma)
+    size = Lanes("%n", int64)
+    b.line("%n = load i64, ptr %size")
+    b.line("br label %again")
+    b.start_block("again")
+    phi = len(b.lines)
+    b.lines.append("")
+    memory = MEMORY_TYPES[dtype]
+    values = []
+    for name in names:
+        address = b.emit(int64, 1, f"getelementptr {memory}, ptr %{name}, i64 %i").ref
+        kind = Lanes("", dtype, lanes).type
+        values.append(b.emit(dtype, lanes, f"load {kind}, ptr {address}, align {dtype.size}"))
+    result = FUNCTIONS[function](b, *values)
+    address = b.emit(int64, 1, f"getelementptr {memory}, ptr %result, i64 %i").ref
+    b.line(f"store {result}, ptr {address}, align {dtype.size}")
+    b.line(f"%following = add i64 %i, {lanes}")
+    b.lines[phi] = f"  %i = phi i64 [ 0, %start ], [ %following, %{b.block} ]"
+    b.line(f"%more = icmp slt i64 %following, {size.ref}")
+    b.line("br i1 %more, label %again, label %done")
+    b.start_block("done")
+    attributes = 'attributes #0 = { nounwind "prefer-vector-width"="512" }'
+    text = "\n".join([*sorted(b.declarations), b.text().replace("define internal", "define"), attributes])
+    address = _compile(text)
+    call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * (operands + 2))(address)
+
+    def run(*arrays: np.ndarray) -> np.ndarray:
+        count = len(arrays[0])
+        assert count % lanes == 0 and all(array.dtype == dtype.numpy for array in arrays)
+        result, size = np.empty_like(arrays[0]), np.array(count, np.int64)
+        assert call(*[array.ctypes.data for array in (*arrays, result, size)]) == 0
+        return result
+
+    return run
+
+
+def _compile(text: str) -> int:
+    features = llvm.get_host_cpu_features().flatten()
+    target = llvm.Target.from_default_triple()
+    machine = target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=2, jit=True)
+    module = llvm.parse_assembly(text)
+    module.verify()
+    jit = llvm.create_lljit_compiler(machine)
+    library = llvm.JITLibraryBuilder().add_ir(module).add_current_process().export_symbol("kernel")
+    tracker = library.link(jit, f"library{len(_kept)}")
+    _kept.append((machine, jit, tracker))
+    return tracker["kernel"]
+
+
+def special_values(dtype: DType) -> np.ndarray:
+    info = np.finfo(dtype.numpy)
+    some = [
+        0,
+        info.smallest_subnormal,
+        7 * info.smallest_subnormal,
+        info.tiny,
+        1,
+        math.inf,
+        info.max,
+        info.eps,
+        0.5,
+        2,
+        3,
+    ]
+    some += [
+        np.nextafter(info.tiny, 0, dtype=dtype.numpy),
+        1e-3,
+        2.5,
+        1e6,
+        16777216,
+        9.5,
+        100,
+        88.5,
+        89,
+        104,
+        709.7,
+        746,
+    ]
+    return np.array([*some, *(-value for value in some), math.nan, math.nan], dtype.numpy)
+
+
+def points(dtype: DType, count: int = POINTS) -> np.ndarray:
+    """All exponents and both signs; then numbers of ordinary size, and near 1; and the special values."""
+    random = np.random.default_rng(7)
+    bits = random.integers(0, 1 << 8 * dtype.size, count // 4, dtype=f"uint{8 * dtype.size}").view(dtype.numpy)
+    ordinary = random.uniform(-12, 12, count // 4)
+    wide = random.uniform(-1, 1, count // 8) * (104 if dtype is float32 else 750)
+    near_one = random.uniform(0.4, 2.5, count // 8)
+    close = np.exp(random.uniform(-12, 16, count // 8)) * random.choice([-1, 1], count // 8)
+    left = count - count // 4 * 2 - count // 8 * 3 - len(special_values(dtype))
+    parts = [bits, ordinary, wide, near_one, close, random.uniform(-1, 1, left), special_values(dtype)]
+    result = np.concatenate([part.astype(dtype.numpy) for part in parts])
+    result[np.isnan(result)] = math.nan  # A signaling NaN among the random bits: pow of the C library has its own view.
+    return result
+
+
+def exact(function: str, *x: np.ndarray) -> np.ndarray:
+    """The values in a wider dtype: float64 for float32, and what the machine has as long double for float64."""
+    with np.errstate(all="ignore"):
+        wide = [value.astype(np.float64 if value.dtype == np.float32 else np.longdouble) for value in x]
+        if function == "sigmoid":
+            z = np.exp(-abs(wide[0]))
+            return np.where(wide[0] < 0, z, 1) / (1 + z)
+        if function == "erf":
+            return np.frompyfunc(math.erf, 1, 1)(x[0].astype(np.float64)).astype(wide[0].dtype)
+        return {"pow": np.power}.get(function, getattr(np, function, None))(*wide)
+
+
+def ulps(result: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """The distance in units in the last place; what must be equal (NaN, infinities, signs of zeros) is asserted."""
+    info = np.finfo(result.dtype)
+    with np.errstate(all="ignore"):
+        rounded = expected.astype(result.dtype)
+        np.testing.assert_array_equal(np.isnan(result), np.isnan(rounded))
+        number = ~np.isnan(rounded)
+        np.testing.assert_array_equal(np.signbit(result)[number], np.signbit(rounded)[number])
+        # An error of one unit may cross the border to infinity: infinity counts as the next number would.
+        border = np.ldexp(expected.dtype.type(1), info.maxexp)
+        unit = np.ldexp(expected.dtype.type(1), np.frexp(np.maximum(abs(expected), info.tiny))[1] - info.nmant - 1)
+        clipped = np.clip(expected, -border, border)
+        distance = abs(np.clip(result.astype(expected.dtype), -border, border) - clipped) / np.minimum(
+            unit, np.ldexp(expected.dtype.type(1), info.maxexp - info.nmant - 1)
+        )
+    return np.where(number, distance, 0)
+
+
+def operands(function: str, dtype: DType, count: int = POINTS) -> list[np.ndarray]:
+    x = points(dtype, count)
+    if function != "pow":
+        return [x]
+    random = np.random.default_rng(8)
+    y = (random.uniform(-20, 20, count)).astype(dtype.numpy)
+    y[::3] = np.round(y[::3])
+    x[: count // 2 : 2] = abs(x[: count // 2 : 2])
+    some = special_values(dtype)
+    pairs = np.array(np.meshgrid(some, some), dtype.numpy).reshape(2, -1)
+    x[: pairs.shape[1]], y[: pairs.shape[1]] = pairs
+    return [x, y]
+
+
+def worst(function: str, dtype: DType, lanes: int, fma: bool = True, count: int = POINTS) -> float:
+    x = operands(function, dtype, count)
+    result = kernel(function, dtype, lanes, len(x), fma)(*x)
+    return float(ulps(result, exact(function, *x)).max())
+
+
+@pytest.mark.parametrize("dtype", [float32, float64], ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("function", BOUNDS)
+def test_error(function: str, dtype: DType) -> None:
+    # The references are slower here: long double functions, and math.erf, which is called for each element.
+    count = POINTS // 8 if function == "erf" else POINTS if dtype is float32 else POINTS // 2
+    bound = BOUNDS[function][dtype is float64]
+    assert worst(function, dtype, LANES[dtype], count=count) <= bound
+
+
+@pytest.mark.parametrize("dtype", [float32, float64], ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("function", BOUNDS)
+def test_error_without_fma(function: str, dtype: DType) -> None:
+    bound = BOUNDS[function][dtype is float64] + WITHOUT_FMA
+    assert worst(function, dtype, LANES[dtype], fma=False, count=POINTS // 16) <= bound
+
+
+@pytest.mark.parametrize("dtype", [float32, float64], ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("function", BOUNDS)
+def test_scalar_is_a_lane(function: str, dtype: DType) -> None:
+    x = operands(function, dtype, POINTS // 16)
+    if function in ("sin", "cos", "tan"):
+        # A large operand sends all of its lanes to the C library, which need not agree to the last bit.
+        x = [value[abs(value) < 1e6][: POINTS // 32] for value in x]
+    vector = kernel(function, dtype, LANES[dtype], len(x))(*x)
+    np.testing.assert_array_equal(kernel(function, dtype, 1, len(x))(*x), vector)
+
+
+@pytest.mark.parametrize("dtype", [float32, float64], ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("function", BOUNDS)
+def test_special_values(function: str, dtype: DType) -> None:
+    """What is infinite, zero or NaN is exactly what NumPy has, with its sign."""
+    some = special_values(dtype)
+    some = [some, *([some] if function == "pow" else [])]
+    x = [grid.ravel() for grid in np.meshgrid(*some)] if len(some) > 1 else some
+    x = [np.resize(value, (len(value) // 16 + 1) * 16) for value in x]
+    result = kernel(function, dtype, LANES[dtype], len(x))(*x)
+    with np.errstate(all="ignore"):
+        expected = exact(function, *x).astype(dtype.numpy)
+    exactly = ~np.isfinite(expected) | (expected == 0)
+    np.testing.assert_array_equal(result[exactly], expected[exactly])
+    np.testing.assert_array_equal(np.isfinite(result), np.isfinite(expected))
+    signs = ~np.isnan(expected)
+    np.testing.assert_array_equal(np.signbit(result)[signs], np.signbit(expected)[signs])
+
+
+@pytest.mark.parametrize("lanes", [1, None])
+@pytest.mark.parametrize("dtype", [int32, int64], ids=lambda dtype: dtype.name)
+def test_integer_power(dtype: DType, lanes: int | None) -> None:
+    random = np.random.default_rng(9)
+    x = random.integers(-50, 50, 100_000).astype(dtype.numpy)
+    y = random.integers(0, 80, 100_000).astype(dtype.numpy)
+    y[:16] = [0, 1, 2, 3, dtype.max, 31, 32, 63, 64, 5, 7, 9, dtype.max - 1, 0, 0, 1]
+    x[:16] = [0, 0, dtype.min, dtype.max, 3, -1, -1, 2, 2, 3, dtype.min, dtype.max, -1, -5, dtype.min, dtype.min]
+    result = kernel("pow", dtype, lanes or LANES[dtype], 2)(x, y)
+    np.testing.assert_array_equal(result, np.power(x, y))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.filterwarnings("error")
+def test_erf_of_numpy(dtype: type) -> None:
+    x = points(as_dtype(dtype), 1 << 18)
+    result = special.erf(x)
+    assert result.dtype == dtype and result.shape == x.shape
+    assert ulps(result, exact("erf", x)).max() <= 2
+    assert special.erf(x.reshape(8, -1)).tobytes() == result.tobytes()
+    scalar = special.erf(dtype(0.5))
+    assert scalar.dtype == dtype and np.ndim(scalar) == 0
+    assert abs(scalar - math.erf(0.5)) < 1e-7
+    assert special.erf(np.zeros((0, 3), dtype)).shape == (0, 3)
+
+
+def test_erf_has_one_table() -> None:
+    assert special._COEFFICIENTS == DOUBLE.erf and special._LIMIT == DOUBLE.erf_limit

@@ -1,0 +1,41 @@
+"""tracejit: TensorFlow 2's way of writing gradients as a graph-tracing JIT compiler for CPUs.
+
+    import tracejit as tj
+
+Names, arguments and results are TensorFlow 2's. What is particular to tracejit: `function(...).ir()` shows the graph and the
+code that a function became, `.explain()` why it was traced, `tape.why_none()` why a gradient is None.
+"""
+
+from tracejit import errors, functions as _functions, ir, ops as _ops, random
+from tracejit.function import function, run_functions_eagerly
+from tracejit.functions import (
+    add_n, argmax, argmin, broadcast_to, cast, clip_by_value, concat, expand_dims, eye, fill, gather, linspace, matmul,
+    nn, norm, one_hot, ones, ones_like, pad, pow, range, reduce_all, reduce_any, reduce_logsumexp, reduce_max,
+    reduce_mean, reduce_min, reduce_prod, reduce_std, reduce_sum, reduce_variance, reshape, reverse, shape, size, split,
+    square, squared_difference, squeeze, stack, tile, transpose, unstack, where, zeros, zeros_like,
+)  # fmt: skip
+from tracejit.ir.types import DType, as_dtype, bool_ as bool, float32, float64, int32, int64  # noqa: A004
+from tracejit.ops import (
+    abs, add, cos, equal, erf, exp, expm1, floor, greater, greater_equal, less, less_equal, log, log1p, logical_and,
+    logical_not, logical_or, maximum, minimum, not_equal, round, rsqrt, sigmoid, sign, sin, sqrt, tan, tanh,
+)  # fmt: skip
+from tracejit.tape import GradientTape, UnconnectedGradients, custom_gradient, stop_gradient
+from tracejit.tensor import Tensor, TensorShape, constant, convert_to_tensor
+from tracejit.variable import Variable
+from tracejit import linalg, math  # isort: skip  (they take their names from above)
+
+subtract, multiply, divide, negative = _ops.sub, _ops.mul, _functions.divide, _ops.neg
+floordiv, math_mod = _functions.floordiv, _functions.floormod
+matrix_transpose = linalg.matrix_transpose
+newaxis = None
+__version__ = "0.1.0"
+
+
+def identity(input: object, name: str | None = None) -> object:
+    """The tensor `input`, as another tensor."""
+    return _ops.identity(convert_to_tensor(input))
+
+
+def is_tensor(x: object) -> object:
+    """Whether `x` is a tensor or a variable."""
+    return isinstance(x, (Tensor, Variable))

@@ -1,0 +1,11 @@
+"""The exceptions that tracejit raises (tj.errors)."""
+
+from tracejit.ir.errors import (
+    DtypeError, IndexOutOfRangeError, InvalidArgumentError, NumpyConversionError, ParseError, SignatureError, TracingError,
+    VerifyError,
+)  # fmt: skip
+
+__all__ = [
+    "DtypeError", "IndexOutOfRangeError", "InvalidArgumentError", "NumpyConversionError", "ParseError", "SignatureError",
+    "TracingError", "VerifyError",
+]  # fmt: skip

@@ -1,0 +1,429 @@
+"""@function: a Python function as compiled steps, one a signature.
+
+A call finds the trace whose signature it has and whose captured values are still what they were; where there is none, the
+function is traced, optimized and compiled. What a call does then is one native call.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tracejit import ops, passes
+from tracejit.ir import Graph, make, verify
+from tracejit.ir.errors import SignatureError
+from tracejit.ir.op import Op
+from tracejit.ir.types import array_type
+from tracejit.nest import sorted_keys
+from tracejit.ops import reached_from, records_of, reverse
+from tracejit.runtime.step import Step, buffer_of, run_graph
+from tracejit.tensor import Tensor, context
+from tracejit.tracing.guards import Guard, changed, collect, settled
+from tracejit.tracing.signature import Parameters, Signature, describe_difference, signature_of
+from tracejit.tracing.trace import Binding, Trace, Traced, TracedTensor, trace
+from tracejit.variable import Variable, state_lock
+
+# A function that is traced this often for Python numbers or strings is told so, once.
+_RETRACES_TOLD = 5
+
+_run_eagerly = False
+
+
+def run_functions_eagerly(run_eagerly: bool) -> None:
+    """Let every traced function run as plain Python from now on (to debug it), or compiled again."""
+    global _run_eagerly
+    _run_eagerly = bool(run_eagerly)
+
+
+class Entry:
+    """One trace, compiled when it is first called."""
+
+    def __init__(self, key: Any, traced: Traced, guards: tuple[Guard, ...], cause: str, traced_seconds: float):
+        self.key, self.traced, self.guards, self.cause = key, traced, guards, cause
+        self.traced_seconds = traced_seconds
+        self.compiled_seconds = 0.0
+        self._step: Step | None = None
+        self._optimized: Graph | None = None
+        updated = {parameter for parameter, _ in traced.graph.updates}
+        parameters = traced.graph.parameters
+        # (index, kind, source, type, whether the step writes to it)
+        self._plan = [
+            (index, binding.kind, binding.source, parameter.type, parameter in updated)
+            for index, (parameter, binding) in enumerate(zip(parameters, traced.bindings, strict=True))
+        ]
+        self._bound_arrays: dict[int, weakref.ref[np.ndarray]] = {}
+        self.captured = [binding.source for binding in traced.bindings if binding.kind == "variable"]
+
+    @property
+    def optimized(self) -> Graph:
+        """The graph after all passes."""
+        if self._optimized is None:
+            self._optimized = passes.run(self.traced.graph)
+        return self._optimized
+
+    @property
+    def step(self) -> Step:
+        """The machine code."""
+        if self._step is None:
+            start = time.perf_counter()
+            self._step = Step(self.optimized)
+            self.compiled_seconds = time.perf_counter() - start
+        return self._step
+
+    def fits(self, leaves: Sequence[Any]) -> str | None:
+        """None where the trace can be used for a call with its signature; else what has changed."""
+        for leaf in leaves:
+            if type(leaf) is Variable and any(leaf is captured for captured in self.captured):
+                return f"the variable {leaf.name} is an argument and captured as well"
+        return changed(self.guards)
+
+    def call(self, leaves: Sequence[Any]) -> Any:
+        """Run the step; the structure that the function returned comes back."""
+        step = self.step
+        if context.tapes:
+            return _recorded_call(self, leaves)
+        with state_lock:
+            kept = self._bind(step, leaves)
+            results = step.run()
+            del kept
+        return self.traced.pack(results)
+
+    def _bind(self, step: Step, leaves: Sequence[Any]) -> list[Any]:
+        """Set the pointers. What comes back has to live until the step has run."""
+        kept: list[Any] = []
+        for index, kind, source, type, updated in self._plan:
+            value = leaves[source] if kind in ("argument", "argument variable") else source
+            if kind in ("variable", "argument variable"):
+                array = value.take_buffer() if updated else value._tensor.value
+                known = self._bound_arrays.get(index)
+                if known is not None and known() is array:
+                    continue  # its address stands in the step
+                if not updated:
+                    array = buffer_of(array, type)
+                    kept.append(array)
+                step.set_pointer(index, array.ctypes.data)
+                # Not held, since a variable's array is written in place only while nobody else holds it.
+                self._bound_arrays[index] = weakref.ref(array)
+                continue
+            array = buffer_of(value.value if isinstance(value, Tensor) else value, type)
+            kept.append(array)
+            step.set_pointer(index, array.ctypes.data)
+        return kept
+
+    def operands(self, leaves: Sequence[Any]) -> list[Any]:
+        """The values of the parameters as tensors, those of variables noted by the active tapes."""
+        found = []
+        for _, kind, source, type, _ in self._plan:
+            value = leaves[source] if kind in ("argument", "argument variable") else source
+            if isinstance(value, Variable):
+                value = value.read()
+            elif not isinstance(value, Tensor):
+                value = Tensor(buffer_of(np.array(value), type), type)
+            found.append(value)
+        return found
+
+
+# -- a traced function under a tape that was opened outside of it
+
+
+class _Callee(NamedTuple):
+    """A graph without updates, and its machine code."""
+
+    graph: Graph
+    step: Callable[[], Step]
+
+
+def _call_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: Any) -> list[Any]:
+    callee, connected = _backward_of(attrs["callee"], tuple(needed))
+    given = [*operands, *cts]
+    found = iter(_call(callee, given) if callee is not None else [])
+    cotangents: list[Any] = [None] * len(operands)
+    for index, is_connected in zip(needed, connected, strict=True):
+        if is_connected:
+            cotangents[index] = next(found)
+    return cotangents
+
+
+call_op = Op("call", infer=lambda *types, callee: None, vjp=_call_vjp)  # type: ignore[arg-type,return-value]
+
+
+def _call(callee: _Callee, operands: Sequence[Tensor]) -> list[Tensor]:
+    """Run a callee on tensors; the active tapes record it as one op."""
+    with state_lock:
+        results = run_graph(callee.step(), operands)
+    for tape in context.tapes:
+        tape.record(call_op, operands, {"callee": callee}, results)
+    return results
+
+
+def _recorded_call(entry: Entry, leaves: Sequence[Any]) -> Any:
+    operands = entry.operands(leaves)
+    callee = _Callee(entry.traced.graph, lambda: entry.step)
+    with state_lock:
+        kept = entry._bind(entry.step, leaves)
+        results = entry.step.run()
+        del kept
+    for tape in context.tapes:
+        tape.record(call_op, operands, {"callee": callee}, results)
+    return entry.traced.pack(results)
+
+
+_backwards: weakref.WeakKeyDictionary[Graph, dict[Any, Any]] = weakref.WeakKeyDictionary()
+
+
+def _backward_of(callee: _Callee, needed: tuple[int, ...]) -> tuple[_Callee | None, list[bool]]:
+    """The compiled gradient of a callee with respect to the operands `needed`: it takes the operands and the cotangents of
+    the results, and computes the forward values that it needs again."""
+    known = _backwards.setdefault(callee.graph, {})
+    if needed not in known:
+        known[needed] = _derive(callee.graph, needed)
+    return known[needed]
+
+
+def _derive(graph: Graph, needed: tuple[int, ...]) -> tuple[_Callee | None, list[bool]]:
+    replaced = ops.expand_gradients(graph.nodes)
+    results = [replaced.get(result, result) for result in graph.results]
+    forward = Graph(graph.name, graph.parameters, results)
+    cotangents = [
+        make(ops.parameter, type=result.type, name=f"cotangent{index}") for index, result in enumerate(graph.results)
+    ]
+    sources = [graph.parameters[index] for index in needed]
+    records = records_of(forward.nodes)
+    reached = reached_from(records, sources)
+    ends = [(result, seed) for result, seed in zip(results, cotangents, strict=True) if id(result) in reached]
+    found = reverse(records, [result for result, _ in ends], [seed for _, seed in ends], sources)
+    connected = [each is not None for each in found]
+    if not any(connected):
+        return None, connected
+    backward = verify(Graph(f"{graph.name}_gradient", [*graph.parameters, *cotangents], [each for each in found if each is not None]))
+
+    @functools.cache
+    def step() -> Step:
+        return Step(passes.run(backward))
+
+    return _Callee(backward, step), connected
+
+
+class Function:
+    """What @function makes of a Python function. Call it as the function; `ir` and `explain` show what became of it."""
+
+    def __init__(self, python_function: Callable[..., Any], instance: Any = None):
+        if not callable(python_function):
+            raise TypeError(f"function takes a callable, not {python_function!r}")
+        self.python_function = python_function
+        self._instance = None if instance is None else weakref.ref(instance)
+        self._parameters = Parameters(python_function, bound=0 if instance is None else 1)
+        self._entries: dict[Any, list[Entry]] = {}
+        self._order: list[Entry] = []
+        self._bound: weakref.WeakKeyDictionary[Any, Function] = weakref.WeakKeyDictionary()
+        self._has_variables = False
+        self._told = False
+        self._lock = threading.RLock()
+        functools.update_wrapper(self, python_function)
+
+    # -- calling
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if context.trace is not None or _run_eagerly:
+            return self._python(*args, **kwargs)
+        args, kwargs = self._parameters.bind(args, kwargs)
+        key, signature = signature_of(self._parameters, args, kwargs)
+        leaves = signature.leaves
+        for leaf in leaves:
+            if type(leaf) is TracedTensor:
+                leaf.refuse(f"{self.name} was called with it")
+        for entry in self._entries.get(key, ()):
+            if entry.fits(leaves) is None:
+                return entry.call(leaves)
+        return self._traced(args, kwargs, key, signature).call(leaves)
+
+    def _python(self, *args: Any, **kwargs: Any) -> Any:
+        if self._instance is not None:
+            return self.python_function(self._owner(), *args, **kwargs)
+        return self.python_function(*args, **kwargs)
+
+    def _owner(self) -> Any:
+        owner = self._instance() if self._instance is not None else None
+        if owner is None:
+            raise ReferenceError(f"the object that {self.name} is a method of is gone")
+        return owner
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+        try:
+            if instance not in self._bound:
+                self._bound[instance] = Function(self.python_function, instance)
+            return self._bound[instance]
+        except TypeError:
+            raise SignatureError(f"{self.name} is a method of {instance!r}, which can be neither hashed nor weakly referred to") from None
+
+    @property
+    def name(self) -> str:
+        return getattr(self.python_function, "__name__", "function")
+
+    # -- tracing
+
+    def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, signature: Signature) -> Entry:
+        """A new trace for a call, compiled later."""
+        with self._lock:
+            cause = self._cause(key, signature.leaves)
+            start = time.perf_counter()
+            tracing = Trace(self._graph_name(), variables_may_be_created=not self._has_variables)
+            given = self._placeholders(tracing, args, kwargs, signature)
+            guards = self._guards(args, kwargs)
+            owner = () if self._instance is None else (self._owner(),)
+            traced = trace(self.python_function, tracing, (*owner, *given[0]), given[1])
+            verify(traced.graph)
+            self._has_variables = True
+            entry = Entry(key, traced, settled(guards), cause, time.perf_counter() - start)
+            entries = self._entries.setdefault(key, [])
+            # A trace whose captured values have changed is not used again: the newest is looked at first.
+            entries.insert(0, entry)
+            del entries[8:]
+            self._order.append(entry)
+            self._tell_of_retraces()
+            return entry
+
+    def _graph_name(self) -> str:
+        name = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in self.name)
+        return name if name[:1].isalpha() or name[:1] == "_" else f"f_{name}"
+
+    def _guards(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Guard, ...]:
+        named = dict(zip(self._parameters.names, args, strict=False)) | kwargs
+        dynamic = (Tensor, Variable, np.ndarray, np.generic)
+        known = {name: value for name, value in named.items() if not isinstance(value, dynamic)}
+        function: Any = self.python_function
+        if self._instance is not None and inspect.isfunction(function):
+            known[function.__code__.co_varnames[0]] = self._owner()
+        return collect(function, known)
+
+    def _placeholders(self, tracing: Trace, args: tuple[Any, ...], kwargs: dict[str, Any], signature: Signature) -> Any:
+        """The arguments with parameters of the trace in the place of tensors and arrays."""
+        leaves = iter(range(len(signature.leaves)))
+
+        def placeholder(value: Any) -> Any:
+            if isinstance(value, (Tensor, np.ndarray, np.generic)):
+                index = next(leaves)
+                kind = value.type if isinstance(value, Tensor) else array_type(value)
+                return tracing.tensor(tracing.parameter(signature.names[index], kind, Binding("argument", index)))
+            if type(value) is Variable:
+                index = next(leaves)
+                tracing.bind_variable(value, signature.names[index], Binding("argument variable", index))
+                return value
+            if isinstance(value, tuple):
+                items = [placeholder(item) for item in value]
+                return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+            if isinstance(value, list):
+                return [placeholder(item) for item in value]
+            if isinstance(value, dict):
+                packed = {name: placeholder(value[name]) for name in sorted_keys(value)}
+                return {name: packed[name] for name in value}
+            return value
+
+        positional = tuple([placeholder(value) for value in args])
+        named = {name: placeholder(value) for name, value in sorted(kwargs.items())}
+        return positional, named
+
+    def _cause(self, key: Any, leaves: Sequence[Any]) -> str:
+        """Why a call needs a new trace, in words."""
+        if not self._order:
+            return "first call"
+        for entry in self._entries.get(key, ()):
+            return f"{entry.fits(leaves) or 'a captured value'} has changed"
+        nearest = min(self._order, key=lambda entry: sum(a != b for a, b in zip(entry.key, key, strict=False)))
+        return describe_difference(self._parameters.names, key, nearest.key)
+
+    def _tell_of_retraces(self) -> None:
+        last = self._order[-_RETRACES_TOLD:]
+        if self._told or len(last) < _RETRACES_TOLD or any("the " not in entry.cause for entry in last[1:]):
+            return
+        self._told = True
+        warnings.warn(
+            f"{self.name} was traced {len(self._order)} times, lately for {last[-1].cause}. A Python number is a constant of the "
+            "trace; pass it as a tensor, such as tj.constant(x), to trace once",
+            stacklevel=4,
+        )
+
+    # -- looking at it
+
+    def _entry(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry:
+        if not args and not kwargs and self._parameters.names and len(self._order) == 1:
+            return self._order[0]
+        args, kwargs = self._parameters.bind(args, kwargs)
+        key, signature = signature_of(self._parameters, args, kwargs)
+        for entry in self._entries.get(key, ()):
+            if entry.fits(signature.leaves) is None:
+                return entry
+        return self._traced(args, kwargs, key, signature)
+
+    def ir(self, *args: Any, stage: str = "optimized", **kwargs: Any) -> str:
+        """The function for a call with these arguments, as text; nothing is run, but it is traced where it was not yet.
+
+        `stage` is "traced", the name of a pass (the graph after it), "optimized", "llvm" or "asm". Without arguments, where
+        there is one trace, that one. ValueError for another stage.
+        """
+        entry = self._entry(args, kwargs)
+        if stage == "traced":
+            return entry.traced.graph.text()
+        if stage == "optimized":
+            return entry.optimized.text()
+        if stage == "llvm":
+            return entry.step.module.text
+        if stage == "asm":
+            return entry.step.assembly()
+        for name, graph in passes.stages(entry.traced.graph):
+            if name == stage:
+                return graph.text()
+        known = ", ".join(["traced", *passes.PIPELINE, "optimized", "llvm", "asm"])
+        raise ValueError(f"there is no stage {stage!r}; the stages are {known}")
+
+    def graph(self, *args: Any, **kwargs: Any) -> Graph:
+        """The optimized graph for a call with these arguments."""
+        return self._entry(args, kwargs).optimized
+
+    def explain(self) -> str:
+        """The traces so far, a line each: why it was made, how large it is, how long it took."""
+        lines = [f"{self.name}: {len(self._order)} trace{'' if len(self._order) == 1 else 's'}"]
+        for number, entry in enumerate(self._order):
+            size = f"{len(entry.traced.graph.nodes)} nodes traced, {len(entry.optimized.nodes)} optimized"
+            spent = f"{entry.traced_seconds * 1e3:.1f} ms to trace"
+            if entry.compiled_seconds:
+                spent += f", {entry.compiled_seconds * 1e3:.1f} ms to compile"
+            lines.append(f"  {number}: {entry.cause}; {size}; {spent}")
+        return "\n".join(lines)
+
+    def experimental_get_tracing_count(self) -> int:
+        """How often the function was traced."""
+        return len(self._order)
+
+
+def function(
+    func: Callable[..., Any] | None = None,
+    input_signature: Any = None,
+    autograph: bool = True,
+    jit_compile: bool | None = None,
+    reduce_retracing: bool = False,
+    **experimental: Any,
+) -> Any:
+    """Compile a Python function: `@function` or `@function(...)`.
+
+    The arguments are TensorFlow's. `autograph`, `jit_compile` and the experimental ones change nothing: a function is always
+    compiled, and `if` and `while` on tensors are errors. NotImplementedError for `input_signature` and `reduce_retracing`.
+    """
+    if input_signature is not None:
+        raise NotImplementedError("function: input_signature is not supported; each signature is traced when it is first called")
+    if reduce_retracing:
+        raise NotImplementedError("function: reduce_retracing is not supported; shapes are static")
+    if func is None:
+        return Function
+    return Function(func)
+

@@ -1,0 +1,142 @@
+"""Neural network functions under TensorFlow's names (tj.nn)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tracejit import ops
+from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
+from tracejit.functions.arrays import hot_mask
+from tracejit.functions.math import keep, normalize_axes, reduce_mean, square, tensor
+
+sigmoid = ops.sigmoid
+tanh = ops.tanh
+
+
+def relu(features: Any, name: str | None = None) -> Any:
+    """max(0, x); its derivative at 0 is 0."""
+    return ops.maximum(0, features)
+
+
+def relu6(features: Any, name: str | None = None) -> Any:
+    """min(max(0, x), 6)."""
+    return ops.minimum(relu(features), 6)
+
+
+def leaky_relu(features: Any, alpha: float = 0.2, name: str | None = None) -> Any:
+    """x where it is positive, else alpha * x."""
+    x = tensor("leaky_relu", features)
+    return ops.select(ops.greater(x, ops.zeros_like(x)), x, ops.mul(x, alpha))
+
+
+def elu(features: Any, name: str | None = None) -> Any:
+    """x where it is positive, else exp(x) - 1."""
+    x = tensor("elu", features)
+    return ops.select(ops.greater(x, ops.zeros_like(x)), x, ops.expm1(ops.minimum(x, 0.0)))
+
+
+def softplus(features: Any, name: str | None = None) -> Any:
+    """log(1 + exp(x)), without overflow: max(x, 0) + log1p(exp(-abs(x)))."""
+    x = tensor("softplus", features)
+    return ops.add(relu(x), ops.log1p(ops.exp(ops.neg(ops.abs(x)))))
+
+
+def silu(features: Any, beta: float = 1.0) -> Any:
+    """x * sigmoid(beta * x)."""
+    x = tensor("silu", features)
+    return ops.mul(x, ops.sigmoid(ops.mul(x, beta)))
+
+
+swish = silu
+
+
+def gelu(features: Any, approximate: bool = False, name: str | None = None) -> Any:
+    """x * Phi(x), Phi the normal distribution's; by tanh where `approximate`. (Hendrycks, Gimpel: Gaussian error linear
+    units, 2016.)"""
+    x = tensor("gelu", features)
+    if approximate:
+        inner = ops.mul(ops.add(x, ops.mul(ops.mul(square(x), x), 0.044715)), math.sqrt(2 / math.pi))
+        return ops.mul(ops.mul(x, 0.5), ops.add(ops.tanh(inner), 1.0))
+    return ops.mul(ops.mul(x, 0.5), ops.add(ops.erf(ops.mul(x, 1 / math.sqrt(2))), 1.0))
+
+
+def _shifted(name: str, logits: Any, axis: Any) -> tuple[Any, Any, tuple[int, ...]]:
+    """The logits less their maximum, the exponentials' sum with the axis kept, and the axes."""
+    x = tensor(name, logits)
+    if not x.type.dtype.is_floating:
+        fail(DtypeError, name, (x,), f"it takes float32 and float64, not {x.type.dtype.name}")
+    axes = normalize_axes(name, x, axis)
+    top = ops.stop_gradient(ops.reduce_max(x, axes=axes))
+    shifted = ops.sub(x, keep(top, x, axes, True))
+    return shifted, keep(ops.reduce_sum(ops.exp(shifted), axes=axes), x, axes, True), axes
+
+
+def softmax(logits: Any, axis: Any = -1, name: str | None = None) -> Any:
+    """exp(x) / sum(exp(x)) along `axis`, shifted by the maximum."""
+    shifted, total, _ = _shifted("softmax", logits, axis)
+    return ops.div(ops.exp(shifted), total)
+
+
+def log_softmax(logits: Any, axis: Any = -1, name: str | None = None) -> Any:
+    """log(softmax(x)), by x - max - log(sum(exp(x - max)))."""
+    shifted, total, _ = _shifted("log_softmax", logits, axis)
+    return ops.sub(shifted, ops.log(total))
+
+
+def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: Any = -1, name: str | None = None) -> Any:
+    """labels, logits: f32[..., n] -> f32[...]: minus the sum of labels * log_softmax(logits) along `axis`."""
+    x = tensor("softmax_cross_entropy_with_logits", logits)
+    shifted, total, axes = _shifted("softmax_cross_entropy_with_logits", x, axis)
+    return ops.neg(ops.reduce_sum(ops.mul(labels, ops.sub(shifted, ops.log(total))), axes=axes))
+
+
+def sparse_softmax_cross_entropy_with_logits(labels: Any, logits: Any, name: str | None = None) -> Any:
+    """labels: i32[...]; logits: f32[..., n] -> f32[...]: minus log_softmax(logits) at the label.
+
+    IndexOutOfRangeError where a label is outside of 0..n-1, InvalidArgumentError where the shapes do not fit.
+    """
+    function = "sparse_softmax_cross_entropy_with_logits"
+    index, x = tensor(function, labels), tensor(function, logits)
+    shape = x.type.shape
+    if not shape or index.type.shape != shape[:-1]:
+        fail(InvalidArgumentError, function, (index, x), "the labels must have the shape of the logits without the last axis")
+    if not index.type.dtype.is_integer:
+        fail(DtypeError, function, (index, x), f"labels must be int32 or int64, not {index.type.dtype.name}")
+    inside = ops.check_range(index, low=0, high=shape[-1], what="label")
+    shifted, total, axes = _shifted(function, x, -1)
+    hot = hot_mask(inside, shape[-1])
+    at_label = ops.reduce_sum(ops.select(hot, shifted, ops.zeros_like(shifted)), axes=axes)
+    return ops.sub(ops.log(ops.reshape(total, shape=shape[:-1])), at_label)
+
+
+def sigmoid_cross_entropy_with_logits(labels: Any = None, logits: Any = None, name: str | None = None) -> Any:
+    """max(x, 0) - x * z + log1p(exp(-abs(x))) for logits x and labels z of one shape and dtype, which neither overflows
+    nor loses digits. InvalidArgumentError where the shapes differ."""
+    z, x = ops.lift("sigmoid_cross_entropy_with_logits", (labels, logits))
+    if z.type.shape != x.type.shape:
+        fail(InvalidArgumentError, "sigmoid_cross_entropy_with_logits", (z, x), "labels and logits differ in shape")
+    # The derivative at x = 0 is the limit 0.5 - z, which max and abs would not give.
+    positive = ops.greater_equal(x, ops.zeros_like(x))
+    clipped = ops.select(positive, x, ops.zeros_like(x))
+    minus_abs = ops.select(positive, ops.neg(x), x)
+    return ops.add(ops.sub(clipped, ops.mul(x, z)), ops.log1p(ops.exp(minus_abs)))
+
+
+def l2_loss(t: Any, name: str | None = None) -> Any:
+    """Half of the sum of squares."""
+    x = tensor("l2_loss", t)
+    return ops.mul(ops.reduce_sum(square(x), axes=normalize_axes("l2_loss", x, None)), 0.5)
+
+
+def bias_add(value: Any, bias: Any, data_format: str | None = None, name: str | None = None) -> Any:
+    """value + bias, bias along the last axis."""
+    return ops.add(value, bias)
+
+
+def moments(x: Any, axes: Any, shift: Any = None, keepdims: bool = False, name: str | None = None) -> tuple[Any, Any]:
+    """The mean and the variance over `axes`."""
+    x = tensor("moments", x)
+    mean = reduce_mean(x, axes, keepdims=True)
+    variance = reduce_mean(square(ops.sub(x, mean)), axes, keepdims)
+    return (mean if keepdims else reduce_mean(x, axes)), variance

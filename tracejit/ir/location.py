@@ -1,0 +1,110 @@
+"""Where in the user's program a node comes from.
+
+A location is the innermost frame that is not tracejit's own. A pass that makes nodes on behalf of another node says so
+with `at(location)`.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+import threading
+from types import TracebackType
+from typing import NamedTuple
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# The demo is a user's program that happens to be shipped in the package.
+_USER_FILES = (os.path.join(_PACKAGE, "demo.py"),)
+_library_roots = [_PACKAGE + os.sep]
+_is_library: dict[str, bool] = {}
+
+
+class Location(NamedTuple):
+    """A line of the user's program. `file` is relative to the working directory where it lies below it."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+    def describe(self) -> str:
+        """`file:line: source text`, the text left out where it cannot be had."""
+        source = linecache.getline(self.file, self.line).strip()
+        return f"{self}: {source}" if source else str(self)
+
+
+# A location as it is found, cheaply: the file as Python names it, and the line. A Location is one, too.
+Place = tuple[str, int]
+
+
+class _Override(threading.local):
+    place: Place | None = None
+
+
+_override = _Override()
+
+
+def register_library(folder: str) -> None:
+    """Count the files below `folder` as tracejit's own: no location points into them."""
+    _library_roots.append(os.path.abspath(folder) + os.sep)
+    _is_library.clear()
+
+
+def _library(file: str) -> bool:
+    inside = any(file.startswith(root) for root in _library_roots) and file not in _USER_FILES
+    _is_library[file] = inside
+    return inside
+
+
+def short_path(file: str) -> str:
+    """`file` relative to the working directory where it lies below it, else as it is."""
+    prefix = os.getcwd() + os.sep
+    return file[len(prefix) :] if file.startswith(prefix) else file
+
+
+def here() -> Location | None:
+    """The location given by `at`, else the innermost line of the user's; None outside of any."""
+    return location_of(place())
+
+
+def location_of(place: Place | None) -> Location | None:
+    """The location that `place` found."""
+    return None if place is None else Location(short_path(place[0]), place[1])
+
+
+def place() -> Place | None:
+    """`here`, for a caller that seldom needs it: `location_of` makes the location of it."""
+    found = _override.place
+    if found is not None:
+        return found
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        inside = _is_library.get(file)
+        if inside is None:
+            inside = _library(file)
+        if not inside:
+            return file, frame.f_lineno
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+class at:  # noqa: N801  (it reads as a statement: `with at(location)`)
+    """Nodes made inside carry `location`; those made inside of `at(None)` the user's line."""
+
+    __slots__ = ("_before", "_place")
+
+    def __init__(self, location: Place | None):
+        self._place = location
+
+    def __enter__(self) -> None:
+        self._before, _override.place = _override.place, self._place
+
+    def move(self, location: Place | None) -> None:
+        """Carry on with another location."""
+        _override.place = location
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        _override.place = self._before

@@ -1,0 +1,165 @@
+"""Types: what is known of a value before it exists.
+
+A dtype, a `TensorType` (shape and dtype, printed `f32[64,784]`) or a `TupleType` (the results of an op that has several).
+All are interned: equal types are the same object, so a type is compared with `is` and hashed by identity.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+
+
+class DType:
+    """An element type. `name` is NumPy's name, `short` the one in the IR's text, `numpy` the NumPy dtype."""
+
+    __slots__ = ("is_bool", "is_floating", "is_integer", "name", "numpy", "short", "size")
+
+    def __init__(self, name: str, short: str):
+        self.name, self.short = name, short
+        self.numpy = np.dtype(name)
+        self.size = self.numpy.itemsize
+        self.is_floating = self.numpy.kind == "f"
+        self.is_integer = self.numpy.kind == "i"
+        self.is_bool = self.numpy.kind == "b"
+
+    @property
+    def as_numpy_dtype(self) -> type:
+        """The NumPy scalar class, as TensorFlow calls it."""
+        return self.numpy.type
+
+    @property
+    def max(self) -> Any:
+        """The largest finite value."""
+        return True if self.is_bool else (np.finfo if self.is_floating else np.iinfo)(self.numpy).max
+
+    @property
+    def min(self) -> Any:
+        """The smallest (most negative) finite value."""
+        return False if self.is_bool else (np.finfo if self.is_floating else np.iinfo)(self.numpy).min
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, DType):
+            return self is other
+        try:
+            return as_dtype(other) is self
+        except TypeError:
+            return False
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __str__(self) -> str:
+        return f"<dtype: '{self.name}'>"
+
+    def __repr__(self) -> str:
+        return f"tj.{self.name}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return as_dtype, (self.name,)
+
+
+float32 = DType("float32", "f32")
+float64 = DType("float64", "f64")
+int32 = DType("int32", "i32")
+int64 = DType("int64", "i64")
+bool_ = DType("bool", "bool")
+
+DTYPES = (float32, float64, int32, int64, bool_)
+BY_SHORT = {dtype.short: dtype for dtype in DTYPES}
+_BY_NUMPY = {dtype.numpy: dtype for dtype in DTYPES}
+
+
+def as_dtype(value: Any) -> DType:
+    """The DType of a DType, a NumPy dtype or scalar class, or a name. TypeError where tracejit has none."""
+    if type(value) is DType:
+        return value
+    try:
+        return _BY_NUMPY[np.dtype(value)]
+    except (KeyError, TypeError):
+        known = ", ".join(dtype.name for dtype in DTYPES)
+        raise TypeError(f"{value!r} is not a dtype that tracejit has; it has {known}") from None
+
+
+class TensorType:
+    """The type of a tensor: a shape (a tuple of sizes) and a dtype. Interned."""
+
+    __slots__ = ("dtype", "shape", "size")
+    _interned: ClassVar[dict[Any, TensorType]] = {}
+    shape: tuple[int, ...]
+    dtype: DType
+    size: int
+
+    def __new__(cls, shape: Any, dtype: DType) -> TensorType:
+        key = (tuple(shape), dtype)
+        found = cls._interned.get(key)
+        if found is None:
+            if min(key[0], default=0) < 0:
+                raise ValueError(f"a size is negative: {list(key[0])}")
+            found = object.__new__(cls)
+            found.shape, found.dtype, found.size = key[0], dtype, math.prod(key[0])
+            found = cls._interned.setdefault(key, found)
+        return found
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.size
+
+    def __str__(self) -> str:
+        return f"{self.dtype.short}[{','.join(map(str, self.shape))}]"
+
+    __repr__ = __str__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TensorType, (self.shape, self.dtype)
+
+
+class TupleType:
+    """The type of an op with several results. Interned."""
+
+    __slots__ = ("items",)
+    _interned: ClassVar[dict[Any, TupleType]] = {}
+    items: tuple[TensorType, ...]
+
+    def __new__(cls, items: Any) -> TupleType:
+        key = tuple(items)
+        found = cls._interned.get(key)
+        if found is None:
+            found = object.__new__(cls)
+            found.items = key
+            found = cls._interned.setdefault(key, found)
+        return found
+
+    def __str__(self) -> str:
+        return f"({', '.join(map(str, self.items))})"
+
+    __repr__ = __str__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TupleType, (self.items,)
+
+
+Type = TensorType | TupleType
+
+
+def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...] | None:
+    """NumPy's broadcast of `shapes`; None where they do not fit."""
+    rank = max(map(len, shapes), default=0)
+    result = []
+    for position in range(-rank, 0):
+        sizes = {shape[position] for shape in shapes if len(shape) >= -position} - {1}
+        if len(sizes) > 1:
+            return None
+        result.append(sizes.pop() if sizes else 1)
+    return tuple(result)
+
+
+def array_type(array: Any) -> TensorType:
+    """The type of a NumPy array or scalar. KeyError where its dtype is none of tracejit's."""
+    return TensorType(array.shape, _BY_NUMPY[array.dtype])

@@ -1,0 +1,361 @@
+"""Writes one LLVM function as text: lanes, arithmetic on them, loops with carried values.
+
+`Lanes` are the values: `lanes` elements of one dtype, in one vector register or (lanes = 1) a scalar. The IR is written as it
+is to run: no mid-level optimizer comes after, so what is invariant is hoisted and what is constant is folded by the caller.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from tracejit.ir.types import DType, bool_, float32, float64, int32, int64
+
+SCALAR_TYPES = {float32: "float", float64: "double", int32: "i32", int64: "i64", bool_: "i1"}
+# How an element lies in memory: a bool takes a byte.
+MEMORY_TYPES = {**SCALAR_TYPES, bool_: "i8"}
+_FLOAT_PREDICATES = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
+_INT_PREDICATES = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge"}
+
+
+class Lanes(NamedTuple):
+    """A value: its name or literal in the text, its dtype, its number of lanes."""
+
+    ref: str
+    dtype: DType
+    lanes: int = 1
+
+    @property
+    def type(self) -> str:
+        return vector_type(SCALAR_TYPES[self.dtype], self.lanes)
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.ref}"
+
+
+def vector_type(scalar: str, lanes: int) -> str:
+    return scalar if lanes == 1 else f"<{lanes} x {scalar}>"
+
+
+def literal(value: Any, dtype: DType) -> str:
+    """`value` as LLVM writes a constant of `dtype`: floats as the bits of a double."""
+    if dtype.is_bool:
+        return "true" if value else "false"
+    if dtype.is_integer:
+        return str(int(value))
+    value = float(value)
+    if dtype is float32 and math.isfinite(value):
+        try:
+            value = struct.unpack("f", struct.pack("f", value))[0]
+        except OverflowError:
+            value = math.copysign(math.inf, value)
+    return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
+
+
+class Builder:
+    """One function being written. `name(parameters)` returns i32: 0, or 1 where `fail_if` held."""
+
+    def __init__(self, name: str, parameters: Sequence[str], *, width: int, fma: bool):
+        self.name, self.parameters = name, parameters
+        self.width = width  # bytes of a vector register
+        self.fma_in_hardware = fma
+        self.lines: list[str] = []
+        self.declarations: set[str] = set()
+        self.block = "start"
+        self.count = 0
+        self.fails = False
+
+    # -- text
+
+    def line(self, text: str) -> None:
+        self.lines.append("  " + text)
+
+    def fresh(self, prefix: str = "v") -> str:
+        self.count += 1
+        return f"{prefix}{self.count}"
+
+    def emit(self, dtype: DType, lanes: int, text: str) -> Lanes:
+        """A new value defined by the instruction `text`."""
+        name = "%" + self.fresh()
+        self.lines.append(f"  {name} = {text}")
+        return Lanes(name, dtype, lanes)
+
+    def start_block(self, label: str) -> None:
+        self.lines.append(f"{label}:")
+        self.block = label
+
+    def text(self) -> str:
+        """The function's definition. Its last block returns 0."""
+        tail = ["  ret i32 0"] + (["fail:", "  ret i32 1"] if self.fails else [])
+        head = f"define internal i32 @{self.name}({', '.join(f'ptr %{name}' for name in self.parameters)}) #0 {{\nstart:"
+        return "\n".join([head, *self.lines, *tail, "}"])
+
+    # -- lanes
+
+    def const(self, value: Any, dtype: DType, lanes: int = 1) -> Lanes:
+        text = literal(value, dtype)
+        return Lanes(text if lanes == 1 else f"splat ({SCALAR_TYPES[dtype]} {text})", dtype, lanes)
+
+    def widen(self, x: Lanes, lanes: int) -> Lanes:
+        """`x` in every one of `lanes` lanes."""
+        if x.lanes == lanes:
+            return x
+        if not x.ref.startswith("%"):
+            return Lanes(f"splat ({SCALAR_TYPES[x.dtype]} {x.ref})", x.dtype, lanes)
+        kind = vector_type(SCALAR_TYPES[x.dtype], lanes)
+        first = self.emit(x.dtype, lanes, f"insertelement {kind} poison, {x}, i64 0")
+        mask = vector_type("i32", lanes)
+        return self.emit(x.dtype, lanes, f"shufflevector {kind} {first.ref}, {kind} poison, {mask} zeroinitializer")
+
+    def match(self, *values: Lanes) -> tuple[Lanes, ...]:
+        """All `values` with the number of lanes of the widest."""
+        lanes = max(value.lanes for value in values)
+        return tuple(value if value.lanes == lanes else self.widen(value, lanes) for value in values)
+
+    def _binary(self, float_op: str | None, int_op: str, x: Lanes, y: Lanes) -> Lanes:
+        x, y = self.match(x, y)
+        name = float_op if x.dtype.is_floating else int_op
+        return self.emit(x.dtype, x.lanes, f"{name} {x}, {y.ref}")
+
+    def intrinsic(self, name: str, *operands: Lanes) -> Lanes:
+        """A call of `llvm.name`, overloaded on the first operand's type."""
+        operands = self.match(*operands)
+        x = operands[0]
+        suffix = SCALAR_TYPES[x.dtype].replace("float", "f32").replace("double", "f64")
+        full = f"@llvm.{name}.{f'v{x.lanes}' if x.lanes > 1 else ''}{suffix}"
+        self.declarations.add(f"declare {x.type} {full}({', '.join(operand.type for operand in operands)})")
+        return self.emit(x.dtype, x.lanes, f"call {x.type} {full}({', '.join(map(str, operands))})")
+
+    def add(self, x: Lanes, y: Lanes) -> Lanes:
+        return self._binary("fadd", "add", x, y)
+
+    def sub(self, x: Lanes, y: Lanes) -> Lanes:
+        return self._binary("fsub", "sub", x, y)
+
+    def mul(self, x: Lanes, y: Lanes) -> Lanes:
+        return self._binary("fmul", "mul", x, y)
+
+    def div(self, x: Lanes, y: Lanes) -> Lanes:
+        return self._binary("fdiv", "sdiv", x, y)
+
+    def fma(self, x: Lanes, y: Lanes, z: Lanes) -> Lanes:
+        """x * y + z, with one rounding where the machine has the instruction."""
+        if not self.fma_in_hardware:
+            return self.add(self.mul(x, y), z)
+        return self.intrinsic("fma", x, y, z)
+
+    def neg(self, x: Lanes) -> Lanes:
+        if x.dtype.is_floating:
+            return self.emit(x.dtype, x.lanes, f"fneg {x}")
+        return self.sub(self.const(0, x.dtype), x)
+
+    def abs(self, x: Lanes) -> Lanes:
+        if x.dtype.is_floating:
+            return self.intrinsic("fabs", x)
+        return self.select(self.compare("lt", x, self.const(0, x.dtype)), self.neg(x), x)
+
+    def sign(self, x: Lanes) -> Lanes:
+        zero, one = self.const(0, x.dtype), self.const(1, x.dtype)
+        below = self.select(self.compare("lt", x, zero), self.const(-1, x.dtype), x)
+        result = self.select(self.compare("gt", x, zero), one, below)
+        return self.select(self.compare("eq", x, zero), zero, result)
+
+    def sqrt(self, x: Lanes) -> Lanes:
+        return self.intrinsic("sqrt", x)
+
+    def floor(self, x: Lanes) -> Lanes:
+        return self.intrinsic("floor", x)
+
+    def round(self, x: Lanes) -> Lanes:
+        return self.intrinsic("roundeven", x)
+
+    def copysign(self, x: Lanes, y: Lanes) -> Lanes:
+        return self.intrinsic("copysign", x, y)
+
+    def is_nan(self, x: Lanes) -> Lanes:
+        if not x.dtype.is_floating:
+            return self.const(False, bool_, x.lanes)
+        return self.emit(bool_, x.lanes, f"fcmp uno {x}, {x.ref}")
+
+    def max(self, x: Lanes, y: Lanes) -> Lanes:
+        """The larger; NaN where either is NaN."""
+        return self._extreme("gt", x, y)
+
+    def min(self, x: Lanes, y: Lanes) -> Lanes:
+        """The smaller; NaN where either is NaN."""
+        return self._extreme("lt", x, y)
+
+    def _extreme(self, predicate: str, x: Lanes, y: Lanes) -> Lanes:
+        x, y = self.match(x, y)
+        result = self.select(self.compare(predicate, x, y), x, y)
+        return self.select(self.is_nan(x), x, result) if x.dtype.is_floating else result
+
+    def compare(self, predicate: str, x: Lanes, y: Lanes) -> Lanes:
+        x, y = self.match(x, y)
+        if x.dtype.is_floating:
+            return self.emit(bool_, x.lanes, f"fcmp {_FLOAT_PREDICATES[predicate]} {x}, {y.ref}")
+        return self.emit(bool_, x.lanes, f"icmp {_INT_PREDICATES[predicate]} {x}, {y.ref}")
+
+    def select(self, condition: Lanes, x: Lanes, y: Lanes) -> Lanes:
+        condition, x, y = self.match(condition, x, y)
+        return self.emit(x.dtype, x.lanes, f"select {condition}, {x}, {y}")
+
+    def and_(self, x: Lanes, y: Lanes) -> Lanes:
+        return self._binary(None, "and", x, y)
+
+    def or_(self, x: Lanes, y: Lanes) -> Lanes:
+        return self._binary(None, "or", x, y)
+
+    def xor(self, x: Lanes, y: Lanes) -> Lanes:
+        return self._binary(None, "xor", x, y)
+
+    def not_(self, x: Lanes) -> Lanes:
+        return self.xor(x, self.const(True, bool_))
+
+    def shift_left(self, x: Lanes, bits: int) -> Lanes:
+        return self._binary(None, "shl", x, self.const(bits, x.dtype))
+
+    def shift_right(self, x: Lanes, bits: int) -> Lanes:
+        """Without sign: zeros come in from the left."""
+        return self._binary(None, "lshr", x, self.const(bits, x.dtype))
+
+    def bitcast(self, x: Lanes, dtype: DType) -> Lanes:
+        return self.emit(dtype, x.lanes, f"bitcast {x} to {vector_type(SCALAR_TYPES[dtype], x.lanes)}")
+
+    def cast(self, x: Lanes, dtype: DType) -> Lanes:
+        """NumPy's conversion; a float outside of an integer's range, or NaN, gives the integer's minimum."""
+        source, target = x.dtype, vector_type(SCALAR_TYPES[dtype], x.lanes)
+        if source is dtype:
+            return x
+        if dtype.is_bool:
+            return self.compare("ne", x, self.const(0, source))
+        if source.is_bool:
+            return self.emit(dtype, x.lanes, f"{'uitofp' if dtype.is_floating else 'zext'} {x} to {target}")
+        if source.is_floating and dtype.is_floating:
+            return self.emit(dtype, x.lanes, f"{'fpext' if dtype.size > source.size else 'fptrunc'} {x} to {target}")
+        if source.is_floating:
+            bound = -float(dtype.min)
+            above = self.compare("ge", x, self.const(-bound, source))
+            inside = self.and_(above, self.compare("lt", x, self.const(bound, source)))
+            safe = self.select(inside, x, self.const(0, source))
+            return self.select(inside, self.truncate(safe, dtype), self.const(dtype.min, dtype))
+        if dtype.is_floating:
+            return self.emit(dtype, x.lanes, f"sitofp {x} to {target}")
+        return self.emit(dtype, x.lanes, f"{'sext' if dtype.size > source.size else 'trunc'} {x} to {target}")
+
+    def truncate(self, x: Lanes, dtype: DType) -> Lanes:
+        """A float that is known to lie in the integer's range, towards zero."""
+        return self.emit(dtype, x.lanes, f"fptosi {x} to {vector_type(SCALAR_TYPES[dtype], x.lanes)}")
+
+    # -- division with NumPy's rounding (towards minus infinity)
+
+    def floordiv(self, x: Lanes, y: Lanes) -> Lanes:
+        x, y = self.match(x, y)
+        if not x.dtype.is_floating:
+            return self._divide_integers(x, y)[0]
+        zero, one = self.const(0, x.dtype), self.const(1, x.dtype)
+        rest = self.emit(x.dtype, x.lanes, f"frem {x}, {y.ref}")
+        quotient = self.div(self.sub(x, rest), y)
+        quotient = self.select(self._wrong_sign(rest, y), self.sub(quotient, one), quotient)
+        floored = self.floor(quotient)
+        near = self.compare("gt", self.sub(quotient, floored), self.const(0.5, x.dtype))
+        floored = self.select(near, self.add(floored, one), floored)
+        floored = self.select(self.compare("eq", quotient, zero), self.copysign(zero, self.div(x, y)), floored)
+        return self.select(self.compare("eq", y, zero), self.div(x, y), floored)
+
+    def mod(self, x: Lanes, y: Lanes) -> Lanes:
+        x, y = self.match(x, y)
+        if not x.dtype.is_floating:
+            return self._divide_integers(x, y)[1]
+        zero = self.const(0, x.dtype)
+        rest = self.emit(x.dtype, x.lanes, f"frem {x}, {y.ref}")
+        result = self.select(self._wrong_sign(rest, y), self.add(rest, y), rest)
+        return self.select(self.compare("eq", rest, zero), self.copysign(zero, y), result)
+
+    def _wrong_sign(self, rest: Lanes, y: Lanes) -> Lanes:
+        zero = self.const(0, rest.dtype)
+        differ = self.xor(self.compare("lt", rest, zero), self.compare("lt", y, zero))
+        return self.and_(self.compare("ne", rest, zero), differ)
+
+    def _divide_integers(self, x: Lanes, y: Lanes) -> tuple[Lanes, Lanes]:
+        # The processor traps on division by 0 and of the least integer by -1: neither reaches it.
+        zero, one, minus = (self.const(value, x.dtype, x.lanes) for value in (0, 1, -1))
+        is_zero, is_minus = self.compare("eq", y, zero), self.compare("eq", y, minus)
+        safe = self.select(self.or_(is_zero, is_minus), one, y)
+        quotient = self.div(x, safe)
+        rest = self.sub(x, self.mul(quotient, safe))
+        wrong = self._wrong_sign(rest, safe)
+        quotient = self.select(wrong, self.sub(quotient, one), quotient)
+        rest = self.select(wrong, self.add(rest, safe), rest)
+        quotient = self.select(is_minus, self.neg(x), self.select(is_zero, zero, quotient))
+        return quotient, rest
+
+    # -- control flow
+
+    def loop(
+        self,
+        count: int,
+        body: Callable[[Lanes, list[Lanes]], list[Lanes]],
+        carried: Sequence[Lanes] = (),
+        step: int = 1,
+    ) -> list[Lanes]:
+        """Run `body(index, carried)` for index 0, step, 2 step... below `count`; it gives the values carried on. The
+        carried values after the last run come back. Nothing is written for a count of 0, no loop for a single run."""
+        carried = list(carried)
+        if count <= 0:
+            return carried
+        if count <= step:
+            return body(self.const(0, int64), carried)
+        label = self.fresh("loop")
+        before = self.block
+        self.line(f"br label %{label}")
+        self.start_block(label)
+        index = Lanes(f"%{label}.i", int64)
+        inside = [Lanes(f"%{label}.c{number}", value.dtype, value.lanes) for number, value in enumerate(carried)]
+        holes = len(self.lines)
+        self.lines.extend([""] * (1 + len(inside)))
+        after = body(index, inside)
+        following = self.emit(int64, 1, f"add nuw nsw i64 {index.ref}, {step}")
+        more = self.emit(bool_, 1, f"icmp slt i64 {following.ref}, {count}")
+        self.lines[holes] = f"  {index.ref} = phi i64 [ 0, %{before} ], [ {following.ref}, %{self.block} ]"
+        for number, (start, value, end) in enumerate(zip(carried, inside, after, strict=True)):
+            sources = f"[ {start.ref}, %{before} ], [ {end.ref}, %{self.block} ]"
+            self.lines[holes + 1 + number] = f"  {value.ref} = phi {value.type} {sources}"
+        self.line(f"br {more}, label %{label}, label %{label}.end")
+        self.start_block(f"{label}.end")
+        return after
+
+    def fail_if(self, condition: Lanes) -> None:
+        """Leave the function with status 1 where `condition` holds."""
+        self.fails = True
+        label = self.fresh("ok")
+        self.line(f"br {condition}, label %fail, label %{label}")
+        self.start_block(label)
+
+    def call_lanes(self, function: str, *operands: Lanes) -> Lanes:
+        """A C function of floats, called a lane at a time."""
+        operands = self.match(*operands)
+        x = operands[0]
+        kind = SCALAR_TYPES[x.dtype]
+        self.declarations.add(f"declare {kind} @{function}({', '.join([kind] * len(operands))})")
+        if x.lanes == 1:
+            return self.emit(x.dtype, 1, f"call {kind} @{function}({', '.join(map(str, operands))})")
+        result = Lanes("poison", x.dtype, x.lanes)
+        for lane in range(x.lanes):
+            parts = [self.emit(x.dtype, 1, f"extractelement {operand}, i64 {lane}") for operand in operands]
+            value = self.emit(x.dtype, 1, f"call {kind} @{function}({', '.join(map(str, parts))})")
+            result = self.emit(x.dtype, x.lanes, f"insertelement {result}, {value}, i64 {lane}")
+        return result
+
+    # -- vector math
+
+    def __getattr__(self, name: str) -> Any:
+        """exp, log, tanh...: the functions of tracejit.llvm.vectormath, as methods."""
+        from tracejit.llvm import vectormath
+
+        function = vectormath.FUNCTIONS.get(name)
+        if function is None:
+            raise AttributeError(f"the builder has no {name!r}")
+        return lambda *operands, **attrs: function(self, *operands, **attrs)

@@ -1,0 +1,127 @@
+"""Writes the module of a traced function: a function a kernel, and the entry that calls them in the plan's order.
+
+The entry is `i32 name(ptr arguments)`: an array of pointers, to the parameters, then the results, then the arena. It returns
+0, or the number of the step that failed, counted from 1; until it can fail no more it has written to no parameter.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tracejit.ir.graph import Node
+from tracejit.ir.op import Kernel
+from tracejit.llvm.builder import MEMORY_TYPES, SCALAR_TYPES, literal
+from tracejit.llvm.kernel import Array, KernelBuilder
+from tracejit.llvm.loops import emit_fusion
+from tracejit.llvm.plan import Plan, Step
+from tracejit.llvm.views import Buffer, View
+
+
+class Target(NamedTuple):
+    """What of the processor the text depends on: a vector register's bytes, and whether it has fused multiply-add."""
+
+    width: int
+    fma: bool
+
+
+class Module(NamedTuple):
+    """A module's text, the entry's name, and the node of each step that can fail, by its status."""
+
+    text: str
+    entry: str
+    failing: dict[int, Node]
+
+
+def emit(plan: Plan, target: Target) -> Module:
+    """The module of `plan` for `target`."""
+    name = f"tracejit_{plan.graph.name}"
+    declarations: set[str] = set()
+    functions: list[str] = []
+    calls: list[str] = []
+    failing: dict[int, Node] = {}
+    pointers = _Pointers(plan)
+    for number, step in enumerate(plan.steps):
+        kernel = _kernel(step, f"{name}.{number}.{step.node.op.name if step.node else 'copy'}", target)
+        if not kernel.lines:
+            continue
+        declarations |= kernel.declarations
+        where = f"; {step.node.location}\n" if step.node is not None and step.node.location else ""
+        functions.append(where + kernel.text())
+        arguments = [pointers.of(view) for view in (*step.outputs, *step.operands, *step.scratch)]
+        calls.append(f"  %s{number} = call i32 @{kernel.name}({', '.join(f'ptr {each}' for each in arguments)})")
+        if kernel.fails:
+            assert step.node is not None
+            failing[number + 1] = step.node
+            calls.append(f"  %f{number} = icmp ne i32 %s{number}, 0")
+            calls.append(f"  br i1 %f{number}, label %fail{number}, label %go{number}\nfail{number}:\n  ret i32 {number + 1}\ngo{number}:")
+    entry = f"define i32 @{name}(ptr %arguments) #0 {{\nstart:\n" + "\n".join([*pointers.lines, *calls, "  ret i32 0", "}"])
+    constants = [_constant(buffer) for buffer in plan.constants]
+    attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{target.width * 8}" }}'
+    return Module("\n\n".join([*sorted(declarations), *constants, *functions, entry, attributes, ""]), name, failing)
+
+
+def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
+    views = [*step.outputs, *step.operands, *step.scratch]
+    names = [
+        *(f"out{i}" for i in range(len(step.outputs))),
+        *(f"in{i}" for i in range(len(step.operands))),
+        *(f"scratch{i}" for i in range(len(step.scratch))),
+    ]
+    b = KernelBuilder(f'"{name}"', names, width=target.width, fma=target.fma)
+    arrays = [Array(f"%{each}", view.shape, view.strides, view.dtype, view.offset) for each, view in zip(names, views, strict=True)]
+    first, second = len(step.outputs), len(step.outputs) + len(step.operands)
+    outputs, operands, scratch = arrays[:first], arrays[first:second], arrays[second:]
+    if step.node is None:
+        b.copy(outputs[0], operands[0])
+    elif step.schedule is not None:
+        emit_fusion(b, step.node.attrs["body"], step.schedule, operands, outputs, scratch)
+    else:
+        assert isinstance(step.node.op.lower, Kernel)
+        step.node.op.lower.emit(b, step.node, outputs[0], *operands)
+    return b
+
+
+class _Pointers:
+    """The entry's pointers, each loaded once."""
+
+    def __init__(self, plan: Plan):
+        self.lines: list[str] = []
+        self._names: dict[Buffer, str] = {}
+        self._arena_loaded = False
+        graph = plan.graph
+        self._slots = {"parameter": 0, "result": len(graph.parameters), "arena": len(graph.parameters) + len(graph.results)}
+
+    def of(self, view: View) -> str:
+        buffer = view.buffer
+        if buffer.kind == "constant":
+            return f"@constant.{buffer.index}"
+        if buffer not in self._names:
+            name = f"%{buffer.kind}.{buffer.index}"
+            if buffer.kind == "arena":
+                if not self._arena_loaded:
+                    self._load("%arena", self._slots["arena"])
+                    self._arena_loaded = True
+                name = f"%arena.{len(self._names)}"  # two buffers may lie at one offset, at different times
+                self.lines.append(f"  {name} = getelementptr inbounds i8, ptr %arena, i64 {buffer.index}")
+            else:
+                self._load(name, self._slots[buffer.kind] + buffer.index)
+            self._names[buffer] = name
+        return self._names[buffer]
+
+    def _load(self, name: str, slot: int) -> None:
+        place = f"%slot.{slot}"
+        self.lines.append(f"  {place} = getelementptr inbounds ptr, ptr %arguments, i64 {slot}")
+        self.lines.append(f"  {name} = load ptr, ptr {place}, align 8")
+
+
+def _constant(buffer: Buffer) -> str:
+    array = np.asarray(buffer.data)
+    dtype = next(dtype for dtype in SCALAR_TYPES if dtype.numpy == array.dtype)
+    element = MEMORY_TYPES[dtype]
+    if dtype.is_bool:
+        items = [f"{element} {int(item)}" for item in array.reshape(-1).tolist()]
+    else:
+        items = [f"{element} {literal(item, dtype)}" for item in array.reshape(-1).tolist()]
+    return f"@constant.{buffer.index} = private constant [{len(items)} x {element}] [{', '.join(items)}], align 64"

@@ -1,0 +1,142 @@
+"""How a fusion's body runs: which values exist a row, which a lane, and in which sweep over the row each is computed.
+
+A row is swept over in stages: a reduction over the row is known only after the sweep that collects it, so what needs it waits
+for the next. A value that a later stage needs again is computed again where that is cheap, else kept in a scratch row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tracejit import ops
+from tracejit.ir import Graph, Node
+from tracejit.ir.op import Reduction, Scalar
+
+@dataclass
+class Stage:
+    """One sweep over a row: what it reduces, stores and keeps."""
+
+    reductions: list[Node] = field(default_factory=list)
+    results: list[Node] = field(default_factory=list)
+    spills: list[Node] = field(default_factory=list)
+
+
+@dataclass
+class Schedule:
+    """`place[node]` is full, row, or end; `stage[node]` the sweep that computes a full value, or for a row value the number
+    of sweeps after which it is known."""
+
+    space: tuple[int, ...]
+    rows: int
+    place: dict[Node, str]
+    stage: dict[Node, int]
+    stages: list[Stage]
+    row_results: list[Node]
+    end_results: list[Node]
+
+    @property
+    def spills(self) -> list[Node]:
+        """The values that need a scratch row, in the order of their stages."""
+        return [node for stage in self.stages for node in stage.spills]
+
+
+def schedule(body: Graph, space: tuple[int, ...], rows: int) -> Schedule:
+    """The schedule of a fusion's body."""
+    lead = space[:rows]
+    place: dict[Node, str] = {}
+    stage: dict[Node, int] = {}
+    for parameter in body.parameters:
+        place[parameter], stage[parameter] = ("full" if parameter.shape == space else "row"), 0
+    for node in body.nodes:
+        place[node] = _place(node, place, space, rows)
+        if node.op is ops.broadcast and node.operands[0].op is ops.parameter:
+            stage[node] = 0
+        else:
+            stage[node] = max((stage[operand] for operand in node.operands), default=0)
+        if place[node] == "row" and isinstance(node.op.lower, Reduction):
+            stage[node] += 1
+    assert all(place[node] != "row" or node.shape == lead or node in body.parameters or _is_constant(node) for node in place)
+    found = Schedule(space, rows, place, stage, [], [], [])
+    last = max((stage[node] for node in place if place[node] == "full"), default=0)
+    found.stages.extend(Stage() for _ in range(last + 1))
+    for node in body.nodes:
+        if isinstance(node.op.lower, Reduction) and place[node.operands[0]] == "full":
+            found.stages[stage[node.operands[0]]].reductions.append(node)
+    for node in dict.fromkeys(body.results):
+        if place[node] == "full":
+            found.stages[stage[node]].results.append(node)
+        else:
+            (found.row_results if place[node] == "row" else found.end_results).append(node)
+    found.end_results.extend(
+        node for node in body.nodes if place[node] == "end" and node not in found.end_results
+    )
+    _find_spills(found)
+    return found
+
+
+def _is_constant(node: Node) -> bool:
+    return node.op is ops.constant_op
+
+
+def _place(node: Node, place: dict[Node, str], space: tuple[int, ...], rows: int) -> str:
+    if isinstance(node.op.lower, Reduction):
+        (x,) = node.operands
+        trailing = node.attrs["axes"] == tuple(range(rows, len(space)))
+        return "row" if place[x] == "full" and trailing and rows < len(space) else "end"
+    if _is_constant(node):
+        return "row"
+    return "full" if node.shape == space else "row"
+
+
+def _find_spills(found: Schedule) -> None:
+    """Mark what a later stage would have to compute again at a cost."""
+    for number, stage in enumerate(found.stages):
+        roots = [reduction.operands[0] for reduction in stage.reductions] + stage.results
+        seen: set[Node] = set()
+        stack = list(roots)
+        while stack:
+            node = stack.pop()
+            if node in seen or found.place[node] != "full" or node.op is ops.parameter:
+                continue
+            seen.add(node)
+            earlier = found.stage[node]
+            if earlier < number and (node in found.stages[earlier].results or _is_costly(node, found)):
+                if node not in found.stages[earlier].spills:
+                    found.stages[earlier].spills.append(node)
+                continue
+            if node.op is not ops.broadcast:
+                stack.extend(node.operands)
+
+
+def _is_costly(node: Node, found: Schedule) -> bool:
+    """Whether computing `node` again runs an expensive op or more than a few cheap ones."""
+    stack, seen = [node], set()
+    while stack:
+        each = stack.pop()
+        if each in seen or each.op in (ops.parameter, ops.broadcast, ops.constant_op, ops.iota):
+            continue
+        seen.add(each)
+        if (isinstance(each.op.lower, Scalar) and each.op.lower.costly) or len(seen) > 6:
+            return True
+        stack.extend(operand for operand in each.operands if found.place[operand] == "full")
+    return False
+
+
+def may_overwrite(found: Schedule, body: Graph, operand: int, result: int) -> bool:
+    """Whether result number `result` may be written over operand number `operand`, which lies just as it does: each
+    element is read for the last time no later than it is written."""
+    parameter, value = body.parameters[operand], body.results[result]
+    if parameter.type is not value.type or found.place[value] == "end":
+        return False
+    single_row = all(size == 1 for size in found.space[: found.rows])
+    for node in body.nodes:
+        if parameter in node.operands:
+            if found.place[value] == "row":
+                # Written once its row is done; read by the rows after only if it is spread over them.
+                if not single_row and found.place[node] != "row":
+                    return False
+            elif node.op is ops.broadcast or isinstance(node.op.lower, Reduction) and found.place[parameter] != "full":
+                return False
+    if found.place[value] == "full":
+        return found.place[parameter] == "full" and found.stage[value] == len(found.stages) - 1
+    return found.place[parameter] == "row"

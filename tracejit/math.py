@@ -1,0 +1,15 @@
+"""TensorFlow's tj.math: the same functions once more, under the names they have there."""
+
+from tracejit.functions import (
+    argmax, argmin, add_n, divide, floordiv, floormod, norm, pow, reciprocal, reduce_all, reduce_any,
+    reduce_logsumexp, reduce_max, reduce_mean, reduce_min, reduce_prod, reduce_std, reduce_sum, reduce_variance, square,
+    squared_difference,
+)  # fmt: skip
+from tracejit.functions.nn import log_softmax, softmax, softplus
+from tracejit.ops import (
+    abs, add, cos, equal, erf, exp, expm1, floor, greater, greater_equal, is_finite, less, less_equal, log, log1p,
+    logical_and, logical_not, logical_or, logical_xor, maximum, minimum, mod, mul as multiply, neg as negative,
+    not_equal, round, rsqrt, sigmoid, sign, sin, sqrt, sub as subtract, tan, tanh,
+)  # fmt: skip
+
+__all__ = [name for name in dir() if not name.startswith("_")]

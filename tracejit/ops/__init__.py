@@ -1,0 +1,39 @@
+"""The op registry: one entry an op, a file a family. What is composed of these ops lives in tracejit.functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tracejit.ops.autodiff import Record, expand_gradient, expand_gradients, reached_from, records_of, reverse
+from tracejit.ops.control import (
+    constant, constant_op, custom_gradient, element, frozen, fusion, gradient, identity, iota, parameter, stop_gradient,
+)  # fmt: skip
+from tracejit.ops.elementwise import (
+    abs, add, align, broadcast_to, common_shape, cos, div, div_or_zero, equal, erf, exp, expm1, floor, floordiv,
+    greater, greater_equal, is_finite, less, less_equal, lift, log, log1p, logical_and, logical_not, logical_or,
+    logical_xor, maximum, minimum, mod, mul, mul_or_zero, neg, not_equal, pow, round, rsqrt, sigmoid, sign, sin, sqrt,
+    sub, tan, tanh,
+)  # fmt: skip
+from tracejit.ops.indexing import check_nonzero, check_range, gather, scatter_add
+from tracejit.ops.linalg import matmul
+from tracejit.ops.reduce import (
+    argmax, argmin, kept_axes, reduce_all, reduce_any, reduce_max, reduce_min, reduce_prod, reduce_sum,
+)  # fmt: skip
+from tracejit.ops.selection import cast, random_uniform, select
+from tracejit.ops.shape import broadcast, concat, contiguous_strides, pad, reshape, reverse as reverse_axes, slice, transpose
+
+
+def filled_like(x: Any, value: float) -> Any:
+    """A value of x's shape and dtype, every element `value`."""
+    _, filled = lift("fill", (x, value))
+    return broadcast_to(filled, x.type.shape)
+
+
+def zeros_like(x: Any) -> Any:
+    """Zeros of x's shape and dtype."""
+    return filled_like(x, 0)
+
+
+def ones_like(x: Any) -> Any:
+    """Ones of x's shape and dtype."""
+    return filled_like(x, 1)

@@ -1,0 +1,163 @@
+"""Reverse mode, once: over the records of an eager tape or over the nodes of a graph, by the same rules.
+
+A value is a tensor or a node; rules are written in ops, so what comes out is again values, and every order of derivative
+exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tracejit import ops
+from tracejit.ir.graph import Node, reachable, rebuild
+from tracejit.ir.location import Location, Place, at, location_of
+from tracejit.ir.op import Op
+
+
+class Record(NamedTuple):
+    """An op that was applied: what a node is for a graph."""
+
+    op: Op
+    operands: tuple[Any, ...]
+    attrs: Mapping[str, Any]
+    results: tuple[Any, ...]
+    place: Place | None
+
+    @property
+    def location(self) -> Location | None:
+        """The user's line that applied the op."""
+        return location_of(self.place)
+
+
+def differentiable_operands(record: Record) -> list[int]:
+    """The indices of the operands that the op has a gradient for."""
+    vjp = record.op.vjp
+    return [index for index in range(len(record.operands)) if callable(vjp) or vjp[index] is not None]
+
+
+def reached_from(records: Iterable[Record], sources: Iterable[Any]) -> set[int]:
+    """The ids of the sources and of all floating-point results that have a gradient with respect to one of them."""
+    return _needs(records, sources)[0]
+
+
+def _needs(records: Iterable[Record], sources: Iterable[Any]) -> tuple[set[int], list[list[int]]]:
+    """What `reached_from` gives; and for each record the indices of the operands that a cotangent has to get to."""
+    reached = {id(source) for source in sources if source.type.dtype.is_floating}
+    needs = []
+    for record in records:
+        vjp, index, needed = record.op.vjp, 0, []
+        for operand in record.operands:
+            if id(operand) in reached and (callable(vjp) or vjp[index] is not None):
+                needed.append(index)
+            index += 1
+        if needed:
+            for result in record.results:
+                if result.type.dtype.is_floating:
+                    reached.add(id(result))
+        needs.append(needed)
+    return reached, needs
+
+
+def reverse(records: Sequence[Record], targets: Sequence[Any], seeds: Sequence[Any], sources: Sequence[Any]) -> list[Any]:
+    """The cotangent of each source, None where no target depends on it.
+
+    `records` are in order of execution; `seeds` are the targets' cotangents.
+    """
+    reached, needs = _needs(records, sources)
+    kept = {id(source) for source in sources}
+    cotangents: dict[int, Any] = {}
+    for target, seed in zip(targets, seeds, strict=True):
+        if id(target) in reached:
+            _accumulate(cotangents, target, seed)
+    line = at(None)
+    with line:
+        for record, needed in zip(reversed(records), reversed(needs), strict=True):
+            found, arrived = [], False
+            for result in record.results:
+                key = id(result)
+                cotangent = cotangents.get(key) if key in kept else cotangents.pop(key, None)
+                found.append(cotangent)
+                arrived = arrived or cotangent is not None
+            if arrived and needed:
+                line.move(record.place)
+                for index, cotangent in _apply_rule(record, needed, found):
+                    if cotangent is not None:
+                        _accumulate(cotangents, record.operands[index], cotangent)
+    return [cotangents.get(id(source)) if source.type.dtype.is_floating else None for source in sources]
+
+
+def _accumulate(cotangents: dict[int, Any], value: Any, cotangent: Any) -> None:
+    before = cotangents.get(id(value))
+    cotangents[id(value)] = cotangent if before is None else ops.add(before, cotangent)
+
+
+def _apply_rule(record: Record, needed: Iterable[int], found: list[Any]) -> Iterable[tuple[int, Any]]:
+    vjp, operands, attrs = record.op.vjp, record.operands, record.attrs
+    if not callable(vjp):
+        out = record.results[0]
+        return [(index, vjp[index](found[0], out, *operands, **attrs)) for index in needed]
+    cts = [
+        ops.zeros_like(result) if cotangent is None and result is not None else cotangent
+        for cotangent, result in zip(found, record.results, strict=True)
+    ]
+    cotangents = vjp(needed, cts, record.results, operands, attrs)
+    return [(index, cotangents[index]) for index in needed]
+
+
+def records_of(nodes: Iterable[Node]) -> list[Record]:
+    """The records that nodes are: an op with several results is one record, its elements the results."""
+    records: list[Record] = []
+    several: dict[Node, list[Any]] = {}
+    for node in nodes:
+        if node.op is ops.element:
+            several[node.operands[0]][node.attrs["index"]] = node
+            continue
+        results: Any = (node,)
+        if hasattr(node.type, "items"):
+            # Filled while the elements come by; a result that is in no graph gets a node, so that it has a type.
+            results = several[node] = [None] * len(node.type.items)
+        records.append(Record(node.op, node.operands, node.attrs, results, node.location))
+    for node, results in several.items():
+        for index, result in enumerate(results):
+            if result is None:
+                results[index] = ops.element(node, index=index)
+    return records
+
+
+def expand_gradient(node: Node) -> tuple[Node, ...]:
+    """The nodes that the `gradient` node stands for, one a source."""
+    cone = reachable(node.operands)
+    replaced = expand_gradients(cone)
+    return _derive(rebuild(node, tuple(replaced.get(operand, operand) for operand in node.operands)))
+
+
+def expand_gradients(nodes: Sequence[Node]) -> dict[Node, Node]:
+    """Put the generated nodes in the place of every `gradient` among `nodes`, innermost first; gives old -> new."""
+    replaced: dict[Node, Node] = {}
+    parts: dict[Node, tuple[Node, ...]] = {}
+    for node in nodes:
+        if node.op is ops.element and node.operands[0] in parts:
+            replaced[node] = parts[node.operands[0]][node.attrs["index"]]
+            continue
+        new = rebuild(node, tuple(replaced.get(operand, operand) for operand in node.operands))
+        if node.op is ops.gradient:
+            parts[node] = _derive(new)
+        elif new is not node:
+            replaced[node] = new
+    return replaced
+
+
+def _derive(node: Node) -> tuple[Node, ...]:
+    count, sources_count, seeded = node.attrs["targets"], node.attrs["sources"], node.attrs["seeded"]
+    first = count * (2 if seeded else 1)
+    targets, sources = node.operands[:count], node.operands[first : first + sources_count]
+    constant = set(node.operands[first + sources_count :])
+    records = records_of(reachable(targets, stop=lambda node: node in constant))
+    with at(node.location):
+        seeds = node.operands[count:first] if seeded else [ops.ones_like(target) for target in targets]
+        cotangents = reverse(records, targets, seeds, sources)
+        return tuple(
+            ops.zeros_like(source) if cotangent is None else cotangent
+            for source, cotangent in zip(sources, cotangents, strict=True)
+        )

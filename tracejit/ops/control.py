@@ -1,0 +1,170 @@
+"""Ops of the graph itself: parameters, constants, iota, elements of tuples, identities, gradients, fusions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tracejit import ops
+from tracejit.ir.errors import DtypeError
+from tracejit.ir.graph import Graph, Node, inline
+from tracejit.ir.interpret import interpret
+from tracejit.ir.op import Kernel, Op, Scalar, View, require
+from tracejit.ir.types import DTYPES, DType, TensorType, TupleType, Type, array_type
+from tracejit.ops.elementwise import NUMBERS, sample_array
+
+Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
+
+_ARRAY_DTYPES = {dtype.numpy for dtype in DTYPES}
+
+parameter = Op("parameter", infer=lambda type, name: type)
+
+
+def _constant_samples(rng: np.random.Generator) -> Samples:
+    for dtype in DTYPES:
+        for shape in ((), (3,), (2, 3), (0,)):
+            yield (), {"value": frozen(sample_array(rng, shape, dtype))}
+    yield (), {"value": frozen(np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45, 0.1], np.float32))}
+
+
+def _constant_infer(value: np.ndarray) -> TensorType:
+    require(value.dtype in _ARRAY_DTYPES, "constant", (value.dtype,), "tracejit does not have this dtype", DtypeError)
+    return array_type(value)
+
+
+def frozen(array: Any) -> np.ndarray:
+    """A copy of `array` that cannot be written to, as attributes are."""
+    copy = np.array(array)
+    copy.flags.writeable = False
+    return copy
+
+
+constant_op = Op(
+    "constant",
+    infer=_constant_infer,
+    evaluate=lambda value: value,
+    lower=Kernel(lambda b, node, out: b.literal(out, node.attrs["value"])),
+    samples=_constant_samples,
+)
+
+
+def constant(value: Any) -> Node:
+    """A node holding `value`, an array of a dtype that tracejit has."""
+    from tracejit.ir.graph import make
+
+    return make(constant_op, value=frozen(value))
+
+
+def _iota_infer(shape: tuple[int, ...], axis: int, dtype: DType) -> TensorType:
+    require(0 <= axis < len(shape), "iota", (), f"axis {axis} is not below {len(shape)}")
+    require(min(shape) >= 0, "iota", (), f"the shape {list(shape)} has a negative size")
+    require(dtype in NUMBERS, "iota", (), f"it counts in numbers, not {getattr(dtype, 'name', dtype)}", DtypeError)
+    return TensorType(shape, dtype)
+
+
+def _iota_evaluate(shape: tuple[int, ...], axis: int, dtype: DType) -> np.ndarray:
+    along = np.arange(shape[axis], dtype=dtype.numpy).reshape([-1 if a == axis else 1 for a in range(len(shape))])
+    return np.ascontiguousarray(np.broadcast_to(along, shape))
+
+
+def _iota_samples(rng: np.random.Generator) -> Samples:
+    for dtype in NUMBERS:
+        for shape, axis in (((7,), 0), ((3, 19), 1), ((3, 5), 0), ((0,), 0)):
+            yield (), {"shape": shape, "axis": axis, "dtype": dtype}
+
+
+# Each element is its own index along `axis`.
+iota = Op(
+    "iota",
+    infer=_iota_infer,
+    evaluate=_iota_evaluate,
+    lower=Scalar(lambda b, shape, axis, dtype: b.iota(axis, dtype)),
+    samples=_iota_samples,
+)
+
+
+def _element_infer(x: Type, index: int) -> TensorType:
+    require(isinstance(x, TupleType) and 0 <= index < len(x.items), "element", (x,), f"it has no result {index}")
+    return x.items[index]  # type: ignore[union-attr]
+
+
+element = Op("element", infer=_element_infer, evaluate=lambda x, index: x[index])
+
+
+def _same_samples(rng: np.random.Generator) -> Samples:
+    for dtype in DTYPES:
+        yield (sample_array(rng, (2, 3), dtype),), {}
+
+
+identity = Op(
+    "identity", infer=lambda x: x, evaluate=lambda x: x, vjp=(lambda ct, out, x: ct,),
+    lower=View(lambda view, node: view), samples=_same_samples,
+)  # fmt: skip
+# The value of its operand, of which no gradient knows. A variable's value after an assignment is one.
+stop_gradient = Op(
+    "stop_gradient", infer=lambda x: x, evaluate=lambda x: x, vjp=(None,), lower=View(lambda view, node: view),
+    samples=_same_samples,
+)  # fmt: skip
+
+
+def _gradient_infer(*types: TensorType, targets: int, sources: int, seeded: bool) -> TupleType:
+    first = targets * (2 if seeded else 1)
+    require(0 < targets and first + sources <= len(types), "gradient", types, "it has fewer operands than it says")
+    for target, seed in zip(types[:targets], types[targets:first], strict=False):
+        require(not seeded or target is seed, "gradient", types, f"a seed is {seed}, its target {target}")
+    return TupleType(types[first : first + sources])
+
+
+# What the user wrote as tape.gradient: operands are the targets, a seed a target if `seeded`, the sources, and what else
+# the tape had not recorded and is constant for it. The pass `backward` puts the generated nodes in its place.
+gradient = Op("gradient", infer=_gradient_infer, expand=lambda node: ops.expand_gradient(node))
+
+
+def _custom_infer(*types: TensorType, results: int, arguments: int, backward: Graph, connected: tuple[bool, ...]) -> TupleType:
+    expected = tuple(parameter.type for parameter in backward.parameters)
+    require((*types[:results], *types[results + arguments :]) == expected, "custom_gradient", types, "its rule takes other operands")
+    return TupleType(types[:results])
+
+
+def _custom_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: dict[str, Any]) -> list[Any]:
+    results, arguments, backward = attrs["results"], attrs["arguments"], attrs["backward"]
+    if isinstance(backward, Graph):
+        # Where the rule captured a result it means the one with this rule, not the value it was made from.
+        outer = dict(zip(operands[:results], outs, strict=True))
+        captures = [outer.get(operand, operand) for operand in operands[results + arguments :]]
+        new = inline(backward, [*cts, *captures])
+        found = iter([new[result] for result in backward.results])
+        cotangents = [next(found) if connected else None for connected in attrs["connected"]]
+    else:
+        cotangents = backward(*cts)
+    padding: list[None] = [None] * results
+    return [*padding, *cotangents, *([None] * (len(operands) - results - arguments))]
+
+
+# The first `results` operands, with a rule of the user's for their cotangents: the graph `backward` takes the cotangents
+# and the captured values (the last operands) and gives the cotangents of the `connected` ones of the `arguments`.
+custom_gradient = Op(
+    "custom_gradient",
+    infer=_custom_infer,
+    evaluate=lambda *arrays, results, **_: arrays[:results],
+    vjp=_custom_vjp,
+)
+
+
+def _fusion_infer(*types: TensorType, body: Graph, space: tuple[int, ...], rows: int) -> Type:
+    expected = tuple(parameter.type for parameter in body.parameters)
+    require(types == expected, "fusion", types, f"its body takes {', '.join(map(str, expected))}")
+    require(0 <= rows <= len(space), "fusion", types, f"{rows} is no number of leading axes of {list(space)}")
+    results = [result.type for result in body.results]
+    return results[0] if len(results) == 1 else TupleType(results)  # type: ignore[return-value]
+
+
+def _fusion_evaluate(*arrays: Any, body: Graph, space: tuple[int, ...], rows: int) -> Any:
+    results, _ = interpret(body, arrays)
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+# A loop nest that computes all of `body` at once; made by the pass `fuse`.
+fusion = Op("fusion", infer=_fusion_infer, evaluate=_fusion_evaluate)

@@ -1,0 +1,305 @@
+"""Elementwise ops: each lane of the result depends on the same lane of the operands.
+
+The operands of a node have one shape; the public call broadcasts first, with an explicit `broadcast` node an operand that
+needs it. `samples` are made from `domain`, the interval in which a float operand lies away from kinks and poles.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tracejit import ops
+from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
+from tracejit.ir.graph import Node, make
+from tracejit.ir.op import Op, Scalar, require
+from tracejit.ir.types import DTYPES, DType, TensorType, bool_, broadcast_shapes, float32, float64, int32, int64
+from tracejit.ops.special import erf as erf_numpy
+
+FLOATS = (float32, float64)
+INTS = (int32, int64)
+NUMBERS = FLOATS + INTS
+BOOL = (bool_,)
+
+SAMPLE_SHAPES: tuple[tuple[int, ...], ...] = ((), (7,), (3, 5), (0, 2), (2, 33))
+
+
+def sample_array(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, domain: tuple[float, float] = (-2, 2)) -> np.ndarray:
+    """An array of `dtype` drawn from `domain`; integers stay in -5..5 within it, and are never 0 where 0 is outside. Where
+    the domain holds no integer it says nothing of them."""
+    low, high = domain
+    if dtype.is_bool:
+        return rng.integers(0, 2, shape).astype(bool)
+    if dtype.is_integer:
+        least, most = max(math.ceil(low), -5), min(math.floor(high), 5)
+        return rng.integers(*((least, most + 1) if least <= most else (-5, 6)), shape).astype(dtype.numpy)
+    return np.asarray(rng.uniform(low, high, shape)).astype(dtype.numpy)
+
+
+class Elementwise(Op):
+    """An op of one lane. `dtypes` are the operand dtypes it takes; `result` gives the result's dtype."""
+
+    __slots__ = ("domain", "dtypes")
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        dtypes: tuple[DType, ...],
+        evaluate: Callable[..., Any],
+        lower: Callable[..., Any],
+        vjp: Any = (None, None),
+        result: DType | None = None,
+        domain: tuple[float, float] | tuple[tuple[float, float], tuple[float, float]] = (-2, 2),
+        arity: int = 1,
+        costly: bool = False,
+    ):
+        def infer(*types: TensorType) -> TensorType:
+            taken = f"{arity} operand{'s' if arity > 1 else ''}"
+            require(len(types) == arity, name, types, f"it takes {taken}, not {len(types)}")
+            first = types[0]
+            same_dtype = all(other.dtype is first.dtype for other in types)
+            require(same_dtype, name, types, "the operands' dtypes differ", DtypeError)
+            require(all(other is first for other in types), name, types, "the operands' shapes differ")
+            self._require_dtype(first.dtype, types)
+            return first if result is None else TensorType(first.shape, result)
+
+        domains: Any = domain if isinstance(domain[0], tuple) else (domain,) * arity
+
+        def samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]:
+            for dtype in dtypes:
+                for shape in SAMPLE_SHAPES:
+                    yield tuple(sample_array(rng, shape, dtype, limits) for limits in domains), {}
+
+        super().__init__(name, infer=infer, evaluate=evaluate, vjp=vjp, lower=Scalar(lower, costly), samples=samples)
+        self.dtypes, self.domain = dtypes, domains
+
+    def _require_dtype(self, dtype: DType, operands: Any) -> None:
+        if dtype not in self.dtypes:
+            known = ", ".join(known.name for known in self.dtypes)
+            fail(DtypeError, self.name, operands, f"it takes {known}, not {dtype.name}")
+
+
+class Unary(Elementwise):
+    """A public function of one tensor."""
+
+    __slots__ = ()
+
+    def __call__(self, x: Any, name: str | None = None) -> Any:
+        """The op on every element of `x`; the result has its shape. DtypeError where the op does not take x's dtype."""
+        if type(x) is Node:
+            return make(self, x)
+        return Op.apply_values(self, Op.lift_values(self.name, (x,)), {})
+
+
+class Binary(Elementwise):
+    """A public function of two tensors of one dtype, which are broadcast as NumPy does."""
+
+    __slots__ = ()
+
+    def __call__(self, x: Any, y: Any, name: str | None = None) -> Any:
+        """The op on the elements of `x` and `y`, broadcast. DtypeError where the dtypes differ or the op does not take
+        them, InvalidArgumentError where the shapes do not broadcast. A Python number takes the other's dtype."""
+        x, y = lift(self.name, (x, y))
+        if x.type is not y.type:
+            self._require_dtype(x.type.dtype, (x, y))
+            x, y = align(self.name, (x, y))
+        return make(self, x, y) if type(x) is Node else Op.apply_values(self, (x, y), {})
+
+
+def lift(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """`operands` as nodes where one of them is a node, else as tensors; Python numbers take the dtype of the others."""
+    for node in operands:
+        if type(node) is Node:
+            return tuple(
+                operand if type(operand) is Node else ops.constant(np.asarray(operand, node.dtype.numpy))
+                for operand in operands
+            )
+    return Op.lift_values(name, operands)
+
+
+def align(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Broadcast `operands` to their common shape. DtypeError where dtypes differ, InvalidArgumentError where shapes do."""
+    first = operands[0].type
+    for operand in operands[1:]:
+        if operand.type.dtype is not first.dtype:
+            message = f"operands must have one dtype, but these are {first.dtype.name} and {operand.type.dtype.name}"
+            fail(DtypeError, name, operands, message + "; convert one with cast")
+    shape = common_shape(name, operands)
+    return tuple([broadcast_to(operand, shape) for operand in operands])
+
+
+_broadcast_shapes = functools.lru_cache(4096)(broadcast_shapes)
+
+
+def common_shape(name: str, operands: tuple[Any, ...]) -> tuple[int, ...]:
+    """The broadcast shape of `operands`; InvalidArgumentError where there is none."""
+    shape = _broadcast_shapes(*[operand.type.shape for operand in operands])
+    if shape is None:
+        shapes = " and ".join(str(list(operand.type.shape)) for operand in operands)
+        fail(InvalidArgumentError, name, operands, f"the shapes {shapes} do not broadcast")
+    return shape
+
+
+def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
+    """`x` broadcast to `shape`, to which it is known to fit; `x` itself where it has that shape."""
+    if x.type.shape == shape:
+        return x
+    attrs = {"shape": shape, "axes": tuple(range(len(shape) - len(x.type.shape), len(shape)))}
+    return make(ops.broadcast, x, **attrs) if type(x) is Node else Op.apply_values(ops.broadcast, (x,), attrs)
+
+
+def _sigmoid(x: Any) -> Any:
+    decay = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + decay), decay / (1 + decay))
+
+
+_SQRT_PI = math.sqrt(math.pi)
+
+neg = Unary(
+    "neg", dtypes=NUMBERS, evaluate=np.negative, lower=lambda b, x: b.neg(x), vjp=(lambda ct, out, x: neg(ct),)
+)
+abs = Unary(
+    "abs", dtypes=NUMBERS, evaluate=np.abs, lower=lambda b, x: b.abs(x), domain=(0.3, 2),
+    vjp=(lambda ct, out, x: mul(ct, sign(x)),),
+)  # fmt: skip
+sign = Unary(
+    "sign", dtypes=NUMBERS, evaluate=np.sign, lower=lambda b, x: b.sign(x), domain=(0.3, 2),
+    vjp=(lambda ct, out, x: ops.zeros_like(ct),),
+)  # fmt: skip
+floor = Unary("floor", dtypes=FLOATS, evaluate=np.floor, lower=lambda b, x: b.floor(x))
+round = Unary("round", dtypes=FLOATS, evaluate=np.rint, lower=lambda b, x: b.round(x))
+# 0 where the cotangent is 0, also at x = 0, where the derivative is infinite.
+sqrt = Unary(
+    "sqrt", costly=True, dtypes=FLOATS, evaluate=np.sqrt, lower=lambda b, x: b.sqrt(x), domain=(0.5, 4),
+    vjp=(lambda ct, out, x: div_or_zero(mul(ct, 0.5), out),),
+)  # fmt: skip
+rsqrt = Unary(
+    "rsqrt", costly=True, dtypes=FLOATS, evaluate=lambda x: np.reciprocal(np.sqrt(x)), domain=(0.5, 4),
+    lower=lambda b, x: b.div(b.const(1, x.dtype), b.sqrt(x)),
+    vjp=(lambda ct, out, x: mul_or_zero(mul(ct, -0.5), mul(out, mul(out, out))),),
+)  # fmt: skip
+exp = Unary(
+    "exp", costly=True, dtypes=FLOATS, evaluate=np.exp, lower=lambda b, x: b.exp(x), vjp=(lambda ct, out, x: mul_or_zero(ct, out),)
+)
+expm1 = Unary(
+    "expm1", costly=True, dtypes=FLOATS, evaluate=np.expm1, lower=lambda b, x: b.expm1(x),
+    vjp=(lambda ct, out, x: mul_or_zero(ct, exp(x)),),
+)  # fmt: skip
+log = Unary(
+    "log", costly=True, dtypes=FLOATS, evaluate=np.log, lower=lambda b, x: b.log(x), domain=(0.5, 4),
+    vjp=(lambda ct, out, x: div_or_zero(ct, x),),
+)  # fmt: skip
+log1p = Unary(
+    "log1p", costly=True, dtypes=FLOATS, evaluate=np.log1p, lower=lambda b, x: b.log1p(x), domain=(-0.5, 3),
+    vjp=(lambda ct, out, x: div_or_zero(ct, add(x, 1.0)),),
+)  # fmt: skip
+sin = Unary("sin", costly=True, dtypes=FLOATS, evaluate=np.sin, lower=lambda b, x: b.sin(x), vjp=(lambda ct, out, x: mul(ct, cos(x)),))
+cos = Unary(
+    "cos", costly=True, dtypes=FLOATS, evaluate=np.cos, lower=lambda b, x: b.cos(x), vjp=(lambda ct, out, x: neg(mul(ct, sin(x))),)
+)
+tan = Unary(
+    "tan", costly=True, dtypes=FLOATS, evaluate=np.tan, lower=lambda b, x: b.tan(x), domain=(-1, 1),
+    vjp=(lambda ct, out, x: mul(ct, add(mul(out, out), 1.0)),),
+)  # fmt: skip
+tanh = Unary(
+    "tanh", costly=True, dtypes=FLOATS, evaluate=np.tanh, lower=lambda b, x: b.tanh(x),
+    vjp=(lambda ct, out, x: mul(ct, sub(1.0, mul(out, out))),),
+)  # fmt: skip
+sigmoid = Unary(
+    "sigmoid", costly=True, dtypes=FLOATS, evaluate=_sigmoid, lower=lambda b, x: b.sigmoid(x),
+    vjp=(lambda ct, out, x: mul(ct, mul(out, sub(1.0, out))),),
+)  # fmt: skip
+erf = Unary(
+    "erf", costly=True, dtypes=FLOATS, evaluate=erf_numpy, lower=lambda b, x: b.erf(x),
+    vjp=(lambda ct, out, x: mul(ct, mul(2 / _SQRT_PI, exp(neg(mul(x, x))))),),
+)  # fmt: skip
+is_finite = Unary(
+    "is_finite", dtypes=FLOATS, evaluate=np.isfinite, result=bool_,
+    lower=lambda b, x: b.compare("lt", b.abs(x), b.const(math.inf, x.dtype)),
+)  # fmt: skip
+logical_not = Unary("logical_not", dtypes=BOOL, evaluate=np.logical_not, lower=lambda b, x: b.not_(x))
+
+add = Binary(
+    "add", arity=2, dtypes=NUMBERS, evaluate=np.add, lower=lambda b, x, y: b.add(x, y),
+    vjp=(lambda ct, out, x, y: ct, lambda ct, out, x, y: ct),
+)  # fmt: skip
+sub = Binary(
+    "sub", arity=2, dtypes=NUMBERS, evaluate=np.subtract, lower=lambda b, x, y: b.sub(x, y),
+    vjp=(lambda ct, out, x, y: ct, lambda ct, out, x, y: neg(ct)),
+)  # fmt: skip
+mul = Binary(
+    "mul", arity=2, dtypes=NUMBERS, evaluate=np.multiply, lower=lambda b, x, y: b.mul(x, y),
+    vjp=(lambda ct, out, x, y: mul(ct, y), lambda ct, out, x, y: mul(ct, x)),
+)  # fmt: skip
+div = Binary(
+    "div", costly=True, arity=2, dtypes=FLOATS, evaluate=np.true_divide, lower=lambda b, x, y: b.div(x, y), domain=((-2, 2), (0.5, 2)),
+    vjp=(lambda ct, out, x, y: div_or_zero(ct, y), lambda ct, out, x, y: neg(mul_or_zero(div_or_zero(ct, y), out))),
+)  # fmt: skip
+floordiv = Binary(
+    "floordiv", costly=True, arity=2, dtypes=NUMBERS, evaluate=np.floor_divide, lower=lambda b, x, y: b.floordiv(x, y),
+    domain=((-4, 4), (0.7, 3)),
+)  # fmt: skip
+mod = Binary(
+    "mod", costly=True, arity=2, dtypes=NUMBERS, evaluate=np.mod, lower=lambda b, x, y: b.mod(x, y), domain=((0.1, 0.4), (0.7, 3)),
+    vjp=(lambda ct, out, x, y: ct, lambda ct, out, x, y: neg(mul(ct, floordiv(x, y)))),
+)  # fmt: skip
+pow = Binary(
+    "pow", costly=True, arity=2, dtypes=NUMBERS, evaluate=np.power, lower=lambda b, x, y: b.pow(x, y), domain=((0.5, 2), (0, 2)),
+    vjp=(
+        lambda ct, out, x, y: mul_or_zero(mul(ct, y), pow(x, sub(y, 1.0))),
+        # d(x**y)/dy is x**y * log(x); 0 for x <= 0, where it is taken as a limit or has no value.
+        lambda ct, out, x, y: ops.select(
+            greater(x, ops.zeros_like(x)),
+            mul_or_zero(ct, mul(out, log(ops.select(greater(x, ops.zeros_like(x)), x, ops.ones_like(x))))),
+            ops.zeros_like(x),
+        ),
+    ),
+)  # fmt: skip
+# Where both are equal the first operand takes the whole cotangent, as in TensorFlow.
+maximum = Binary(
+    "maximum", arity=2, dtypes=NUMBERS, evaluate=np.maximum, lower=lambda b, x, y: b.max(x, y), domain=((-2, 0), (0.2, 2)),
+    vjp=(
+        lambda ct, out, x, y: ops.select(greater_equal(x, y), ct, ops.zeros_like(ct)),
+        lambda ct, out, x, y: ops.select(greater_equal(x, y), ops.zeros_like(ct), ct),
+    ),
+)  # fmt: skip
+minimum = Binary(
+    "minimum", arity=2, dtypes=NUMBERS, evaluate=np.minimum, lower=lambda b, x, y: b.min(x, y), domain=((-2, 0), (0.2, 2)),
+    vjp=(
+        lambda ct, out, x, y: ops.select(less_equal(x, y), ct, ops.zeros_like(ct)),
+        lambda ct, out, x, y: ops.select(less_equal(x, y), ops.zeros_like(ct), ct),
+    ),
+)  # fmt: skip
+# A zero first operand, a cotangent that does not arrive, stays zero however infinite the derivative is.
+mul_or_zero = Binary(
+    "mul_or_zero", arity=2, dtypes=FLOATS, evaluate=lambda x, y: np.where(x == 0, x, np.multiply(x, y)),
+    lower=lambda b, x, y: b.select(b.compare("eq", x, b.const(0, x.dtype)), x, b.mul(x, y)), domain=((0.2, 2), (-2, 2)),
+    vjp=(lambda ct, out, x, y: mul_or_zero(ct, y), lambda ct, out, x, y: mul_or_zero(ct, x)),
+)  # fmt: skip
+div_or_zero = Binary(
+    "div_or_zero", costly=True, arity=2, dtypes=FLOATS, evaluate=lambda x, y: np.where(x == 0, x, np.true_divide(x, y)),
+    lower=lambda b, x, y: b.select(b.compare("eq", x, b.const(0, x.dtype)), x, b.div(x, y)), domain=((0.2, 2), (0.5, 2)),
+    vjp=(lambda ct, out, x, y: div_or_zero(ct, y), lambda ct, out, x, y: neg(mul_or_zero(div_or_zero(ct, y), out))),
+)  # fmt: skip
+
+
+def _comparison(name: str, predicate: str, evaluate: Callable[..., Any], dtypes: tuple[DType, ...] = NUMBERS) -> Binary:
+    return Binary(
+        name, arity=2, dtypes=dtypes, evaluate=evaluate, result=bool_, lower=lambda b, x, y: b.compare(predicate, x, y)
+    )
+
+
+equal = _comparison("equal", "eq", np.equal, DTYPES)
+not_equal = _comparison("not_equal", "ne", np.not_equal, DTYPES)
+less = _comparison("less", "lt", np.less)
+less_equal = _comparison("less_equal", "le", np.less_equal)
+greater = _comparison("greater", "gt", np.greater)
+greater_equal = _comparison("greater_equal", "ge", np.greater_equal)
+logical_and = Binary("logical_and", arity=2, dtypes=BOOL, evaluate=np.logical_and, lower=lambda b, x, y: b.and_(x, y))
+logical_or = Binary("logical_or", arity=2, dtypes=BOOL, evaluate=np.logical_or, lower=lambda b, x, y: b.or_(x, y))
+logical_xor = Binary("logical_xor", arity=2, dtypes=BOOL, evaluate=np.logical_xor, lower=lambda b, x, y: b.xor(x, y))

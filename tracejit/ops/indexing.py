@@ -1,0 +1,209 @@
+"""Ops whose addresses or whose failure depend on values: gather, scatter_add, and the checks that make them safe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tracejit.ir.errors import DtypeError, IndexOutOfRangeError, InvalidArgumentError, fail
+from tracejit.ir.op import Kernel, Op, require
+from tracejit.ir.types import DTYPES, TensorType, array_type, int64
+from tracejit.ops.elementwise import INTS, NUMBERS, sample_array
+
+Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
+
+
+def _check_indices(name: str, types: tuple[TensorType, ...], indices: TensorType) -> None:
+    require(indices.dtype in INTS, name, types, f"indices must be int32 or int64, not {indices.dtype.name}", DtypeError)
+
+
+def _range_evaluate(x: Any, low: int, high: int, what: str) -> Any:
+    x = np.asarray(x)
+    outside = x[(x < low) | (x >= high)]
+    if outside.size:
+        fail(IndexOutOfRangeError, "check_range", (array_type(x),), range_message(what, low, high, int(outside.flat[0])))
+    return x
+
+
+def range_message(what: str, low: int, high: int, value: int | None = None) -> str:
+    """What is said of a value outside of low..high-1."""
+    return f"{what} {'' if value is None else f'{value} '}is not in [{low}, {high})"
+
+
+def _range_lower(b: Any, node: Any, out: Any, x: Any) -> None:
+    low, high = node.attrs["low"], node.attrs["high"]
+
+    def each(position: list[Any]) -> None:
+        value = b.load(x, position)
+        wide = b.cast(value, int64)
+        outside = b.or_(b.compare("lt", wide, b.const(low, int64)), b.compare("ge", wide, b.const(high, int64)))
+        b.fail_if(outside)
+        b.store(out, position, value)
+
+    b.loops(x.shape, each)
+
+
+def _range_infer(x: TensorType, low: int, high: int, what: str) -> TensorType:
+    _check_indices("check_range", (x,), x)
+    return x
+
+
+def _range_samples(rng: np.random.Generator) -> Samples:
+    for dtype in INTS:
+        yield (rng.integers(0, 4, (3, 5)).astype(dtype.numpy),), {"low": 0, "high": 4, "what": "index"}
+
+
+# The operand itself, once each of its elements is known to lie in low..high-1.
+check_range = Op(
+    "check_range", infer=_range_infer, evaluate=_range_evaluate, vjp=(None,), lower=Kernel(_range_lower),
+    samples=_range_samples, fails=True,
+)  # fmt: skip
+
+
+def _nonzero_evaluate(x: Any) -> Any:
+    if not np.all(x):
+        fail(InvalidArgumentError, "floordiv", (), "an integer is divided by zero")
+    return x
+
+
+def _nonzero_infer(x: TensorType) -> TensorType:
+    require(x.dtype in INTS, "check_nonzero", (x,), "it takes integers", DtypeError)
+    return x
+
+
+def _nonzero_lower(b: Any, node: Any, out: Any, x: Any) -> None:
+    def each(position: list[Any]) -> None:
+        value = b.load(x, position)
+        b.fail_if(b.compare("eq", value, b.const(0, value.dtype)))
+        b.store(out, position, value)
+
+    b.loops(x.shape, each)
+
+
+def _nonzero_samples(rng: np.random.Generator) -> Samples:
+    for dtype in INTS:
+        yield (rng.integers(1, 4, (7,)).astype(dtype.numpy),), {}
+
+
+# The operand itself, once no element is zero.
+check_nonzero = Op(
+    "check_nonzero", infer=_nonzero_infer, evaluate=_nonzero_evaluate, vjp=(None,), lower=Kernel(_nonzero_lower),
+    samples=_nonzero_samples, fails=True,
+)  # fmt: skip
+
+
+def _gather_infer(params: TensorType, indices: TensorType, axis: int) -> TensorType:
+    _check_indices("gather", (params, indices), indices)
+    require(0 <= axis < params.rank, "gather", (params, indices), f"axis {axis} is not below {params.rank}")
+    return TensorType(params.shape[:axis] + indices.shape + params.shape[axis + 1 :], params.dtype)
+
+
+def _check_bounds(name: str, indices: Any, size: int, axis: int) -> None:
+    indices = np.asarray(indices)
+    outside = indices[(indices < 0) | (indices >= size)]
+    if outside.size:
+        message = f"{range_message('index', 0, size, int(outside.flat[0]))}, the size of axis {axis}"
+        fail(IndexOutOfRangeError, name, (), message)
+
+
+def _gather_evaluate(params: Any, indices: Any, axis: int) -> Any:
+    _check_bounds("gather", indices, params.shape[axis], axis)
+    return np.take(params, indices, axis)
+
+
+def _for_each_index(b: Any, indices: Any, size: int, each: Any) -> None:
+    """Run `each(position, index)` for every element of `indices`, known to lie in 0..size-1."""
+
+    def body(position: list[Any]) -> None:
+        index = b.cast(b.load(indices, position), int64)
+        b.fail_if(b.or_(b.compare("lt", index, b.const(0, int64)), b.compare("ge", index, b.const(size, int64))))
+        each(position, index)
+
+    b.loops(indices.shape, body)
+
+
+def _gather_lower(b: Any, node: Any, out: Any, params: Any, indices: Any) -> None:
+    axis = node.attrs["axis"]
+
+    def each(position: list[Any], index: Any) -> None:
+        b.copy(b.subarray(out, axis, position), b.subarray(params, axis, [index]))
+
+    _for_each_index(b, indices, params.shape[axis], each)
+
+
+_CASES = (((5, 3), (4,), 0), ((2, 5, 3), (2, 3), 1), ((4,), (), 0), ((2, 5), (6,), 1), ((3, 2), (0,), 0))
+
+
+def _gather_samples(rng: np.random.Generator) -> Samples:
+    for dtype in DTYPES:
+        for index_dtype in INTS:
+            for shape, index_shape, axis in _CASES:
+                indices = np.asarray(rng.integers(0, shape[axis], index_shape)).astype(index_dtype.numpy)
+                yield (sample_array(rng, shape, dtype), indices), {"axis": axis}
+
+
+gather = Op(
+    "gather",
+    infer=_gather_infer,
+    evaluate=_gather_evaluate,
+    vjp=(
+        lambda ct, out, params, indices, axis: scatter_add(ct, indices, axis=axis, size=params.type.shape[axis]),
+        None,
+    ),
+    lower=Kernel(_gather_lower),
+    samples=_gather_samples,
+    fails=True,
+)
+
+
+def _scatter_infer(updates: TensorType, indices: TensorType, axis: int, size: int) -> TensorType:
+    types = (updates, indices)
+    _check_indices("scatter_add", types, indices)
+    require(updates.dtype in NUMBERS, "scatter_add", types, f"it takes numbers, not {updates.dtype.name}", DtypeError)
+    end = axis + indices.rank
+    fits = axis >= 0 and end <= updates.rank and size >= 0
+    require(fits, "scatter_add", types, f"axis {axis} or size {size} does not fit it")
+    require(updates.shape[axis:end] == indices.shape, "scatter_add", types, f"the updates' axes {axis} to {end} are not the indices'")
+    return TensorType((*updates.shape[:axis], size, *updates.shape[end:]), updates.dtype)
+
+
+def _scatter_evaluate(updates: Any, indices: Any, axis: int, size: int) -> Any:
+    updates, indices = np.asarray(updates), np.asarray(indices)
+    _check_bounds("scatter_add", indices, size, axis)
+    end = axis + indices.ndim
+    result = np.zeros((*updates.shape[:axis], size, *updates.shape[end:]), updates.dtype)
+    rows = np.moveaxis(updates.reshape((*updates.shape[:axis], indices.size, *updates.shape[end:])), axis, 0)
+    np.add.at(np.moveaxis(result, axis, 0), indices.reshape(-1), rows)
+    return result
+
+
+def _scatter_lower(b: Any, node: Any, out: Any, updates: Any, indices: Any) -> None:
+    axis = node.attrs["axis"]
+    b.fill(out, 0)
+
+    def each(position: list[Any], index: Any) -> None:
+        b.accumulate(b.subarray(out, axis, [index]), b.subarray(updates, axis, position))
+
+    _for_each_index(b, indices, node.attrs["size"], each)
+
+
+def _scatter_samples(rng: np.random.Generator) -> Samples:
+    for dtype in NUMBERS:
+        for shape, index_shape, axis in _CASES:
+            updates = sample_array(rng, shape[:axis] + index_shape + shape[axis + 1 :], dtype)
+            indices = np.asarray(rng.integers(0, shape[axis], index_shape)).astype(np.int32)
+            yield (updates, indices), {"axis": axis, "size": shape[axis]}
+
+
+# Zeros of `size` along `axis`, with each slice of the updates added at its index: the gradient of a gather.
+scatter_add = Op(
+    "scatter_add",
+    infer=_scatter_infer,
+    evaluate=_scatter_evaluate,
+    vjp=(lambda ct, out, updates, indices, axis, size: gather(ct, indices, axis=axis), None),
+    lower=Kernel(_scatter_lower),
+    samples=_scatter_samples,
+    fails=True,
+)

@@ -1,0 +1,286 @@
+"""Ops that move elements without computing: broadcast, reshape, transpose, reverse, slice, pad, concat.
+
+Where a result is an affine view of its operand (offset and strides), its lowering is a `View` and no data moves.
+A view offers `shape`, `strides`, `with_layout(shape, strides, offset)` and `contiguous`, all counted in elements.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tracejit import ops
+from tracejit.ir.errors import DtypeError
+from tracejit.ir.op import Kernel, Op, View, require
+from tracejit.ir.types import DTYPES, TensorType
+from tracejit.ops.elementwise import sample_array
+
+Ints = tuple[int, ...]
+
+
+def _sampler(*cases: tuple[Ints | tuple[Ints, ...], dict[str, Any]]) -> Any:
+    """Samples of every dtype: a case gives a shape (or a tuple of shapes) and the attributes."""
+
+    def samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]:
+        for dtype in DTYPES:
+            for shapes, attrs in cases:
+                several = bool(shapes) and isinstance(shapes[0], tuple)
+                yield tuple(sample_array(rng, shape, dtype) for shape in (shapes if several else (shapes,))), attrs  # type: ignore[union-attr,arg-type]
+
+    return samples
+
+
+def _broadcast_infer(x: TensorType, shape: Ints, axes: Ints) -> TensorType:
+    ascending = all(low < high for low, high in zip(axes, axes[1:], strict=False))
+    require(len(axes) == x.rank and ascending, "broadcast", (x,), f"axes {list(axes)} do not place each axis of the operand")
+    fits = all(0 <= axis < len(shape) and size in (1, shape[axis]) for axis, size in zip(axes, x.shape, strict=True))
+    fits = fits and min(shape, default=0) >= 0
+    require(fits, "broadcast", (x,), f"it does not fit {list(shape)} with axes {list(axes)}")
+    return TensorType(shape, x.dtype)
+
+
+def _broadcast_evaluate(x: Any, shape: Ints, axes: Ints) -> Any:
+    if not axes:
+        return np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
+    strides = [0] * len(shape)
+    for axis, size, stride in zip(axes, x.shape, x.strides, strict=True):
+        strides[axis] = stride if size == shape[axis] else 0
+    x = np.asarray(x)
+    if x.flags.c_contiguous:  # the constructor takes a quarter of the time of np.broadcast_to
+        return np.ndarray(shape, x.dtype, x, 0, tuple(strides))
+    return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=False)
+
+
+def _broadcast_vjp(ct: Any, out: Any, x: Any, shape: Ints, axes: Ints) -> Any:
+    source = x.type.shape
+    if not axes:
+        return ops.reduce_sum(ct, axes=tuple(range(len(shape))))
+    grown = tuple(axis for axis, size in zip(axes, source, strict=True) if size != shape[axis])
+    reduced = tuple(axis for axis in range(len(shape)) if axis not in axes or axis in grown)
+    result = ops.reduce_sum(ct, axes=reduced) if reduced else ct
+    return ops.reshape(result, shape=source) if grown else result
+
+
+def _broadcast_address(view: Any, node: Any) -> Any:
+    shape = node.type.shape
+    strides = [0] * len(shape)
+    for axis, size, stride in zip(node.attrs["axes"], view.shape, view.strides, strict=True):
+        strides[axis] = stride if size == shape[axis] else 0
+    return view.with_layout(shape, strides)
+
+
+broadcast = Op(
+    "broadcast",
+    infer=_broadcast_infer,
+    evaluate=_broadcast_evaluate,
+    vjp=(_broadcast_vjp,),
+    lower=View(_broadcast_address),
+    samples=_sampler(
+        ((), {"shape": (3,), "axes": ()}),
+        ((3,), {"shape": (2, 3), "axes": (1,)}),
+        ((3,), {"shape": (3, 4), "axes": (0,)}),
+        ((3, 1), {"shape": (2, 3, 4), "axes": (1, 2)}),
+    ),
+)
+
+
+def _reshape_infer(x: TensorType, shape: Ints) -> TensorType:
+    fills = min(shape, default=0) >= 0 and math.prod(shape) == x.size
+    require(fills, "reshape", (x,), f"{x.size} elements do not fill the shape {list(shape)}")
+    return TensorType(shape, x.dtype)
+
+
+reshape = Op(
+    "reshape",
+    infer=_reshape_infer,
+    evaluate=lambda x, shape: np.reshape(x, shape),
+    vjp=(lambda ct, out, x, shape: reshape(ct, shape=x.type.shape),),
+    lower=View(lambda view, node: view.reshaped(node.type.shape)),
+    samples=_sampler(((), {"shape": (1, 1)}), ((6,), {"shape": (2, 3)}), ((2, 3), {"shape": (3, 1, 2)}), ((0, 3), {"shape": (0,)})),
+)
+
+
+def _transpose_infer(x: TensorType, permutation: Ints) -> TensorType:
+    valid = tuple(sorted(permutation)) == tuple(range(x.rank))
+    require(valid, "transpose", (x,), f"{list(permutation)} is no permutation of its {x.rank} axes")
+    return TensorType([x.shape[axis] for axis in permutation], x.dtype)
+
+
+transpose = Op(
+    "transpose",
+    infer=_transpose_infer,
+    evaluate=lambda x, permutation: np.transpose(x, permutation),
+    vjp=(lambda ct, out, x, permutation: transpose(ct, permutation=tuple(np.argsort(permutation).tolist())),),
+    lower=View(
+        lambda view, node: view.with_layout(
+            node.type.shape, [view.strides[axis] for axis in node.attrs["permutation"]]
+        )
+    ),
+    samples=_sampler(((3,), {"permutation": (0,)}), ((2, 3), {"permutation": (1, 0)}), ((2, 3, 4), {"permutation": (2, 0, 1)})),
+)
+
+
+def _reverse_infer(x: TensorType, axes: Ints) -> TensorType:
+    valid = all(0 <= axis < x.rank for axis in axes) and len(set(axes)) == len(axes)
+    require(valid, "reverse", (x,), f"axes {list(axes)} are not distinct axes below {x.rank}")
+    return x
+
+
+def _reverse_address(view: Any, node: Any) -> Any:
+    strides, offset = list(view.strides), 0
+    for axis in node.attrs["axes"]:
+        offset += strides[axis] * max(view.shape[axis] - 1, 0)
+        strides[axis] = -strides[axis]
+    return view.with_layout(view.shape, strides, offset)
+
+
+reverse = Op(
+    "reverse",
+    infer=_reverse_infer,
+    evaluate=lambda x, axes: np.flip(x, axes),
+    vjp=(lambda ct, out, x, axes: reverse(ct, axes=axes),),
+    lower=View(_reverse_address),
+    samples=_sampler(((5,), {"axes": (0,)}), ((2, 3), {"axes": (0, 1)}), ((0, 3), {"axes": (0,)})),
+)
+
+
+def _slice_infer(x: TensorType, starts: Ints, sizes: Ints, strides: Ints) -> TensorType:
+    require(len(starts) == len(sizes) == len(strides) == x.rank, "slice", (x,), f"it needs {x.rank} starts, sizes and strides")
+    for axis, (start, size, stride, extent) in enumerate(zip(starts, sizes, strides, x.shape, strict=True)):
+        last = start + (size - 1) * stride if size else -1
+        inside = stride > 0 and size >= 0 and 0 <= start <= extent and last < extent
+        message = f"{size} elements from {start} by {stride} do not lie in axis {axis}, which has {extent}"
+        require(inside, "slice", (x,), message)
+    return TensorType(sizes, x.dtype)
+
+
+def _slice_evaluate(x: Any, starts: Ints, sizes: Ints, strides: Ints) -> Any:
+    parts = zip(starts, sizes, strides, strict=True)
+    return np.asarray(x)[tuple([builtin_slice(start, start + size * stride, stride) for start, size, stride in parts])]
+
+
+def _slice_vjp(ct: Any, out: Any, x: Any, starts: Ints, sizes: Ints, strides: Ints) -> Any:
+    covered = [start + ((size - 1) * stride + 1 if size else 0) for start, size, stride in zip(starts, sizes, strides, strict=True)]
+    high = tuple(extent - end for extent, end in zip(x.type.shape, covered, strict=True))
+    return pad(ct, low=starts, high=high, interior=tuple(stride - 1 for stride in strides), value=0.0)
+
+
+def _slice_address(view: Any, node: Any) -> Any:
+    attrs = node.attrs
+    offset = sum(start * stride for start, stride in zip(attrs["starts"], view.strides, strict=True))
+    strides = [outer * inner for outer, inner in zip(attrs["strides"], view.strides, strict=True)]
+    return view.with_layout(node.type.shape, strides, offset if node.type.size else 0)
+
+
+builtin_slice = slice
+slice = Op(
+    "slice",
+    infer=_slice_infer,
+    evaluate=_slice_evaluate,
+    vjp=(_slice_vjp,),
+    lower=View(_slice_address),
+    samples=_sampler(
+        ((7,), {"starts": (1,), "sizes": (3,), "strides": (2,)}),
+        ((4, 5), {"starts": (1, 0), "sizes": (2, 5), "strides": (1, 1)}),
+        ((4, 5), {"starts": (0, 1), "sizes": (2, 2), "strides": (3, 2)}),
+        ((4,), {"starts": (4,), "sizes": (0,), "strides": (1,)}),
+    ),
+)
+
+
+def _pad_infer(x: TensorType, low: Ints, high: Ints, interior: Ints, value: float) -> TensorType:
+    require(len(low) == len(high) == len(interior) == x.rank, "pad", (x,), f"it needs {x.rank} paddings")
+    require(min((*low, *high, *interior), default=0) >= 0, "pad", (x,), "paddings must not be negative")
+    return TensorType(_padded(x.shape, low, high, interior), x.dtype)
+
+
+def _padded(shape: Ints, low: Ints, high: Ints, interior: Ints) -> Ints:
+    parts = zip(shape, low, high, interior, strict=True)
+    return tuple(before + size + max(size - 1, 0) * gap + after for size, before, after, gap in parts)
+
+
+def _pad_layout(shape: Ints, low: Ints, interior: Ints) -> dict[str, Ints]:
+    """Where the operand lies in the result, as attributes of a slice."""
+    return {"starts": low, "sizes": shape, "strides": tuple(gap + 1 for gap in interior)}
+
+
+def _pad_evaluate(x: Any, low: Ints, high: Ints, interior: Ints, value: float) -> Any:
+    x = np.asarray(x)
+    result = np.full(_padded(x.shape, low, high, interior), value, x.dtype)
+    _slice_evaluate(result, **_pad_layout(x.shape, low, interior))[...] = x
+    return result
+
+
+def _pad_vjp(ct: Any, out: Any, x: Any, low: Ints, high: Ints, interior: Ints, value: float) -> Any:
+    return slice(ct, **_pad_layout(x.type.shape, low, interior))
+
+
+def _pad_lower(b: Any, node: Any, out: Any, x: Any) -> None:
+    b.fill(out, node.attrs["value"])
+    b.copy(out.sub(**_pad_layout(x.shape, node.attrs["low"], node.attrs["interior"])), x)
+
+
+# `interior` elements are put between neighbours; so padded, a strided slice has a gradient that is no special case.
+pad = Op(
+    "pad",
+    infer=_pad_infer,
+    evaluate=_pad_evaluate,
+    vjp=(_pad_vjp,),
+    lower=Kernel(_pad_lower),
+    samples=_sampler(
+        ((3,), {"low": (1,), "high": (2,), "interior": (0,), "value": 0.0}),
+        ((2, 3), {"low": (0, 1), "high": (1, 0), "interior": (0, 2), "value": 1.0}),
+        ((0,), {"low": (2,), "high": (1,), "interior": (3,), "value": 0.0}),
+    ),
+)
+
+
+def _concat_infer(*types: TensorType, axis: int) -> TensorType:
+    require(types and 0 <= axis < types[0].rank, "concat", types, f"axis {axis} is not below the operands' rank")
+    first = types[0]
+    require(all(other.dtype is first.dtype for other in types), "concat", types, "the operands' dtypes differ", DtypeError)
+    rest = {(other.rank, other.shape[:axis], other.shape[axis + 1 :]) for other in types}
+    require(len(rest) == 1, "concat", types, f"the operands differ in size outside of axis {axis}")
+    total = sum(other.shape[axis] for other in types)
+    return TensorType((*first.shape[:axis], total, *first.shape[axis + 1 :]), first.dtype)
+
+
+def _concat_parts(shapes: list[Ints], axis: int) -> Iterator[dict[str, Ints]]:
+    """Where each operand lies in the result, as attributes of a slice."""
+    start = 0
+    for shape in shapes:
+        rank = len(shape)
+        yield {"starts": (0,) * axis + (start,) + (0,) * (rank - axis - 1), "sizes": shape, "strides": (1,) * rank}
+        start += shape[axis]
+
+
+def _concat_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: dict[str, Any]) -> list[Any]:
+    parts = list(_concat_parts([operand.type.shape for operand in operands], attrs["axis"]))
+    return [slice(cts[0], **parts[index]) if index in needed else None for index in range(len(operands))]
+
+
+def _concat_lower(b: Any, node: Any, out: Any, *operands: Any) -> None:
+    for operand, part in zip(operands, _concat_parts([x.shape for x in operands], node.attrs["axis"]), strict=True):
+        b.copy(out.sub(**part), operand)
+
+
+concat = Op(
+    "concat",
+    infer=_concat_infer,
+    evaluate=lambda *arrays, axis: np.concatenate(arrays, axis),
+    vjp=_concat_vjp,
+    lower=Kernel(_concat_lower),
+    samples=_sampler(
+        (((3,),), {"axis": 0}),
+        (((3,), (2,)), {"axis": 0}),
+        (((2, 3), (2, 1), (2, 0)), {"axis": 1}),
+    ),
+)
+
+
+def contiguous_strides(shape: Ints) -> Ints:
+    """The strides, in elements, of a row-major array of `shape`."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))

@@ -1,0 +1,96 @@
+"""A compiled step: an optimized graph as machine code, called with arrays."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tracejit.ir import Graph, Node, TensorType
+from tracejit.ir.errors import IndexOutOfRangeError, InvalidArgumentError
+from tracejit.llvm.emit import Module, emit
+from tracejit.llvm.engine import assembly, host_target, load
+from tracejit.llvm.plan import ALIGNMENT, Plan, plan
+from tracejit.ops.indexing import range_message
+from tracejit.tensor import Tensor
+
+
+class Step:
+    """One native function. Not to be called by two threads at once: it has one arena and one array of pointers."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.plan: Plan = plan(graph)
+        self.module: Module = emit(self.plan, host_target())
+        self._entry, self._keep = load(self.module)
+        kinds = [result.type for result in graph.results]
+        self._results: list[tuple[tuple[int, ...], np.dtype, TensorType]] = [
+            (kind.shape, kind.dtype.numpy, kind) for kind in kinds if isinstance(kind, TensorType)
+        ]
+        self._first_result = len(graph.parameters)
+        self._pointers = (ctypes.c_void_p * (self._first_result + len(kinds) + 1))()
+        self._address = ctypes.addressof(self._pointers)
+        self._arena = np.empty(self.plan.arena_bytes + ALIGNMENT, np.uint8)
+        start = self._arena.ctypes.data
+        self._pointers[-1] = start + -start % ALIGNMENT
+
+    def assembly(self) -> str:
+        """The machine code as the assembler writes it."""
+        return assembly(self.module)
+
+    def set_pointer(self, index: int, pointer: int) -> None:
+        """Let parameter number `index` lie at `pointer`, for this and later calls."""
+        self._pointers[index] = pointer
+
+    def run(self) -> list[Tensor]:
+        """Run on what the pointers point to: the results, and the variables' new values over their old ones.
+
+        IndexOutOfRangeError or InvalidArgumentError, with the user's line, leave every variable as it was.
+        """
+        pointers, place = self._pointers, self._first_result
+        results = []
+        for shape, dtype, kind in self._results:
+            array = np.empty(shape, dtype)
+            pointers[place] = array.ctypes.data
+            place += 1
+            results.append(Tensor(array, kind))
+        status = self._entry(self._address)
+        if status:
+            _raise(self.module.failing[status])
+        return results
+
+
+def buffer_of(value: Any, kind: TensorType) -> np.ndarray:
+    """`value` as an array that a step can read: of the dtype, contiguous, in this machine's byte order."""
+    array = np.asarray(value)
+    if array.dtype is not kind.dtype.numpy or not array.flags.c_contiguous or not array.flags.aligned:
+        array = np.require(array, kind.dtype.numpy, ("C", "A"))
+    return array
+
+
+def run_graph(step: Step, arguments: Sequence[Any]) -> list[Tensor]:
+    """Run a step without variables on tensors or arrays, one a parameter."""
+    kept = []
+    for index, (argument, parameter) in enumerate(zip(arguments, step.graph.parameters, strict=True)):
+        assert isinstance(parameter.type, TensorType)
+        array = buffer_of(argument.value if isinstance(argument, Tensor) else argument, parameter.type)
+        kept.append(array)
+        step.set_pointer(index, array.ctypes.data)
+    return step.run()
+
+
+def _raise(node: Node) -> NoReturn:
+    """What the op's evaluate raises in eager mode, here without the value that did not fit."""
+    types = ", ".join(str(operand.type) for operand in node.operands)
+    where = f"\n  at {node.location.describe()}" if node.location else ""
+    name, attrs = node.op.name, node.attrs
+    if name == "check_nonzero":
+        raise InvalidArgumentError(f"floordiv({types}): an integer is divided by zero{where}")
+    if name == "check_range":
+        message = range_message(attrs["what"], attrs["low"], attrs["high"])
+    else:
+        size = attrs["size"] if name == "scatter_add" else node.operands[0].shape[attrs["axis"]]
+        message = f"{range_message('an index', 0, size)}, the size of axis {attrs['axis']}"
+    raise IndexOutOfRangeError(f"{name}({types}): {message}{where}")

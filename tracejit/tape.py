@@ -1,0 +1,391 @@
+"""GradientTape and custom_gradient: what records ops, and what differentiates the record.
+
+While tracing a tape keeps records as well, of nodes; its `gradient` then leaves one `gradient` node in the graph.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracejit import nest, ops
+from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
+from tracejit.ir.graph import Node, make, reachable
+from tracejit.ir.location import place
+from tracejit.ir.op import Op
+from tracejit.ops import Record
+from tracejit.ops.autodiff import differentiable_operands
+from tracejit.tensor import Operators, Tensor, context, convert_to_tensor
+from tracejit.variable import Variable
+
+
+class UnconnectedGradients(enum.Enum):
+    """What the gradient with respect to a source is that the target does not depend on."""
+
+    NONE = "none"
+    ZERO = "zero"
+
+
+def _handle(tensor: Tensor) -> Any:
+    """What stands for the tensor in a tape's records: the tensor, or while tracing its node."""
+    return tensor if context.trace is None else context.trace.node(tensor)
+
+
+class GradientTape:
+    """Records the ops that run inside of its `with` block and gives gradients through them.
+
+    A tape that is not `persistent` gives one gradient and forgets its records. With `watch_accessed_variables`, it watches
+    every trainable variable of a floating dtype that is read, and what the tapes around it were told to watch.
+    """
+
+    def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True):
+        self._persistent, self._watch_accessed = persistent, watch_accessed_variables
+        self._entered = self._consumed = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._records: list[Record] = []
+        self._tracked: dict[int, Any] = {}
+        self._watched: dict[int, Any] = {}  # what `watch` was told, for tapes inside of this one
+        self._reads: dict[int, tuple[Variable, dict[int, Any]]] = {}
+        self._trace = context.trace
+
+    # -- recording
+
+    def __enter__(self) -> GradientTape:
+        if self in context.tapes:
+            raise ValueError("the tape is still recording: it cannot be entered again")
+        if not self._entered:
+            self._trace = context.trace
+        self._entered = True
+        if self._watch_accessed:
+            for tape in context.tapes:
+                self._tracked.update(tape._watched)
+        context.tapes = (*context.tapes, self)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        context.tapes = tuple([tape for tape in context.tapes if tape is not self])
+
+    def record(self, op: Op, operands: Sequence[Any], attrs: Mapping[str, Any], results: Sequence[Any]) -> None:
+        """Note that `op` was applied, where one of the operands is watched or was made from what is."""
+        tracked = self._tracked
+        for operand in operands:
+            if id(operand) in tracked:
+                break
+        else:
+            return
+        for result in results:
+            tracked[id(result)] = result
+        self._records.append(Record(op, tuple(operands), attrs, tuple(results), place()))
+
+    def note_read(self, variable: Variable, tensor: Tensor) -> None:
+        """Watch `tensor`, the value of `variable` that was read, where the tape watches the variable."""
+        key = id(variable)
+        if key in self._reads or (self._watch_accessed and variable.trainable):
+            handle = _handle(tensor)
+            self._reads.setdefault(key, (variable, {}))[1][id(handle)] = handle
+            self._tracked[id(handle)] = handle
+
+    def watch(self, tensor: Any) -> None:
+        """Record what is computed from `tensor`: a tensor or variable or a structure of them. TypeError for anything else,
+        RuntimeError where the tape was never entered."""
+        if not self._entered:
+            raise RuntimeError("watch: the tape has not been entered; call it inside of its with block")
+        for leaf in nest.flatten(tensor):
+            if not isinstance(leaf, Operators):
+                fail(_NotATensor, "watch", (repr(leaf),), "it takes tensors and variables; make one with constant")
+            if self not in context.tapes:
+                continue
+            if isinstance(leaf, Variable):
+                self._reads.setdefault(id(leaf), (leaf, {}))
+                leaf.read()
+                handles = list(self._reads[id(leaf)][1].values())
+            else:
+                handles = [_handle(leaf)]  # type: ignore[arg-type]
+            inner = context.tapes[context.tapes.index(self) :]
+            for handle in handles:
+                self._watched[id(handle)] = handle
+                for tape in inner:
+                    if tape is self or tape._watch_accessed:
+                        tape._tracked[id(handle)] = handle
+
+    @contextlib.contextmanager
+    def stop_recording(self) -> Iterator[None]:
+        """Nothing inside is recorded. RuntimeError where the tape was never entered, ValueError where it was left."""
+        if self not in context.tapes:
+            raise (ValueError if self._entered else RuntimeError)("stop_recording: the tape is not recording")
+        before = context.tapes
+        context.tapes = tuple(tape for tape in before if tape is not self)
+        try:
+            yield
+        finally:
+            context.tapes = before
+
+    def reset(self) -> None:
+        """Forget everything recorded so far. ValueError where the tape does not record."""
+        if self not in context.tapes:
+            raise ValueError("reset: the tape is not recording")
+        self._clear()
+        self._consumed = False
+
+    def watched_variables(self) -> tuple[Variable, ...]:
+        """The variables that were watched, in the order in which they were created."""
+        return tuple(sorted((variable for variable, _ in self._reads.values()), key=lambda variable: variable.creation))
+
+    # -- differentiating
+
+    def gradient(
+        self,
+        target: Any,
+        sources: Any,
+        output_gradients: Any = None,
+        unconnected_gradients: Any = UnconnectedGradients.NONE,
+    ) -> Any:
+        """The gradient of the sum of the targets with respect to each source, in the structure of `sources`.
+
+        A source that no target depends on, or whose dtype is not floating, gives None, or zeros of its shape for
+        `unconnected_gradients="zero"`. `output_gradients` are the cotangents that go in, of the targets' structure, shapes
+        and dtypes (ones where left out). RuntimeError for the second gradient of a tape that is not persistent; TypeError
+        for a target or source that is no tensor; InvalidArgumentError for output_gradients that do not fit.
+        """
+        unconnected = unconnected_gradients
+        if type(unconnected) is not UnconnectedGradients:
+            try:
+                unconnected = UnconnectedGradients(getattr(unconnected_gradients, "value", unconnected_gradients))
+            except ValueError:
+                raise ValueError(f"Unknown value for unconnected_gradients: {unconnected_gradients!r}") from None
+        if self._consumed:
+            raise RuntimeError(
+                "A non-persistent GradientTape can only be used to compute one set of gradients (or jacobians): "
+                "make it with persistent=True"
+            )
+        if not self._entered:
+            raise RuntimeError("gradient: the tape has recorded nothing, it was never entered")
+        if context.trace is not self._trace:
+            raise RuntimeError("gradient: the tape was recorded outside of this traced function; call it where it recorded")
+        targets = [self._as_target(leaf) for leaf in nest.flatten(target)]
+        leaves = nest.flatten(sources)
+        handles = [self._handles(leaf) for leaf in leaves]
+        seeds = self._seeds(target, targets, output_gradients)
+        flat = [handle for group in handles for handle in group]
+        records = list(self._records)
+        if not self._persistent:
+            self._consumed = True
+            self.__exit__()
+            self._records, self._tracked = [], {}
+        found = iter((ops.reverse if context.trace is None else _traced_gradient)(records, targets, seeds, flat))
+        result = []
+        for leaf, group in zip(leaves, handles, strict=True):
+            total = None
+            for _ in group:
+                cotangent = next(found)
+                total = cotangent if total is None else total if cotangent is None else ops.add(total, cotangent)
+            if total is None and unconnected is UnconnectedGradients.ZERO:
+                total = ops.zeros_like(convert_to_tensor(leaf))
+            result.append(total)
+        return nest.pack(sources, iter(result))
+
+    def _as_target(self, leaf: Any) -> Tensor:
+        if not isinstance(leaf, Operators):
+            fail(_NotATensor, "gradient", (repr(leaf),), "the target must be a tensor or a structure of tensors")
+        if isinstance(leaf, Variable):
+            reads = self._reads.get(id(leaf))
+            if reads and context.trace is None:
+                return list(reads[1].values())[-1]
+        return convert_to_tensor(leaf)
+
+    def _handles(self, leaf: Any) -> list[Any]:
+        """What stands for a source in the records: for a variable, every value of it that was read."""
+        if not isinstance(leaf, Operators):
+            fail(_NotATensor, "gradient", (repr(leaf),), "a source must be a tensor or a variable, or a structure of them")
+        if isinstance(leaf, Variable):
+            return list(self._reads[id(leaf)][1].values()) if id(leaf) in self._reads else []
+        handle = _handle(leaf)  # type: ignore[arg-type]
+        return [handle] if id(handle) in self._tracked else []
+
+    def _seeds(self, target: Any, targets: list[Tensor], output_gradients: Any) -> list[Any]:
+        if output_gradients is None:
+            if context.trace is not None:
+                return [None] * len(targets)
+            return [Tensor(np.ones(each.type.shape, each.type.dtype.numpy), each.type) for each in targets]
+        leaves = nest.flatten(output_gradients)
+        if len(leaves) != len(targets):
+            message = f"output_gradients has {len(leaves)} tensors, the target {len(targets)}"
+            fail(InvalidArgumentError, "gradient", targets, message)
+        seeds: list[Any] = []
+        for number, (leaf, tensor) in enumerate(zip(leaves, targets, strict=True)):
+            if leaf is None:
+                seeds.append(ops.zeros_like(tensor))
+                continue
+            seed = convert_to_tensor(leaf) if isinstance(leaf, Operators) else convert_to_tensor(leaf, tensor.type.dtype)
+            if seed.type is not tensor.type:
+                error = InvalidArgumentError if seed.type.dtype is tensor.type.dtype else DtypeError
+                fail(error, "gradient", (tensor,), f"output_gradients[{number}] is {seed.type}, its target {tensor.type}")
+            seeds.append(seed)
+        return seeds
+
+    def why_none(self, target: Any, source: Any) -> str:
+        """Why `gradient(target, source)` is None, in words: the op at which the path from source to target ends, with its
+        line. Call it on a persistent tape, or before the gradient is taken."""
+        if self._consumed:
+            raise RuntimeError("why_none: the tape has been consumed; make it with persistent=True")
+        end = _handle(self._as_target(target))
+        handles = self._handles(source)
+        if not handles:
+            kind = "variable that was not read" if isinstance(source, Variable) else "tensor that was not watched"
+            return f"the source is a {kind} while the tape recorded"
+        if not handles[0].type.dtype.is_floating:
+            return f"the source is {handles[0].type}, and only floating dtypes have gradients"
+        reached = ops.reached_from(self._records, handles)
+        if id(end) in reached:
+            return "the gradient is not None: the target depends on the source"
+        touched = {id(handle) for handle in handles}
+        for record in self._records:
+            if any(id(operand) in touched for operand in record.operands):
+                touched.update(id(result) for result in record.results)
+        if id(end) not in touched:
+            return "the target was not computed from the source while the tape recorded"
+        wanted = {id(end)}
+        for record in reversed(self._records):
+            if any(id(result) in wanted for result in record.results):
+                wanted.update(id(operand) for operand in record.operands if id(operand) in touched)
+                if any(id(operand) in reached for operand in record.operands):
+                    where = f" at {record.location.describe()}" if record.location else ""
+                    why = "has no gradient" if not list(differentiable_operands(record)) else f"gives {record.results[0].type}"
+                    return f"the path ends at {record.op.name}, which {why},{where}"
+        return "the path from the source to the target passes no op with a gradient"
+
+
+class _NotATensor(TypeError, ValueError):
+    """TensorFlow raises ValueError where watch is given no tensor and TypeError where gradient is."""
+
+
+def _traced_gradient(records: list[Record], targets: list[Any], seeds: list[Any], sources: list[Node]) -> list[Any]:
+    """Leave one `gradient` node in the graph; the cotangents are its elements, and None where nothing is connected."""
+    trace = context.trace
+    assert trace is not None
+    ends = [trace.node(target) for target in targets]
+    reached = ops.reached_from(records, sources)
+    live = _leading_to(records, [end for end in ends if id(end) in reached], reached)
+    connected = list({id(source): source for source in sources if id(source) in live}.values())
+    if not connected:
+        return [None] * len(sources)
+    path = [record for record in records if any(id(result) in live for result in record.results)]
+    seed_nodes = [trace.node(seed) for seed in seeds] if seeds[0] is not None else []
+    made = {id(result) for record in path for result in record.results} | {id(source) for source in sources}
+    constant = _unrecorded(path, made, connected)
+    node = make(
+        ops.gradient, *ends, *seed_nodes, *connected, *constant,
+        targets=len(ends), sources=len(connected), seeded=bool(seed_nodes),
+    )  # fmt: skip
+    elements = [make(ops.element, node, index=index) for index in range(len(connected))]
+    if context.tapes:
+        # A tape around this call has to know what each cotangent is made from: the generated nodes, made for once.
+        parts = ops.expand_gradient(node)
+        made_now = [*ops.records_of(new for new in reachable(parts) if new.serial > node.serial)]
+        aliases = [Record(ops.identity, (part,), {}, (each,), None) for part, each in zip(parts, elements, strict=True)]
+        for record in made_now + aliases:
+            for tape in context.tapes:
+                tape.record(record.op, record.operands, record.attrs, record.results)
+    by_source = {id(source): trace.tensor(cotangent) for source, cotangent in zip(connected, elements, strict=True)}
+    return [by_source.get(id(source)) for source in sources]
+
+
+def _leading_to(path: list[Record], ends: list[Any], reached: set[int]) -> set[int]:
+    """The ids of the values from which an end is reached through operands that have a gradient."""
+    live = {id(end) for end in ends}
+    for record in reversed(path):
+        if any(id(result) in live for result in record.results):
+            operands = record.operands
+            live.update(id(operands[i]) for i in differentiable_operands(record) if id(operands[i]) in reached)
+    return live
+
+
+def _unrecorded(path: list[Record], made: set[int], sources: list[Node]) -> list[Node]:
+    """Operands on the path that the tape did not see being made, though they depend on a source: constants for it."""
+    operands = [operand for record in path for operand in record.operands if id(operand) not in made]
+    depends = set(sources)
+    for node in reachable(operands):
+        if any(operand in depends for operand in node.operands):
+            depends.add(node)
+    return [operand for operand in dict.fromkeys(operands) if operand in depends]
+
+
+def stop_gradient(input: Any, name: str | None = None) -> Any:
+    """The value of `input`, of which no gradient knows."""
+    return ops.stop_gradient(convert_to_tensor(input))
+
+
+def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Give `f` a gradient of your own: it returns `(y, grad)`, and `grad(*cotangents of y)` the cotangents of its arguments.
+
+    `grad` returns one tensor (or None) an argument, of that argument's shape and dtype; ValueError or InvalidArgumentError
+    where it does not. Where `f` reads trainable variables, `grad` takes `variables=None` as well and returns
+    `(cotangents of the arguments, cotangents of the variables)`; TypeError where it does not take it.
+    """
+    @functools.wraps(f)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return _apply_custom(f, args, kwargs)
+
+    return wrapped
+
+
+def _apply_custom(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    name = getattr(f, "__name__", "custom_gradient")
+    arguments = [convert_to_tensor(leaf) for leaf in nest.flatten(args)]
+    given = nest.pack(args, iter(arguments))
+    with GradientTape() as watcher:
+        result, grad = f(*given, **kwargs)
+    if not callable(grad):
+        raise TypeError(f"{name} must return (result, grad), with grad a function; it returned {grad!r}")
+    passed = {id(leaf) for leaf in nest.flatten(args)}
+    variables = [variable for variable in watcher.watched_variables() if id(variable) not in passed]
+    if variables and not _takes_variables(grad):
+        raise TypeError(
+            f"{name} reads the variables {[v.name for v in variables]}: its gradient function must take `variables=None` "
+            "and return (argument gradients, variable gradients)"
+        )
+    outputs = [convert_to_tensor(leaf) for leaf in nest.flatten(result)]
+    operands = [*arguments, *(variable.read() for variable in variables)]
+
+    def backward(*cotangents: Any) -> list[Any]:
+        packed = grad(*cotangents, variables=variables) if variables else grad(*cotangents)
+        own, others = packed if variables else (packed, [])
+        found = nest.flatten(own if isinstance(own, (list, tuple)) else [own])
+        if len(found) != len(arguments):
+            raise ValueError(f"{name}: its gradient function is expected to return {len(arguments)} gradients, but returned {len(found)}")
+        found += nest.flatten(list(others))
+        if len(found) != len(operands):
+            raise ValueError(f"{name}: its gradient function returned gradients for {len(found) - len(arguments)} of {len(variables)} variables")
+        return [_checked(name, index, value, operand) for index, (value, operand) in enumerate(zip(found, operands, strict=True))]
+
+    if context.trace is not None:
+        new = context.trace.custom_gradient(outputs, operands, backward)
+    else:
+        # The rule's record comes last for these very tensors, so where `grad` uses one it means the one with this rule.
+        new = [Tensor(each.value, each.type) if any(each is operand for operand in operands) else each for each in outputs]
+        attrs = {"results": 0, "arguments": len(operands), "backward": backward}
+        for tape in context.tapes:
+            tape.record(ops.custom_gradient, operands, attrs, new)
+    return nest.pack(result, iter(new))
+
+
+def _takes_variables(grad: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(grad).parameters.values()
+    return any(p.name == "variables" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _checked(name: str, index: int, value: Any, operand: Tensor) -> Any:
+    if value is None:
+        return None
+    tensor = convert_to_tensor(value) if isinstance(value, Operators) else convert_to_tensor(value, operand.type.dtype)
+    if tensor.type is not operand.type:
+        fail(InvalidArgumentError, name, (operand,), f"its gradient for argument {index} is {tensor.type}, expected {operand.type}")
+    return tensor

@@ -1,0 +1,431 @@
+"""Tensors with a value, and how an op is applied to them: eager mode.
+
+What is current, the trace being made and the tapes that record, is held in `context`, one a thread.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import numbers
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from tracejit import functions, ops
+from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
+from tracejit.ir.op import Op
+from tracejit.ir.types import DType, TensorType, array_type, as_dtype, bool_, broadcast_shapes, float32, int32, int64
+
+if TYPE_CHECKING:
+    from tracejit.tape import GradientTape
+    from tracejit.tracing.trace import Trace
+
+
+def _quiet_context() -> contextvars.Context:
+    """A context in which NumPy does not warn of overflow and division by zero, as TensorFlow does not. To run a function in
+    it costs a sixth of np.errstate."""
+    context = contextvars.copy_context()
+    context.run(np.seterr, all="ignore")
+    return context
+
+
+class _Context(threading.local):
+    def __init__(self) -> None:
+        self.trace: Trace | None = None
+        self.tapes: tuple[GradientTape, ...] = ()
+        self.quiet = _quiet_context()
+
+
+context = _Context()
+
+
+class TensorShape(tuple[int, ...]):
+    """A tuple of sizes, with the names that TensorFlow's shape has."""
+
+    __slots__ = ()
+
+    @property
+    def rank(self) -> int:
+        return len(self)
+
+    ndims = rank
+
+    def as_list(self) -> list[int]:
+        return list(self)
+
+    def num_elements(self) -> int:
+        return TensorType(self, bool_).size
+
+
+class Operators:
+    """Python's operators and indexing, for tensors and variables."""
+
+    __slots__ = ()
+    __array_priority__ = 100
+    type: TensorType
+
+    @property
+    def shape(self) -> TensorShape:
+        return TensorShape(self.type.shape)
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.type.shape)
+
+    def get_shape(self) -> TensorShape:
+        return self.shape
+
+    def ref(self) -> Reference:
+        """A key for sets and dicts: tensors and variables cannot be hashed, since == compares their elements."""
+        return Reference(self)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __len__(self) -> int:
+        if not self.type.shape:
+            raise TypeError("a scalar tensor has no len()")
+        return self.type.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.type.shape:
+            raise TypeError("a scalar tensor cannot be iterated over")
+        return (self[index] for index in range(self.type.shape[0]))
+
+    def __getitem__(self, key: Any) -> Any:
+        return functions.getitem(self, key)
+
+    def __add__(self, other: Any) -> Any:
+        return ops.add(self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return ops.add(other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return ops.sub(self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return ops.sub(other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return ops.mul(self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return ops.mul(other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return functions.divide(self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return functions.divide(other, self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return functions.floordiv(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return functions.floordiv(other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return functions.floormod(self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return functions.floormod(other, self)
+
+    def __pow__(self, other: Any) -> Any:
+        return functions.pow(self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return functions.pow(other, self)
+
+    def __matmul__(self, other: Any) -> Any:
+        return functions.matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return functions.matmul(other, self)
+
+    def __neg__(self) -> Any:
+        return ops.neg(self)
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __abs__(self) -> Any:
+        return ops.abs(self)
+
+    def __invert__(self) -> Any:
+        return ops.logical_not(self)
+
+    def __and__(self, other: Any) -> Any:
+        return ops.logical_and(self, other)
+
+    def __or__(self, other: Any) -> Any:
+        return ops.logical_or(self, other)
+
+    def __xor__(self, other: Any) -> Any:
+        return ops.logical_xor(self, other)
+
+    def __rand__(self, other: Any) -> Any:
+        return ops.logical_and(other, self)
+
+    def __ror__(self, other: Any) -> Any:
+        return ops.logical_or(other, self)
+
+    def __rxor__(self, other: Any) -> Any:
+        return ops.logical_xor(other, self)
+
+    def __lt__(self, other: Any) -> Any:
+        return ops.less(self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return ops.less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return ops.greater(self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return ops.greater_equal(self, other)
+
+    def __eq__(self, other: Any) -> Any:
+        return self._equality(other, ops.equal, False)
+
+    def __ne__(self, other: Any) -> Any:
+        return self._equality(other, ops.not_equal, True)
+
+    def _equality(self, other: Any, op: Any, otherwise: bool) -> Any:
+        """As in TensorFlow: shapes that do not broadcast are unequal, and so is what is no tensor at all."""
+        if not isinstance(other, (Operators, np.ndarray, np.generic, numbers.Number, list, tuple)):
+            return otherwise
+        x, y = lift_values(op.name, (self, other))
+        return op(x, y) if broadcast_shapes(x.type.shape, y.type.shape) is not None else otherwise
+
+
+class Reference:
+    """Hashes and compares by the identity of what it refers to."""
+
+    __slots__ = ("_object",)
+
+    def __init__(self, target: Any):
+        self._object = target
+
+    def deref(self) -> Any:
+        """The tensor or variable referred to."""
+        return self._object
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reference) and self._object is other._object
+
+    def __hash__(self) -> int:
+        return id(self._object)
+
+
+class Tensor(Operators):
+    """An immutable array. `value` is the NumPy array behind it, which nobody writes to."""
+
+    __slots__ = ("__weakref__", "type", "value")
+    value: Any
+
+    def __init__(self, value: Any, type: TensorType):
+        self.value, self.type = value, type
+
+    def numpy(self) -> Any:
+        """A copy of the value: an ndarray, or a NumPy scalar where the shape is ()."""
+        return np.array(self.value)[()] if not self.type.shape else np.array(self.value)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = np.asarray(self.value)
+        if (dtype is not None and array.dtype != dtype) or copy:
+            return array.astype(dtype or array.dtype)
+        view = array.view()
+        view.flags.writeable = False
+        return view
+
+    def __bool__(self) -> bool:
+        return bool(np.asarray(self.value))
+
+    def __float__(self) -> float:
+        return float(np.asarray(self.value))
+
+    def __int__(self) -> int:
+        return int(np.asarray(self.value))
+
+    def __index__(self) -> int:
+        return np.asarray(self.value).__index__()
+
+    def __format__(self, spec: str) -> str:
+        return self.numpy().__format__(spec) if spec or not self.type.shape else str(self.numpy())
+
+    def __str__(self) -> str:
+        text = str(self.numpy())
+        return f"tj.Tensor({chr(10) if chr(10) in text else ''}{text}, {self._described()})"
+
+    def __repr__(self) -> str:
+        return f"<tj.Tensor: {self._described()}, numpy={array_repr(self.numpy())}>"
+
+    def _described(self) -> str:
+        return f"shape={self.type.shape}, dtype={self.type.dtype.name}"
+
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return constant, (np.asarray(self.value),)
+
+
+def array_repr(value: Any) -> str:
+    """NumPy's repr of an array; of a scalar its bare value, as TensorFlow prints it."""
+    return repr(value) if isinstance(value, np.ndarray) else str(value)
+
+
+_new_tensor = object.__new__
+
+
+def apply_values(op: Op, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    """Apply `op` to tensors: into the trace that is being made, else at once, recorded by the active tapes."""
+    trace = context.trace
+    if trace is not None:
+        return trace.apply(op, operands, attrs)
+    evaluate: Any = op.evaluate
+    try:
+        # The commonest case is written out, and ** left out where it passes nothing: each takes a quarter off the call.
+        if len(operands) == 2 and not attrs:
+            x, y = operands
+            result_type = op.type_of((x.type, y.type), attrs)
+            value = context.quiet.run(evaluate, x.value, y.value)
+        else:
+            result_type = op.type_of(tuple([operand.type for operand in operands]), attrs)
+            value = context.quiet.run(evaluate, *[operand.value for operand in operands], **attrs)
+    except AttributeError:
+        _refuse_foreign(op, operands)
+    if type(result_type) is TensorType:
+        result: Any = _new_tensor(Tensor)
+        result.value, result.type = value, result_type
+        results = (result,)
+    else:
+        results = result = tuple(map(Tensor, value, result_type.items))  # type: ignore[union-attr]
+    for tape in context.tapes:
+        tape.record(op, operands, attrs, results)
+    return result
+
+
+def _refuse_foreign(op: Op, operands: tuple[Any, ...]) -> NoReturn:
+    """Say that an operand has no value; called while an AttributeError is handled, which is raised on where it is another."""
+    for operand in operands:
+        if not hasattr(operand, "value"):
+            operand.refuse(f"{op.name} was given it")
+    raise
+
+
+def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
+    """A new array of `value`, which is a number or an array or a list of them, with TensorFlow's dtype where none is
+    given: int32 (int64 where it does not fit) for ints, float32 for floats. TypeError where a float would be cut to an
+    integer or the dtype is none of tracejit's, ValueError where a list is ragged or mixes bools and numbers."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        if dtype is None:
+            return np.array(value, as_dtype(value.dtype).numpy)
+        if dtype.is_integer and value.dtype.kind not in "iub":
+            raise TypeError(f"{value.dtype} does not become {dtype.name} by itself: use cast")
+        return context.quiet.run(np.array, value, dtype.numpy)
+    try:
+        found = np.array(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not rectangular: its rows differ in length") from None
+    kind = found.dtype.kind
+    if found.size == 0 and isinstance(value, (list, tuple)):
+        return found.astype((dtype or float32).numpy)
+    if kind not in "biuf":
+        raise TypeError(f"{value!r} ({type(value).__name__}) cannot become a tensor")
+    if kind != "b" and isinstance(value, (list, tuple)) and _holds_bool(value):
+        raise ValueError(f"{value!r} mixes bools and numbers")
+    if dtype is None:
+        small = kind != "f" and found.size and -(2**31) <= found.min() and found.max() < 2**31
+        dtype = {"b": bool_, "f": float32}.get(kind) or (int32 if small else int64)
+    if kind == "f" and not dtype.is_floating:
+        raise TypeError(f"{value!r} is a float and does not become {dtype.name} by itself: use cast")
+    if kind in "iu" and dtype.is_bool:
+        raise TypeError(f"{value!r} is no bool")
+    if kind in "iu" and dtype.is_integer and found.size and not (dtype.min <= found.min() and found.max() <= dtype.max):
+        raise ValueError(f"{value!r} does not fit into {dtype.name}")
+    return context.quiet.run(found.astype, dtype.numpy)
+
+
+def _holds_bool(value: Any) -> bool:
+    return any(_holds_bool(item) if isinstance(item, (list, tuple)) else isinstance(item, bool) for item in value)
+
+
+def holds_tensor(value: Any) -> bool:
+    """Whether `value` is a list or tuple with a tensor or variable somewhere in it."""
+    return isinstance(value, (list, tuple)) and any(isinstance(item, Operators) or holds_tensor(item) for item in value)
+
+
+def convert_to_tensor(value: Any, dtype: Any = None, dtype_hint: Any = None, name: str | None = None) -> Any:
+    """`value` as a tensor: a tensor is itself, a variable its value, anything else a constant.
+
+    DtypeError where a tensor has another dtype than `dtype`; else as `as_array` raises.
+    """
+    wanted = None if dtype is None else as_dtype(dtype)
+    if isinstance(value, Operators):
+        tensor = value if isinstance(value, Tensor) else value.read()  # type: ignore[attr-defined]
+        if wanted is not None and tensor.type.dtype is not wanted:
+            fail(DtypeError, "convert_to_tensor", (tensor,), f"it is not {wanted.name}; convert it with cast")
+        return tensor
+    if holds_tensor(value):
+        return functions.stack([convert_to_tensor(item, dtype) for item in value])
+    array = as_array(value, wanted)
+    if context.trace is not None:
+        return context.trace.constant(array, value)
+    return Tensor(array, array_type(array))
+
+
+def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None = "Const") -> Any:
+    """A tensor of `value`, filled up to `shape` where `value` is a single element. Errors as convert_to_tensor."""
+    tensor = convert_to_tensor(value, dtype)
+    if shape is None or tensor.type.shape == tuple(shape):
+        return tensor
+    if tensor.type.size == 1:
+        return functions.fill(shape, functions.reshape(tensor, ()))
+    return functions.reshape(tensor, shape)
+
+
+def lift_values(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """`operands` of the op `name` as tensors: what is no tensor takes the dtype of the first that is one."""
+    dtype, done = None, True
+    for operand in operands:
+        if not isinstance(operand, Tensor):
+            done = False
+        if dtype is None and isinstance(operand, Operators):
+            dtype = operand.type.dtype
+    if done:
+        return operands
+    return tuple([operand if isinstance(operand, Tensor) else _lift(name, operand, dtype, operands) for operand in operands])
+
+
+_EXACT = 2**53  # below, an int is one float64, and float32 is rounded to once
+
+
+def _lift(name: str, operand: Any, dtype: DType | None, operands: tuple[Any, ...]) -> Any:
+    kind = type(operand)
+    if dtype is not None and context.trace is None:
+        # What as_array gives, for the numbers that programs are full of and that need no check.
+        if dtype.is_floating and (kind is float or (kind is int and -_EXACT < operand < _EXACT)):
+            return Tensor(context.quiet.run(np.array, operand, dtype.numpy), TensorType((), dtype))
+    if isinstance(operand, Operators):
+        return operand.read()  # type: ignore[attr-defined]
+    try:
+        return convert_to_tensor(operand, dtype)
+    except TypeError as error:
+        described = [operand.type if isinstance(operand, Operators) else repr(operand) for operand in operands]
+        fail(DtypeError, name, described, str(error))
+    except InvalidArgumentError:
+        raise
+    except ValueError as error:
+        fail(InvalidArgumentError, name, [type(operand).__name__], str(error))
+
+
+Op.lift_values = staticmethod(lift_values)
+Op.apply_values = staticmethod(apply_values)
+

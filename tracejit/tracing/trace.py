@@ -1,0 +1,277 @@
+"""A trace in the making: what a Python function does to traced tensors and variables becomes nodes.
+
+Whatever comes from outside, an eager tensor, an array, a variable, becomes a parameter, bound to where it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from tracejit import nest, ops
+from tracejit.ir.errors import NumpyConversionError, TracingError
+from tracejit.ir.graph import Graph, Node, make, reachable
+from tracejit.ir.interpret import interpret
+from tracejit.ir.location import here
+from tracejit.ir.op import Op
+from tracejit.ir.types import TensorType, array_type
+from tracejit.tensor import Tensor, context, convert_to_tensor
+from tracejit.variable import Variable
+
+
+class TracedTensor(Tensor):
+    """A tensor of which only the type is known: a node of the trace that is being made."""
+
+    __slots__ = ("node", "trace")
+
+    def __init__(self, node: Node, trace: Trace):
+        self.node, self.trace, self.type = node, trace, node.type  # type: ignore[assignment]
+
+    def refuse(self, why: str, error: type[Exception] = TracingError) -> NoReturn:
+        """Raise: with the line that made the tensor and the line that would use it."""
+        made, used = self.node.location, here()
+        if context.trace is not self.trace:
+            why = f"{why} outside of the traced function that made it"
+        raise error(
+            f"{self.type} is a traced tensor, it has no value: {why}"
+            + (f"\n  made at {made.describe()}" if made else "")
+            + (f"\n  used at {used.describe()}" if used else "")
+        )
+
+    def numpy(self) -> Any:
+        self.refuse(".numpy() needs a value; return the tensor from the traced function instead", AttributeError)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        self.refuse("a NumPy function was called on it; use the function of that name in tracejit", NumpyConversionError)
+
+    def __bool__(self) -> bool:
+        self.refuse("bool() of it, as in `if` or `while`, needs a value; use tj.where to choose between tensors")
+
+    def __float__(self) -> float:
+        self.refuse("float() needs a value")
+
+    def __int__(self) -> int:
+        self.refuse("int() needs a value")
+
+    def __index__(self) -> int:
+        self.refuse("an index or a size in Python needs a value")
+
+    def __format__(self, spec: str) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        return f"tj.Tensor(traced {self.node.op.name}, {self._described()})"
+
+    __repr__ = __str__
+
+    def __reduce__(self) -> NoReturn:
+        self.refuse("it cannot be pickled")
+
+
+class Binding(NamedTuple):
+    """Where a parameter's value comes from at a call. kind: "argument" (a leaf's index), "tensor" (a captured tensor),
+    "array" (a captured ndarray, whose content is live), "variable" (a captured variable), "argument variable" (a leaf's
+    index)."""
+
+    kind: str
+    source: Any
+
+
+class Trace:
+    """Collects parameters, their bindings, and the state of variables, while a function is traced."""
+
+    def __init__(self, name: str, variables_may_be_created: bool):
+        self.name = name
+        self.may_create = variables_may_be_created
+        self.created_any = False
+        self.parameters: list[Node] = []
+        self.bindings: list[Binding] = []
+        self._names: set[str] = set()
+        self._captured: dict[Any, tuple[Any, Node]] = {}
+        self._variables: dict[int, tuple[Variable, Node]] = {}
+        self._current: dict[int, Node] = {}
+
+    # -- values
+
+    def parameter(self, name: str, type: TensorType, binding: Binding) -> Node:
+        """A new parameter, called `name` or, where that is taken, `name_1`..."""
+        name = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in name) or "x"
+        unique, number = name, 0
+        while unique in self._names or unique.isdigit():
+            number += 1
+            unique = f"{name}_{number}"
+        self._names.add(unique)
+        node = make(ops.parameter, type=type, name=unique)
+        self.parameters.append(node)
+        self.bindings.append(binding)
+        return node
+
+    def tensor(self, node: Node) -> TracedTensor:
+        return TracedTensor(node, self)
+
+    def node(self, tensor: Any) -> Node:
+        """The node of a tensor; an eager tensor is captured. TracingError for another trace's."""
+        if type(tensor) is TracedTensor:
+            if tensor.trace is not self:
+                tensor.refuse("it was used")
+            return tensor.node
+        return self._capture((id(tensor),), tensor, "captured", tensor.type, "tensor")
+
+    def _capture(self, key: Any, source: Any, name: str, type: TensorType, kind: str) -> Node:
+        if key not in self._captured:
+            self._captured[key] = (source, self.parameter(name, type, Binding(kind, source)))
+        return self._captured[key][1]
+
+    def constant(self, array: np.ndarray, original: Any) -> TracedTensor:
+        """A constant; but an ndarray of the user's is captured, so that its content stays live."""
+        if isinstance(original, np.ndarray) and original.ndim:
+            node = self._capture((id(original), array.dtype), original, "captured", array_type(array), "array")
+        else:
+            node = ops.constant(array)
+        return self.tensor(node)
+
+    def apply(self, op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Any:
+        """What `op` gives on tensors: a traced tensor, recorded by the active tapes."""
+        node = make(op, *[self.node(operand) for operand in operands], **attrs)
+        for tape in context.tapes:
+            tape.record(op, node.operands, attrs, (node,))
+        return self.tensor(node)
+
+    # -- variables
+
+    def read(self, variable: Variable) -> TracedTensor:
+        key = id(variable)
+        if key not in self._variables:
+            name = variable.name.partition(":")[0]
+            self.bind_variable(variable, name, Binding("variable", variable))
+        return self.tensor(self._current[key])
+
+    def bind_variable(self, variable: Variable, name: str, binding: Binding) -> None:
+        """Make `variable` a parameter, its value at the beginning of the call."""
+        if id(variable) not in self._variables:
+            node = self.parameter(name, variable.type, binding)
+            self._variables[id(variable)] = (variable, node)
+            self._current[id(variable)] = node
+
+    def assign(self, variable: Variable, tensor: Any) -> None:
+        """The new value is cut off from how it was computed: a gradient knows it as the variable, from here on."""
+        self.read(variable)
+        self._current[id(variable)] = make(ops.stop_gradient, self.node(tensor))
+
+    def created(self, variable: Variable, value: Any) -> Tensor:
+        """The initial value of a variable that is created while tracing: it exists at once, before the first call."""
+        if not self.may_create:
+            raise ValueError(
+                f"{self.name}: a Variable is created in a traced function after its first call; create it once, outside, or "
+                "keep the one that the first call created" + (f"\n  at {place.describe()}" if (place := here()) else "")
+            )
+        self.created_any = True
+        node = self.node(value)
+        if any(each.op is ops.parameter for each in reachable([node])):
+            value.refuse("the initial value of a Variable may not depend on the function's arguments or on variables")
+        results, _ = interpret(Graph("initial_value", [], [node]), [])
+        return Tensor(np.array(results[0]), value.type)
+
+    # -- custom gradients
+
+    def custom_gradient(self, outputs: Sequence[Any], operands: Sequence[Any], backward: Callable[..., list[Any]]) -> list[Any]:
+        """`outputs` with the rule `backward` for `operands`, which is traced now into a graph of its own."""
+        results = [self.node(output) for output in outputs]
+        arguments = [self.node(operand) for operand in operands]
+        cotangents = [make(ops.parameter, type=node.type, name=f"ct{index}") for index, node in enumerate(results)]
+        tapes, context.tapes = context.tapes, ()
+        try:
+            found = backward(*[self.tensor(node) for node in cotangents])
+        finally:
+            context.tapes = tapes
+        gradients = [self.node(tensor) for tensor in found if tensor is not None]
+        captures, body = _close_over(cotangents, gradients)
+        node = make(
+            ops.custom_gradient, *results, *arguments, *captures,
+            results=len(results), arguments=len(arguments), backward=body,
+            connected=tuple(tensor is not None for tensor in found),
+        )  # fmt: skip
+        elements = [make(ops.element, node, index=index) for index in range(len(results))]
+        for tape in context.tapes:
+            tape.record(ops.custom_gradient, node.operands, node.attrs, elements)
+        return [self.tensor(element) for element in elements]
+
+    # -- the end
+
+    def finish(self, results: Sequence[Any]) -> Graph:
+        """The graph with `results` and with an update for every variable that was assigned."""
+        updates = [
+            (parameter, self._current[key])
+            for key, (_, parameter) in self._variables.items()
+            if self._current[key] is not parameter
+        ]
+        graph = Graph(self.name, self.parameters, [self.node(result) for result in results], updates)
+        used = {node for each in graph.nodes for node in each.operands} | set(graph.results)
+        used.update(node for update in updates for node in update)
+        kept = [used_one for used_one in zip(self.parameters, self.bindings, strict=True) if used_one[0] in used]
+        self.bindings = [binding for _, binding in kept]
+        return Graph(self.name, [parameter for parameter, _ in kept], graph.results, updates)
+
+
+def _close_over(cotangents: list[Node], gradients: list[Node]) -> tuple[list[Node], Graph]:
+    """The graph from `cotangents` to `gradients`, and the nodes outside that it takes as further parameters: all that does
+    not depend on a cotangent."""
+    inside = set(cotangents)
+    order = reachable(gradients)
+    for node in order:
+        if any(operand in inside for operand in node.operands):
+            inside.add(node)
+    outer = [operand for node in order if node in inside for operand in node.operands if operand not in inside]
+    captures = list(dict.fromkeys([*outer, *(node for node in gradients if node not in inside)]))
+    parameters = [make(ops.parameter, type=node.type, name=f"captured{index}") for index, node in enumerate(captures)]
+    new = dict(zip(captures, parameters, strict=True))
+    for node in order:
+        if node in inside and node not in cotangents:
+            operands = [new.get(operand, operand) for operand in node.operands]
+            new[node] = make(node.op, *operands, location=node.location, **node.attrs)
+    body = Graph("backward", [*cotangents, *parameters], [new.get(node, node) for node in gradients])
+    return captures, body
+
+
+class Traced(NamedTuple):
+    """A traced function: its graph, where its parameters come from, and how its results are packed."""
+
+    graph: Graph
+    bindings: tuple[Binding, ...]
+    structure: Any
+    constants: tuple[Any, ...]  # what stands at the leaves of `structure`: an index of a result, or None
+
+    def pack(self, results: Sequence[Any]) -> Any:
+        """The structure that the function returned, with tensors at its leaves."""
+        leaves = [None if index is None else results[index] for index in self.constants]
+        return nest.pack(self.structure, iter(leaves))
+
+
+def trace(function: Callable[..., Any], trace: Trace, args: Any, kwargs: Any) -> Traced:
+    """Run `function` with `trace` as the current one; its results become the graph's.
+
+    TracingError where it returns what is neither a tensor nor a number nor None.
+    """
+    before, tapes = context.trace, context.tapes
+    context.trace, context.tapes = trace, ()
+    try:
+        returned = function(*args, **kwargs)
+        results: list[Any] = []
+        places: list[Any] = []
+        for leaf in nest.flatten(returned):
+            if leaf is None:
+                places.append(None)
+                continue
+            try:
+                results.append(convert_to_tensor(leaf))
+            except TypeError:
+                raise TracingError(
+                    f"{trace.name} returned {leaf!r}: a traced function returns tensors, numbers, None, and structures of them"
+                ) from None
+            places.append(len(results) - 1)
+        graph = trace.finish(results)
+    finally:
+        context.trace, context.tapes = before, tapes
+    return Traced(graph, tuple(trace.bindings), returned, tuple(places))
