@@ -74,7 +74,25 @@ def _is_member(node: Node) -> bool:
 
 def run(graph: Graph) -> Graph:
     """`graph` with every elementwise op and reduction inside of a fusion."""
-    return _Fuser(graph).fused()
+    return _Fuser(graph.rewrite(_composed)).fused()
+
+
+def _composed(node: Node, operands: tuple[Node, ...]) -> Node:
+    """A broadcast of a broadcast or of an iota as one node: what a member has for free is one step away from it."""
+    new = rebuild(node, operands)
+    if new.op is not ops.broadcast:
+        return new
+    (x,), shape, axes = new.operands, new.attrs["shape"], new.attrs["axes"]
+    if x.op is ops.broadcast:
+        inner = tuple(axes[axis] for axis in x.attrs["axes"])
+        return make(ops.broadcast, x.operands[0], location=new.location, shape=shape, axes=inner)
+    if x.op is ops.iota:
+        axis = x.attrs["axis"]
+        if x.shape[axis] == shape[axes[axis]]:
+            return make(ops.iota, location=new.location, shape=shape, axis=axes[axis], dtype=x.dtype)
+        zero = make(ops.constant_op, location=x.location, value=ops.frozen(x.dtype.numpy.type(0)))
+        return make(ops.broadcast, zero, location=new.location, shape=shape, axes=())
+    return new
 
 
 class _Fuser:
@@ -131,7 +149,14 @@ class _Fuser:
         return merged if self._links_hold(merged) else None
 
     def _links_hold(self, cluster: Cluster) -> bool:
-        """Whether every member finds its operands where they are when it needs them."""
+        """Whether every member finds its operands where they are when it needs them, and an end reduction of lanes its place:
+        the loop along the last axis ends in one number only where all axes of the lanes are reduced."""
+        rank, rows = len(cluster.space), cluster.rows
+        for node, place in cluster.places.items():
+            if place == "end" and rows is not None and node.operands[0].shape == cluster.space:
+                axes = node.attrs["axes"]
+                if rank - 1 in axes and not all(axis in axes for axis in range(rows, rank)):
+                    return False
         for node in cluster.places:
             for operand in node.operands:
                 spread = operand.op is ops.broadcast

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-# `python -m pytest` puts the working directory first on sys.path, and there tracejit would be the folder of the checkout,
+# `python -m pytest` puts the working directory first on sys.path, and there tracejit would be the checkout's folder,
 # without its passes. Who names the checkout in PYTHONPATH means it.
 _ROOT = Path(__file__).resolve().parent.parent
 _ASKED_FOR = {Path(entry).resolve() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry}

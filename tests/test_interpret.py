@@ -9,7 +9,7 @@ import pytest
 from graphs import random_graph
 
 from tracejit import ops
-from tracejit.ir import Graph, Location, Node, TensorType, interpret, make, parse, reachable
+from tracejit.ir import Graph, Location, Node, TensorType, TupleType, interpret, make, parse, reachable
 from tracejit.ir.types import bool_, float32, float64, int32
 
 X = np.array([1.0, -2.0, 0.5])
@@ -131,7 +131,7 @@ def test_a_constant_that_is_an_element_of_an_op_that_stays() -> None:
 def test_a_gradient_of_no_sources() -> None:
     x = parameter()
     node = make(ops.gradient, x, targets=1, sources=0, seeded=False)
-    assert node.type.items == ()
+    assert node.type is TupleType([])
 
 
 def test_expanding_makes_no_gradient_nodes_and_keeps_the_lines() -> None:

@@ -30,7 +30,7 @@ EXCEPTIONS: set[tuple[str, str]] = set()
 
 
 class Import(NamedTuple):
-    """`module` (dotted, relative names resolved) is imported at `line`; `name` is what is taken from it, if anything."""
+    """`module` (dotted, never relative) is imported at `line`; `name` is what is taken from it, if anything."""
 
     module: str
     name: str
@@ -50,7 +50,7 @@ def sources(*folders: str) -> list[Path]:
 
 
 def imports(tree: ast.AST, package: str) -> Iterator[Import]:
-    """All imports of a module in `package`, those in functions and by importlib included, those for type checkers not."""
+    """The imports of a module in `package`, also in functions and by importlib; not those for type checkers."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             for other in node.orelse:

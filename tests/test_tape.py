@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+
 import tracejit as tj
 
 X = np.array([1.0, -2.0, 3.0], np.float32)
@@ -35,7 +36,9 @@ def test_second_gradient_of_a_tape_that_is_not_persistent():
     with tj.GradientTape() as tape:
         y = x * x
     tape.gradient(y, x)
-    with pytest.raises(RuntimeError, match="A non-persistent GradientTape can only be used to compute one set of gradients"):
+    with pytest.raises(
+        RuntimeError, match="A non-persistent GradientTape can only be used to compute one set of gradients"
+    ):
         tape.gradient(y, x)
 
 
@@ -177,7 +180,9 @@ def test_structure_of_sources_is_mirrored():
     with tj.GradientTape() as tape:
         y = a * b
     found = tape.gradient(y, {"z": (a, [b]), "a": c})
-    assert type(found) is dict and list(found) == ["z", "a"] and type(found["z"]) is tuple and type(found["z"][1]) is list
+    assert (
+        type(found) is dict and list(found) == ["z", "a"] and type(found["z"]) is tuple and type(found["z"][1]) is list
+    )
     assert (float(found["z"][0]), float(found["z"][1][0]), found["a"]) == (2.0, 1.0, None)
 
 
@@ -279,7 +284,10 @@ def test_watched_variables_are_in_order_of_creation_and_survive_the_gradient():
     with tj.GradientTape() as tape:
         y = second * first
     tape.gradient(y, first)
-    assert [each is wanted for each, wanted in zip(tape.watched_variables(), (first, second), strict=True)] == [True, True]
+    assert [each is wanted for each, wanted in zip(tape.watched_variables(), (first, second), strict=True)] == [
+        True,
+        True,
+    ]
 
 
 def test_read_value_is_another_tensor():
@@ -636,7 +644,7 @@ def test_custom_gradient_with_the_wrong_number_of_gradients():
     x, y = tj.Variable(3.0), tj.Variable(4.0)
     with tj.GradientTape() as tape:
         z = product(x, y)
-    with pytest.raises(ValueError, match="product: .* expected to return 2 gradients, but returned 1"):
+    with pytest.raises(ValueError, match=r"product: .* expected to return 2 gradients, but returned 1"):
         tape.gradient(z, [x, y])
 
 

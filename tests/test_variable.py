@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+
 import tracejit as tj
 
 
@@ -78,7 +79,9 @@ def test_numbers_and_arrays_take_the_dtype():
 def test_nothing_is_broadcast(method):
     v = tj.Variable([1.0, 2.0], name="v")
     for value in (1.0, [1.0], tj.constant(1.0), np.ones((2, 2))):
-        with pytest.raises(tj.errors.InvalidArgumentError, match=method + r"\(f32\[.*\]\): .*'v:0' has the shape \(2,\)") as caught:
+        with pytest.raises(
+            tj.errors.InvalidArgumentError, match=method + r"\(f32\[.*\]\): .*'v:0' has the shape \(2,\)"
+        ) as caught:
             getattr(v, method)(value)
         assert isinstance(caught.value, ValueError) and "test_variable.py:" in str(caught.value)
     assert v.numpy().tolist() == [1, 2]

@@ -130,8 +130,10 @@ class Colour(enum.IntEnum):
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
-        ([1], "list"), ({}, "dict"), (object(), "object"), (np.float64(1), "float64"), (np.int64(1), "int64"), (np.bool_(1), "bool"),
-        (Colour.RED, "Colour"), (1j, "complex"), (b"x", "bytes"), (np.dtype("f4"), "Float32DType"), (np.str_("x"), "str_"),
+        ([1], "list"), ({}, "dict"), (object(), "object"), (np.float64(1), "float64"), (np.int64(1), "int64"),
+        (np.bool_(1), "bool"),
+        (Colour.RED, "Colour"), (1j, "complex"), (b"x", "bytes"), (np.dtype("f4"), "Float32DType"),
+        (np.str_("x"), "str_"),
     ],
 )  # fmt: skip
 def test_an_attribute_has_a_text_form(any_op: Op, value: Any, kind: str) -> None:

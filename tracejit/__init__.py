@@ -22,7 +22,7 @@ from tracejit.ops import (
 from tracejit.tape import GradientTape, UnconnectedGradients, custom_gradient, stop_gradient
 from tracejit.tensor import Tensor, TensorShape, constant, convert_to_tensor
 from tracejit.variable import Variable
-from tracejit import linalg, math  # isort: skip  (they take their names from above)
+from tracejit import inspect, linalg, math  # isort: skip  (they take their names from above)
 
 subtract, multiply, divide, negative = _ops.sub, _ops.mul, _functions.divide, _ops.neg
 floordiv, math_mod = _functions.floordiv, _functions.floormod

@@ -21,7 +21,7 @@ from tracejit import ops, passes
 from tracejit.ir import Graph, make, verify
 from tracejit.ir.errors import SignatureError
 from tracejit.ir.op import Op
-from tracejit.ir.types import array_type
+from tracejit.ir.types import TupleType, array_type
 from tracejit.nest import sorted_keys
 from tracejit.ops import reached_from, records_of, reverse
 from tracejit.runtime.step import Step, buffer_of, run_graph
@@ -152,7 +152,9 @@ def _call_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: Any)
     return cotangents
 
 
-call_op = Op("call", infer=lambda *types, callee: None, vjp=_call_vjp)  # type: ignore[arg-type,return-value]
+call_op = Op(
+    "call", infer=lambda *types, callee: TupleType([result.type for result in callee.graph.results]), vjp=_call_vjp
+)
 
 
 def _call(callee: _Callee, operands: Sequence[Tensor]) -> list[Tensor]:
@@ -389,6 +391,10 @@ class Function:
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
         """The optimized graph for a call with these arguments."""
         return self._entry(args, kwargs).optimized
+
+    def compiled(self, *args: Any, **kwargs: Any) -> Step:
+        """The compiled step for a call with these arguments; nothing is run, but it is compiled where it was not yet."""
+        return self._entry(args, kwargs).step
 
     def explain(self) -> str:
         """The traces so far, a line each: why it was made, how large it is, how long it took."""

@@ -59,13 +59,22 @@ def _draw(shape: tuple[int, ...], dtype: Any, op_seed: int | None) -> Any:
     return ops.reshape(drawn, shape=shape)
 
 
-def uniform(shape: Any, minval: Any = 0, maxval: Any = 1, dtype: Any = float32, seed: int | None = None, name: str | None = None) -> Any:
+def uniform(
+    shape: Any, minval: Any = 0, maxval: Any = 1, dtype: Any = float32, seed: int | None = None, name: str | None = None
+) -> Any:
     """Numbers drawn evenly from [minval, maxval)."""
     drawn = _draw(functions.static_shape("random.uniform", shape), dtype, seed)
     return ops.add(ops.mul(drawn, ops.sub(convert_to_tensor(maxval, dtype), minval)), minval)
 
 
-def normal(shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = float32, seed: int | None = None, name: str | None = None) -> Any:
+def normal(
+    shape: Any,
+    mean: Any = 0.0,
+    stddev: Any = 1.0,
+    dtype: Any = float32,
+    seed: int | None = None,
+    name: str | None = None,
+) -> Any:
     """Numbers of the normal distribution. (Box, Muller: A note on the generation of random normal deviates, 1958.)"""
     sizes = functions.static_shape("random.normal", shape)
     count = math.prod(sizes)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def _quiet_context() -> contextvars.Context:
-    """A context in which NumPy does not warn of overflow and division by zero, as TensorFlow does not. To run a function in
-    it costs a sixth of np.errstate."""
+    """A context in which NumPy does not warn of overflow and division by zero, as TensorFlow does not. To run a
+    function in it costs a sixth of np.errstate."""
     context = contextvars.copy_context()
     context.run(np.seterr, all="ignore")
     return context
@@ -313,7 +313,7 @@ def apply_values(op: Op, operands: tuple[Any, ...], attrs: dict[str, Any]) -> An
 
 
 def _refuse_foreign(op: Op, operands: tuple[Any, ...]) -> NoReturn:
-    """Say that an operand has no value; called while an AttributeError is handled, which is raised on where it is another."""
+    """Say which operand has no value. Called while an AttributeError is handled: it is raised on where all have one."""
     for operand in operands:
         if not hasattr(operand, "value"):
             operand.refuse(f"{op.name} was given it")
@@ -342,7 +342,7 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
     if kind != "b" and isinstance(value, (list, tuple)) and _holds_bool(value):
         raise ValueError(f"{value!r} mixes bools and numbers")
     if dtype is None:
-        small = kind != "f" and found.size and -(2**31) <= found.min() and found.max() < 2**31
+        small = kind != "f" and found.size and found.min() >= -(2**31) and found.max() < 2**31
         dtype = {"b": bool_, "f": float32}.get(kind) or (int32 if small else int64)
     if kind == "f" and not dtype.is_floating:
         raise TypeError(f"{value!r} is a float and does not become {dtype.name} by itself: use cast")
@@ -392,7 +392,7 @@ def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None 
 
 
 def lift_values(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
-    """`operands` of the op `name` as tensors: what is no tensor takes the dtype of the first that is one."""
+    """`operands` of the op `name` as tensors: what is none takes the dtype of the first that is, else of the first."""
     dtype, done = None, True
     for operand in operands:
         if not isinstance(operand, Tensor):
@@ -401,18 +401,22 @@ def lift_values(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
             dtype = operand.type.dtype
     if done:
         return operands
-    return tuple([operand if isinstance(operand, Tensor) else _lift(name, operand, dtype, operands) for operand in operands])
+    if dtype is None and len(operands) > 1:
+        dtype = _lift(name, operands[0], None, operands).type.dtype
+    return tuple(
+        [operand if isinstance(operand, Tensor) else _lift(name, operand, dtype, operands) for operand in operands]
+    )
 
 
-_EXACT = 2**53  # below, an int is one float64, and float32 is rounded to once
+_EXACT = 2**53  # below, an int is a float64, so that float32 is rounded to once; and nothing overflows
 
 
 def _lift(name: str, operand: Any, dtype: DType | None, operands: tuple[Any, ...]) -> Any:
     kind = type(operand)
-    if dtype is not None and context.trace is None:
+    plain = (kind is float or kind is int) and dtype is not None and dtype.is_floating and context.trace is None
+    if plain and -_EXACT < operand < _EXACT:
         # What as_array gives, for the numbers that programs are full of and that need no check.
-        if dtype.is_floating and (kind is float or (kind is int and -_EXACT < operand < _EXACT)):
-            return Tensor(context.quiet.run(np.array, operand, dtype.numpy), TensorType((), dtype))
+        return Tensor(np.array(operand, dtype.numpy), TensorType((), dtype))  # type: ignore[union-attr,arg-type]
     if isinstance(operand, Operators):
         return operand.read()  # type: ignore[attr-defined]
     try:
@@ -428,4 +432,3 @@ def _lift(name: str, operand: Any, dtype: DType | None, operands: tuple[Any, ...
 
 Op.lift_values = staticmethod(lift_values)
 Op.apply_values = staticmethod(apply_values)
-

@@ -110,16 +110,22 @@ class Variable(Operators):
         held = f", numpy={array_repr(self._tensor.numpy())}" if context.trace is None else ""
         return f"<tj.Variable '{self.name}' shape={self.type.shape} dtype={self.type.dtype.name}{held}>"
 
-    def assign(self, value: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Variable:
+    def assign(
+        self, value: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+    ) -> Variable:
         """Hold `value`, whose shape must be the variable's: nothing is broadcast. A Python number or array takes its
         dtype; a tensor must have it. InvalidArgumentError or DtypeError leave the old value."""
         return self._replace("assign", self._fitting("assign", value))
 
-    def assign_add(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Variable:
+    def assign_add(
+        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+    ) -> Variable:
         """Add `delta`, on which `assign`'s rules bind."""
         return self._update("assign_add", ops.add, delta)
 
-    def assign_sub(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Variable:
+    def assign_sub(
+        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
+    ) -> Variable:
         """Subtract `delta`, on which `assign`'s rules bind."""
         return self._update("assign_sub", ops.sub, delta)
 
@@ -154,13 +160,11 @@ class Variable(Operators):
         return self
 
     def take_buffer(self) -> np.ndarray:
-        """The array that holds the value, for a compiled step to write to: copied first where anyone else, a tensor that
-        was read, a tape, an array, still refers to it. The caller holds `state_lock`."""
-        tensor = self._tensor
-        array = tensor.value
-        # Referring to the tensor: the slot, `tensor`, getrefcount's argument. To the array: the tensor, `array`, the argument.
-        alone = sys.getrefcount(tensor) == 3 and type(array) is np.ndarray and sys.getrefcount(array) == 3
-        if not (alone and array.flags.c_contiguous and array.flags.writeable and array.base is None):
+        """The array that holds the value, for a compiled step to write to: copied first where anyone else, a tensor
+        that was read, a tape, an array, still refers to it. The caller holds `state_lock`."""
+        alone = _references(self) == _UNSHARED
+        array = self._tensor.value
+        if not (alone and type(array) is np.ndarray and array.flags.c_contiguous and array.flags.writeable and array.base is None):
             array = np.array(array, self.type.dtype.numpy, order="C")
             self._tensor = Tensor(array, self.type)
         return array
@@ -178,7 +182,9 @@ class Variable(Operators):
         self._refuse_in_place("/=", "assign")
 
     def _refuse_in_place(self, operator: str, method: str) -> NoReturn:
-        raise RuntimeError(f"variable {operator} value is not supported: use variable.{method}(value), or variable = variable ...")
+        raise RuntimeError(
+            f"variable {operator} value is not supported: use variable.{method}(value), or variable = variable ..."
+        )
 
     def __deepcopy__(self, memo: Any) -> Variable:
         copy = Variable(self._tensor, self._trainable, name=self._name)
@@ -191,3 +197,13 @@ class Variable(Operators):
 
 def _restore(array: np.ndarray, trainable: bool, name: str, dtype: DType) -> Variable:
     return Variable(array, trainable, name=name, dtype=dtype)
+
+
+def _references(variable: Variable) -> tuple[int, int]:
+    """How often a variable's tensor and its array are referred to, these frames included."""
+    tensor = variable._tensor
+    return sys.getrefcount(tensor), sys.getrefcount(tensor.value)
+
+
+# What a variable shows whose tensor nobody else holds. Measured, since what a frame adds differs between Pythons.
+_UNSHARED = _references(Variable(np.zeros(1, np.float32), trainable=False, name="unshared"))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tracejit import ops
-from tracejit.ir.errors import DtypeError, IndexOutOfRangeError, InvalidArgumentError, fail
 from tracejit.functions.math import tensor
+from tracejit.ir.errors import DtypeError, IndexOutOfRangeError, InvalidArgumentError, fail
 from tracejit.ir.types import DType, as_dtype, float32, int32
 
 
@@ -26,11 +26,17 @@ def static_shape(name: str, shape: Any) -> tuple[int, ...]:
 
 
 def reshape(tensor: Any, shape: Any, name: str | None = None) -> Any:
-    """The elements of `tensor` in order, in another shape; one size may be -1. InvalidArgumentError where they do not fit."""
+    """The elements of `tensor` in order, in another shape; one size may be -1. InvalidArgumentError where they do not
+    fit."""
     (x,) = ops.lift("reshape", (tensor,))
     sizes = static_shape("reshape", shape)
     if sizes.count(-1) > 1 or any(size < -1 for size in sizes):
-        fail(InvalidArgumentError, "reshape", (x,), f"the shape {list(sizes)} has more than one unknown or a negative size")
+        fail(
+            InvalidArgumentError,
+            "reshape",
+            (x,),
+            f"the shape {list(sizes)} has more than one unknown or a negative size",
+        )
     known = math.prod(size for size in sizes if size != -1)
     if -1 in sizes:
         if known == 0 or x.type.size % known:
@@ -40,7 +46,8 @@ def reshape(tensor: Any, shape: Any, name: str | None = None) -> Any:
 
 
 def squeeze(input: Any, axis: Any = None, name: str | None = None) -> Any:
-    """`input` without its axes of size 1, or without those in `axis`. InvalidArgumentError where one has another size."""
+    """`input` without its axes of size 1, or without those in `axis`. InvalidArgumentError where one has another
+    size."""
     x = tensor("squeeze", input)
     shape = x.type.shape
     if axis is None or axis == []:
@@ -123,7 +130,8 @@ def eye(num_rows: int, num_columns: int | None = None, dtype: Any = float32, nam
 
 
 def range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name: str | None = "range") -> Any:
-    """start, start + delta, ... below `limit`; from 0 where one number is given. int32 for whole numbers, else float32."""
+    """start, start + delta, ... below `limit`; from 0 where one number is given. int32 for whole numbers, else
+    float32."""
     if limit is None:
         start, limit = 0, start
     numbers = []
@@ -200,7 +208,9 @@ def unstack(value: Any, num: int | None = None, axis: int = 0, name: str | None 
     return [squeeze(part, along) for part in split(x, x.type.shape[along], along)]
 
 
-def split(value: Any, num_or_size_splits: Any, axis: int = 0, num: int | None = None, name: str | None = "split") -> list[Any]:
+def split(
+    value: Any, num_or_size_splits: Any, axis: int = 0, num: int | None = None, name: str | None = "split"
+) -> list[Any]:
     """Parts along `axis`: a number of equal ones, or a list of sizes. InvalidArgumentError where they do not add up."""
     x = tensor("split", value)
     shape = x.type.shape
@@ -213,7 +223,12 @@ def split(value: Any, num_or_size_splits: Any, axis: int = 0, num: int | None = 
         count = int(num_or_size_splits)
         sizes = [shape[along] // max(count, 1)] * count
     if sum(sizes) != shape[along] or min(sizes, default=-1) < 0:
-        fail(InvalidArgumentError, "split", (x,), f"axis {along} has {shape[along]} elements, which {num_or_size_splits} does not divide")
+        fail(
+            InvalidArgumentError,
+            "split",
+            (x,),
+            f"axis {along} has {shape[along]} elements, which {num_or_size_splits} does not divide",
+        )
     parts, start = [], 0
     for size in sizes:
         starts = tuple(start if position == along else 0 for position in builtin_range(len(shape)))
@@ -228,6 +243,8 @@ def pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", constant_values: Any
     if mode.upper() != "CONSTANT":
         raise ValueError(f"pad: mode={mode!r} is not supported, only 'CONSTANT'")
     (x,) = ops.lift("pad", (tensor,))
+    if not x.type.dtype.is_floating and int(constant_values) != constant_values:
+        fail(DtypeError, "pad", (x,), f"constant_values={constant_values!r} is no {x.type.dtype.name}")
     low, high = (tuple(int(pair[side]) for pair in np.asarray(paddings).tolist()) for side in (0, 1))
     return ops.pad(x, low=low, high=high, interior=(0,) * len(low), value=float(constant_values))
 
@@ -251,7 +268,14 @@ def reverse(tensor: Any, axis: Any, name: str | None = None) -> Any:
     return ops.reverse_axes(x, axes=tuple(sorted({_axis("reverse", x, each, len(x.type.shape)) for each in axes})))
 
 
-def gather(params: Any, indices: Any, validate_indices: Any = None, axis: Any = None, batch_dims: int = 0, name: str | None = None) -> Any:
+def gather(
+    params: Any,
+    indices: Any,
+    validate_indices: Any = None,
+    axis: Any = None,
+    batch_dims: int = 0,
+    name: str | None = None,
+) -> Any:
     """Slices of `params` along `axis` (`batch_dims` where None) at `indices`; with `batch_dims` leading axes in common.
     IndexOutOfRangeError where an index is outside. The gradient is a dense tensor."""
     x, index = tensor("gather", params), tensor("gather", indices)
@@ -261,7 +285,9 @@ def gather(params: Any, indices: Any, validate_indices: Any = None, axis: Any = 
     if batch == 0:
         return ops.gather(x, index, axis=along)
     if shape[:batch] != index.type.shape[:batch] or along < batch:
-        fail(InvalidArgumentError, "gather", (x, index), f"the first {batch} axes differ, or axis {along} is one of them")
+        fail(
+            InvalidArgumentError, "gather", (x, index), f"the first {batch} axes differ, or axis {along} is one of them"
+        )
     # The batch axes move next to the gathered one, and an index becomes an index into both.
     rows, depth = math.prod(shape[:batch]), shape[along]
     order = (*builtin_range(batch), along, *(each for each in builtin_range(batch, len(shape)) if each != along))
@@ -283,8 +309,8 @@ def gather(params: Any, indices: Any, validate_indices: Any = None, axis: Any = 
 
 
 def getitem(x: Any, key: Any) -> Any:
-    """x[key] with ints, slices, Ellipsis, None and integer tensors (scalars, and one of any shape, each along its axis).
-    IndexOutOfRangeError for an index outside of its axis, TypeError for a key of another kind."""
+    """x[key] with ints, slices, Ellipsis, None and integer tensors (scalars, and one of any shape, each along its
+    axis). IndexOutOfRangeError for an index outside of its axis, TypeError for a key of another kind."""
     (x,) = ops.lift("getitem", (x,))
     keys = list(key) if isinstance(key, tuple) else [key]
     shape = x.type.shape
@@ -295,7 +321,8 @@ def getitem(x: Any, key: Any) -> Any:
         keys.append(Ellipsis)
     spot = next(position for position, each in enumerate(keys) if each is Ellipsis)
     keys[spot : spot + 1] = [slice(None)] * (len(shape) - used)
-    starts, sizes, strides, backwards, final, gathers = [], [], [], [], [], []
+    starts, sizes, strides, backwards, final = [], [], [], [], []
+    gathers: list[tuple[int, Any]] = []
     axis = 0
     for each in keys:
         if each is None:
@@ -326,9 +353,16 @@ def getitem(x: Any, key: Any) -> Any:
             try:
                 index = operator.index(each)
             except TypeError:
-                raise TypeError(f"a tensor is indexed by ints, slices, Ellipsis, None and integer tensors, not {each!r}") from None
+                raise TypeError(
+                    f"a tensor is indexed by ints, slices, Ellipsis, None and integer tensors, not {each!r}"
+                ) from None
             if not -extent <= index < extent:
-                fail(IndexOutOfRangeError, "getitem", (x,), f"index {index} is out of range for axis {axis} of size {extent}")
+                fail(
+                    IndexOutOfRangeError,
+                    "getitem",
+                    (x,),
+                    f"index {index} is out of range for axis {axis} of size {extent}",
+                )
             starts.append(index % extent), sizes.append(1), strides.append(1)
         axis += 1
     if sizes != list(shape):

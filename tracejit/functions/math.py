@@ -1,8 +1,10 @@
-"""Arithmetic and reductions under TensorFlow's names, composed of ops. No rule of their own: gradients are inherited."""
+"""Arithmetic and reductions under TensorFlow's names, composed of ops. No rule of their own: gradients are
+inherited."""
 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -87,8 +89,8 @@ def add_n(inputs: Any, name: str | None = None) -> Any:
 
 
 def matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, name: str | None = None) -> Any:
-    """a: [..., n, k]; b: [..., k, m] -> [..., n, m]; batch axes are broadcast. InvalidArgumentError where the inner sizes
-    differ or an operand has fewer than two axes, DtypeError where the dtypes differ."""
+    """a: [..., n, k]; b: [..., k, m] -> [..., n, m]; batch axes are broadcast. InvalidArgumentError where the inner
+    sizes differ or an operand has fewer than two axes, DtypeError where the dtypes differ."""
     a, b = ops.lift("matmul", (a, b))
     rank_a, rank_b = len(a.type.shape), len(b.type.shape)
     if rank_a >= 2 and rank_b >= 2 and a.type.shape[:-2] != b.type.shape[:-2]:
@@ -110,7 +112,7 @@ def normalize_axes(name: str, x: Any, axis: Any) -> tuple[int, ...]:
     rank = len(x.type.shape)
     if axis is None:
         return tuple(range(rank))
-    axes = [int(each) for each in (axis if isinstance(axis, (list, tuple)) else [axis])]
+    axes = [axis] if isinstance(axis, int) else [operator.index(each) for each in np.asarray(axis).reshape(-1).tolist()]
     for each in axes:
         if not -rank <= each < rank:
             fail(InvalidArgumentError, name, (x,), f"axis {each} is outside of a tensor of {rank} axes")
@@ -162,6 +164,8 @@ def reduce_mean(input_tensor: Any, axis: Any = None, keepdims: bool = False, nam
 def reduce_variance(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Any:
     """The mean of the squared distances from the mean, over `axis`."""
     x = tensor("reduce_variance", input_tensor)
+    if not x.type.dtype.is_floating:
+        fail(DtypeError, "reduce_variance", (x,), f"it takes float32 and float64, not {x.type.dtype.name}")
     return reduce_mean(square(ops.sub(x, reduce_mean(x, axis, keepdims=True))), axis, keepdims)
 
 
@@ -187,7 +191,9 @@ def _arg_function(op: Op) -> Callable[..., Any]:
         return cast(op(x, axis=along), output_type)
 
     index_of.__name__ = index_of.__qualname__ = op.name
-    index_of.__doc__ = f"The index of the {op.name[3:]}imum along `axis` (0 where None), the first where several are equal."
+    index_of.__doc__ = (
+        f"The index of the {op.name[3:]}imum along `axis` (0 where None), the first where several are equal."
+    )
     return index_of
 
 
@@ -201,7 +207,8 @@ def clip_by_value(t: Any, clip_value_min: Any, clip_value_max: Any, name: str | 
 
 
 def where(condition: Any, x: Any, y: Any, name: str | None = None) -> Any:
-    """x where `condition` holds, else y, all three broadcast. The gradient of the branch not taken is zero, never NaN."""
+    """x where `condition` holds, else y, all three broadcast. The gradient of the branch not taken is zero, never
+    NaN."""
     condition = tensor("where", condition)
     x, y = ops.lift("where", (x, y))
     if condition.type.dtype.name != "bool":

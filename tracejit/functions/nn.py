@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from tracejit import ops
-from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.functions.arrays import hot_mask
 from tracejit.functions.math import keep, normalize_axes, reduce_mean, square, tensor
+from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 
 sigmoid = ops.sigmoid
 tanh = ops.tanh
@@ -100,7 +100,12 @@ def sparse_softmax_cross_entropy_with_logits(labels: Any, logits: Any, name: str
     index, x = tensor(function, labels), tensor(function, logits)
     shape = x.type.shape
     if not shape or index.type.shape != shape[:-1]:
-        fail(InvalidArgumentError, function, (index, x), "the labels must have the shape of the logits without the last axis")
+        fail(
+            InvalidArgumentError,
+            function,
+            (index, x),
+            "the labels must have the shape of the logits without the last axis",
+        )
     if not index.type.dtype.is_integer:
         fail(DtypeError, function, (index, x), f"labels must be int32 or int64, not {index.type.dtype.name}")
     inside = ops.check_range(index, low=0, high=shape[-1], what="label")

@@ -91,7 +91,7 @@ def place() -> Place | None:
     return None
 
 
-class at:  # noqa: N801  (it reads as a statement: `with at(location)`)
+class at:
     """Nodes made inside carry `location`; those made inside of `at(None)` the user's line."""
 
     __slots__ = ("_before", "_place")
@@ -106,5 +106,7 @@ class at:  # noqa: N801  (it reads as a statement: `with at(location)`)
         """Carry on with another location."""
         _override.place = location
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         _override.place = self._before

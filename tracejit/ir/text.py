@@ -194,6 +194,9 @@ class _Parser:
         except KeyError as error:
             self.index = start
             self._fail(str(error.args[0]))
+        if op.name == "parameter":
+            self.index = start
+            self._fail("a parameter stands in the head of its graph")
         self.expect("(")
         operands = self.list_until(")", lambda: self.value(values))
         attrs: dict[str, Any] = {}

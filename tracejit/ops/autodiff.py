@@ -1,7 +1,7 @@
 """Reverse mode, once: over the records of an eager tape or over the nodes of a graph, by the same rules.
 
-A value is a tensor or a node; rules are written in ops, so what comes out is again values, and every order of derivative
-exists.
+A value is a tensor or a node; rules are written in ops, so what comes out is again values, and every order of
+derivative exists.
 """
 
 from __future__ import annotations
@@ -46,11 +46,10 @@ def _needs(records: Iterable[Record], sources: Iterable[Any]) -> tuple[set[int],
     reached = {id(source) for source in sources if source.type.dtype.is_floating}
     needs = []
     for record in records:
-        vjp, index, needed = record.op.vjp, 0, []
-        for operand in record.operands:
+        vjp, needed = record.op.vjp, []
+        for index, operand in enumerate(record.operands):
             if id(operand) in reached and (callable(vjp) or vjp[index] is not None):
                 needed.append(index)
-            index += 1
         if needed:
             for result in record.results:
                 if result.type.dtype.is_floating:
@@ -59,7 +58,9 @@ def _needs(records: Iterable[Record], sources: Iterable[Any]) -> tuple[set[int],
     return reached, needs
 
 
-def reverse(records: Sequence[Record], targets: Sequence[Any], seeds: Sequence[Any], sources: Sequence[Any]) -> list[Any]:
+def reverse(
+    records: Sequence[Record], targets: Sequence[Any], seeds: Sequence[Any], sources: Sequence[Any]
+) -> list[Any]:
     """The cotangent of each source, None where no target depends on it.
 
     `records` are in order of execution; `seeds` are the targets' cotangents.
@@ -73,17 +74,27 @@ def reverse(records: Sequence[Record], targets: Sequence[Any], seeds: Sequence[A
     line = at(None)
     with line:
         for record, needed in zip(reversed(records), reversed(needs), strict=True):
+            op, operands, attrs, results, place = record
             found, arrived = [], False
-            for result in record.results:
+            for result in results:
                 key = id(result)
                 cotangent = cotangents.get(key) if key in kept else cotangents.pop(key, None)
                 found.append(cotangent)
                 arrived = arrived or cotangent is not None
-            if arrived and needed:
-                line.move(record.place)
-                for index, cotangent in _apply_rule(record, needed, found):
-                    if cotangent is not None:
-                        _accumulate(cotangents, record.operands[index], cotangent)
+            if not (arrived and needed):
+                continue
+            line.move(place)
+            vjp = op.vjp
+            given = _cotangents_of_several(record, needed, found) if callable(vjp) else None
+            for index in needed:
+                if given is not None:
+                    cotangent = given[index]
+                elif attrs:
+                    cotangent = vjp[index](found[0], results[0], *operands, **attrs)
+                else:
+                    cotangent = vjp[index](found[0], results[0], *operands)
+                if cotangent is not None:
+                    _accumulate(cotangents, operands[index], cotangent)
     return [cotangents.get(id(source)) if source.type.dtype.is_floating else None for source in sources]
 
 
@@ -92,17 +103,14 @@ def _accumulate(cotangents: dict[int, Any], value: Any, cotangent: Any) -> None:
     cotangents[id(value)] = cotangent if before is None else ops.add(before, cotangent)
 
 
-def _apply_rule(record: Record, needed: Iterable[int], found: list[Any]) -> Iterable[tuple[int, Any]]:
-    vjp, operands, attrs = record.op.vjp, record.operands, record.attrs
-    if not callable(vjp):
-        out = record.results[0]
-        return [(index, vjp[index](found[0], out, *operands, **attrs)) for index in needed]
+def _cotangents_of_several(record: Record, needed: list[int], found: list[Any]) -> Sequence[Any]:
+    """What the rule of an op with any number of operands and results gives, one an operand."""
+    op, operands, attrs, results, _ = record
     cts = [
-        ops.zeros_like(result) if cotangent is None and result is not None else cotangent
-        for cotangent, result in zip(found, record.results, strict=True)
+        ops.zeros_like(result) if cotangent is None else cotangent
+        for cotangent, result in zip(found, results, strict=True)
     ]
-    cotangents = vjp(needed, cts, record.results, operands, attrs)
-    return [(index, cotangents[index]) for index in needed]
+    return op.vjp(needed, cts, results, operands, attrs)
 
 
 def records_of(nodes: Iterable[Node]) -> list[Record]:
@@ -153,7 +161,8 @@ def _derive(node: Node) -> tuple[Node, ...]:
     first = count * (2 if seeded else 1)
     targets, sources = node.operands[:count], node.operands[first : first + sources_count]
     constant = set(node.operands[first + sources_count :])
-    records = records_of(reachable(targets, stop=lambda node: node in constant))
+    cone = reachable(targets, stop=lambda node: node in constant)
+    records = records_of([each for each in cone if each not in constant])
     with at(node.location):
         seeds = node.operands[count:first] if seeded else [ops.ones_like(target) for target in targets]
         cotangents = reverse(records, targets, seeds, sources)

@@ -19,7 +19,7 @@ Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
 
 _ARRAY_DTYPES = {dtype.numpy for dtype in DTYPES}
 
-parameter = Op("parameter", infer=lambda type, name: type)
+parameter: Op = Op("parameter", infer=lambda type, name: type)
 
 
 def _constant_samples(rng: np.random.Generator) -> Samples:
@@ -41,7 +41,7 @@ def frozen(array: Any) -> np.ndarray:
     return copy
 
 
-constant_op = Op(
+constant_op: Op = Op(
     "constant",
     infer=_constant_infer,
     evaluate=lambda value: value,
@@ -76,7 +76,7 @@ def _iota_samples(rng: np.random.Generator) -> Samples:
 
 
 # Each element is its own index along `axis`.
-iota = Op(
+iota: Op = Op(
     "iota",
     infer=_iota_infer,
     evaluate=_iota_evaluate,
@@ -90,7 +90,7 @@ def _element_infer(x: Type, index: int) -> TensorType:
     return x.items[index]  # type: ignore[union-attr]
 
 
-element = Op("element", infer=_element_infer, evaluate=lambda x, index: x[index])
+element: Op = Op("element", infer=_element_infer, evaluate=lambda x, index: x[index])
 
 
 def _same_samples(rng: np.random.Generator) -> Samples:
@@ -98,12 +98,12 @@ def _same_samples(rng: np.random.Generator) -> Samples:
         yield (sample_array(rng, (2, 3), dtype),), {}
 
 
-identity = Op(
+identity: Op = Op(
     "identity", infer=lambda x: x, evaluate=lambda x: x, vjp=(lambda ct, out, x: ct,),
     lower=View(lambda view, node: view), samples=_same_samples,
 )  # fmt: skip
 # The value of its operand, of which no gradient knows. A variable's value after an assignment is one.
-stop_gradient = Op(
+stop_gradient: Op = Op(
     "stop_gradient", infer=lambda x: x, evaluate=lambda x: x, vjp=(None,), lower=View(lambda view, node: view),
     samples=_same_samples,
 )  # fmt: skip
@@ -119,7 +119,7 @@ def _gradient_infer(*types: TensorType, targets: int, sources: int, seeded: bool
 
 # What the user wrote as tape.gradient: operands are the targets, a seed a target if `seeded`, the sources, and what else
 # the tape had not recorded and is constant for it. The pass `backward` puts the generated nodes in its place.
-gradient = Op("gradient", infer=_gradient_infer, expand=lambda node: ops.expand_gradient(node))
+gradient: Op = Op("gradient", infer=_gradient_infer, expand=lambda node: ops.expand_gradient(node))
 
 
 def _custom_infer(*types: TensorType, results: int, arguments: int, backward: Graph, connected: tuple[bool, ...]) -> TupleType:
@@ -145,7 +145,7 @@ def _custom_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: di
 
 # The first `results` operands, with a rule of the user's for their cotangents: the graph `backward` takes the cotangents
 # and the captured values (the last operands) and gives the cotangents of the `connected` ones of the `arguments`.
-custom_gradient = Op(
+custom_gradient: Op = Op(
     "custom_gradient",
     infer=_custom_infer,
     evaluate=lambda *arrays, results, **_: arrays[:results],
@@ -167,4 +167,4 @@ def _fusion_evaluate(*arrays: Any, body: Graph, space: tuple[int, ...], rows: in
 
 
 # A loop nest that computes all of `body` at once; made by the pass `fuse`.
-fusion = Op("fusion", infer=_fusion_infer, evaluate=_fusion_evaluate)
+fusion: Op = Op("fusion", infer=_fusion_infer, evaluate=_fusion_evaluate)

@@ -160,95 +160,95 @@ def _sigmoid(x: Any) -> Any:
 
 _SQRT_PI = math.sqrt(math.pi)
 
-neg = Unary(
+neg: Unary = Unary(
     "neg", dtypes=NUMBERS, evaluate=np.negative, lower=lambda b, x: b.neg(x), vjp=(lambda ct, out, x: neg(ct),)
 )
-abs = Unary(
+abs: Unary = Unary(
     "abs", dtypes=NUMBERS, evaluate=np.abs, lower=lambda b, x: b.abs(x), domain=(0.3, 2),
     vjp=(lambda ct, out, x: mul(ct, sign(x)),),
 )  # fmt: skip
-sign = Unary(
+sign: Unary = Unary(
     "sign", dtypes=NUMBERS, evaluate=np.sign, lower=lambda b, x: b.sign(x), domain=(0.3, 2),
     vjp=(lambda ct, out, x: ops.zeros_like(ct),),
 )  # fmt: skip
-floor = Unary("floor", dtypes=FLOATS, evaluate=np.floor, lower=lambda b, x: b.floor(x))
-round = Unary("round", dtypes=FLOATS, evaluate=np.rint, lower=lambda b, x: b.round(x))
+floor: Unary = Unary("floor", dtypes=FLOATS, evaluate=np.floor, lower=lambda b, x: b.floor(x))
+round: Unary = Unary("round", dtypes=FLOATS, evaluate=np.rint, lower=lambda b, x: b.round(x))
 # 0 where the cotangent is 0, also at x = 0, where the derivative is infinite.
-sqrt = Unary(
+sqrt: Unary = Unary(
     "sqrt", costly=True, dtypes=FLOATS, evaluate=np.sqrt, lower=lambda b, x: b.sqrt(x), domain=(0.5, 4),
     vjp=(lambda ct, out, x: div_or_zero(mul(ct, 0.5), out),),
 )  # fmt: skip
-rsqrt = Unary(
+rsqrt: Unary = Unary(
     "rsqrt", costly=True, dtypes=FLOATS, evaluate=lambda x: np.reciprocal(np.sqrt(x)), domain=(0.5, 4),
     lower=lambda b, x: b.div(b.const(1, x.dtype), b.sqrt(x)),
     vjp=(lambda ct, out, x: mul_or_zero(mul(ct, -0.5), mul(out, mul(out, out))),),
 )  # fmt: skip
-exp = Unary(
+exp: Unary = Unary(
     "exp", costly=True, dtypes=FLOATS, evaluate=np.exp, lower=lambda b, x: b.exp(x), vjp=(lambda ct, out, x: mul_or_zero(ct, out),)
 )
-expm1 = Unary(
+expm1: Unary = Unary(
     "expm1", costly=True, dtypes=FLOATS, evaluate=np.expm1, lower=lambda b, x: b.expm1(x),
     vjp=(lambda ct, out, x: mul_or_zero(ct, exp(x)),),
 )  # fmt: skip
-log = Unary(
+log: Unary = Unary(
     "log", costly=True, dtypes=FLOATS, evaluate=np.log, lower=lambda b, x: b.log(x), domain=(0.5, 4),
     vjp=(lambda ct, out, x: div_or_zero(ct, x),),
 )  # fmt: skip
-log1p = Unary(
+log1p: Unary = Unary(
     "log1p", costly=True, dtypes=FLOATS, evaluate=np.log1p, lower=lambda b, x: b.log1p(x), domain=(-0.5, 3),
     vjp=(lambda ct, out, x: div_or_zero(ct, add(x, 1.0)),),
 )  # fmt: skip
-sin = Unary("sin", costly=True, dtypes=FLOATS, evaluate=np.sin, lower=lambda b, x: b.sin(x), vjp=(lambda ct, out, x: mul(ct, cos(x)),))
-cos = Unary(
+sin: Unary = Unary("sin", costly=True, dtypes=FLOATS, evaluate=np.sin, lower=lambda b, x: b.sin(x), vjp=(lambda ct, out, x: mul(ct, cos(x)),))
+cos: Unary = Unary(
     "cos", costly=True, dtypes=FLOATS, evaluate=np.cos, lower=lambda b, x: b.cos(x), vjp=(lambda ct, out, x: neg(mul(ct, sin(x))),)
 )
-tan = Unary(
+tan: Unary = Unary(
     "tan", costly=True, dtypes=FLOATS, evaluate=np.tan, lower=lambda b, x: b.tan(x), domain=(-1, 1),
     vjp=(lambda ct, out, x: mul(ct, add(mul(out, out), 1.0)),),
 )  # fmt: skip
-tanh = Unary(
+tanh: Unary = Unary(
     "tanh", costly=True, dtypes=FLOATS, evaluate=np.tanh, lower=lambda b, x: b.tanh(x),
     vjp=(lambda ct, out, x: mul(ct, sub(1.0, mul(out, out))),),
 )  # fmt: skip
-sigmoid = Unary(
+sigmoid: Unary = Unary(
     "sigmoid", costly=True, dtypes=FLOATS, evaluate=_sigmoid, lower=lambda b, x: b.sigmoid(x),
     vjp=(lambda ct, out, x: mul(ct, mul(out, sub(1.0, out))),),
 )  # fmt: skip
-erf = Unary(
+erf: Unary = Unary(
     "erf", costly=True, dtypes=FLOATS, evaluate=erf_numpy, lower=lambda b, x: b.erf(x),
     vjp=(lambda ct, out, x: mul(ct, mul(2 / _SQRT_PI, exp(neg(mul(x, x))))),),
 )  # fmt: skip
-is_finite = Unary(
+is_finite: Unary = Unary(
     "is_finite", dtypes=FLOATS, evaluate=np.isfinite, result=bool_,
     lower=lambda b, x: b.compare("lt", b.abs(x), b.const(math.inf, x.dtype)),
 )  # fmt: skip
-logical_not = Unary("logical_not", dtypes=BOOL, evaluate=np.logical_not, lower=lambda b, x: b.not_(x))
+logical_not: Unary = Unary("logical_not", dtypes=BOOL, evaluate=np.logical_not, lower=lambda b, x: b.not_(x))
 
-add = Binary(
+add: Binary = Binary(
     "add", arity=2, dtypes=NUMBERS, evaluate=np.add, lower=lambda b, x, y: b.add(x, y),
     vjp=(lambda ct, out, x, y: ct, lambda ct, out, x, y: ct),
 )  # fmt: skip
-sub = Binary(
+sub: Binary = Binary(
     "sub", arity=2, dtypes=NUMBERS, evaluate=np.subtract, lower=lambda b, x, y: b.sub(x, y),
     vjp=(lambda ct, out, x, y: ct, lambda ct, out, x, y: neg(ct)),
 )  # fmt: skip
-mul = Binary(
+mul: Binary = Binary(
     "mul", arity=2, dtypes=NUMBERS, evaluate=np.multiply, lower=lambda b, x, y: b.mul(x, y),
     vjp=(lambda ct, out, x, y: mul(ct, y), lambda ct, out, x, y: mul(ct, x)),
 )  # fmt: skip
-div = Binary(
+div: Binary = Binary(
     "div", costly=True, arity=2, dtypes=FLOATS, evaluate=np.true_divide, lower=lambda b, x, y: b.div(x, y), domain=((-2, 2), (0.5, 2)),
     vjp=(lambda ct, out, x, y: div_or_zero(ct, y), lambda ct, out, x, y: neg(mul_or_zero(div_or_zero(ct, y), out))),
 )  # fmt: skip
-floordiv = Binary(
+floordiv: Binary = Binary(
     "floordiv", costly=True, arity=2, dtypes=NUMBERS, evaluate=np.floor_divide, lower=lambda b, x, y: b.floordiv(x, y),
     domain=((-4, 4), (0.7, 3)),
 )  # fmt: skip
-mod = Binary(
+mod: Binary = Binary(
     "mod", costly=True, arity=2, dtypes=NUMBERS, evaluate=np.mod, lower=lambda b, x, y: b.mod(x, y), domain=((0.1, 0.4), (0.7, 3)),
     vjp=(lambda ct, out, x, y: ct, lambda ct, out, x, y: neg(mul(ct, floordiv(x, y)))),
 )  # fmt: skip
-pow = Binary(
+pow: Binary = Binary(
     "pow", costly=True, arity=2, dtypes=NUMBERS, evaluate=np.power, lower=lambda b, x, y: b.pow(x, y), domain=((0.5, 2), (0, 2)),
     vjp=(
         lambda ct, out, x, y: mul_or_zero(mul(ct, y), pow(x, sub(y, 1.0))),
@@ -261,14 +261,14 @@ pow = Binary(
     ),
 )  # fmt: skip
 # Where both are equal the first operand takes the whole cotangent, as in TensorFlow.
-maximum = Binary(
+maximum: Binary = Binary(
     "maximum", arity=2, dtypes=NUMBERS, evaluate=np.maximum, lower=lambda b, x, y: b.max(x, y), domain=((-2, 0), (0.2, 2)),
     vjp=(
         lambda ct, out, x, y: ops.select(greater_equal(x, y), ct, ops.zeros_like(ct)),
         lambda ct, out, x, y: ops.select(greater_equal(x, y), ops.zeros_like(ct), ct),
     ),
 )  # fmt: skip
-minimum = Binary(
+minimum: Binary = Binary(
     "minimum", arity=2, dtypes=NUMBERS, evaluate=np.minimum, lower=lambda b, x, y: b.min(x, y), domain=((-2, 0), (0.2, 2)),
     vjp=(
         lambda ct, out, x, y: ops.select(less_equal(x, y), ct, ops.zeros_like(ct)),
@@ -276,12 +276,12 @@ minimum = Binary(
     ),
 )  # fmt: skip
 # A zero first operand, a cotangent that does not arrive, stays zero however infinite the derivative is.
-mul_or_zero = Binary(
+mul_or_zero: Binary = Binary(
     "mul_or_zero", arity=2, dtypes=FLOATS, evaluate=lambda x, y: np.where(x == 0, x, np.multiply(x, y)),
     lower=lambda b, x, y: b.select(b.compare("eq", x, b.const(0, x.dtype)), x, b.mul(x, y)), domain=((0.2, 2), (-2, 2)),
     vjp=(lambda ct, out, x, y: mul_or_zero(ct, y), lambda ct, out, x, y: mul_or_zero(ct, x)),
 )  # fmt: skip
-div_or_zero = Binary(
+div_or_zero: Binary = Binary(
     "div_or_zero", costly=True, arity=2, dtypes=FLOATS, evaluate=lambda x, y: np.where(x == 0, x, np.true_divide(x, y)),
     lower=lambda b, x, y: b.select(b.compare("eq", x, b.const(0, x.dtype)), x, b.div(x, y)), domain=((0.2, 2), (0.5, 2)),
     vjp=(lambda ct, out, x, y: div_or_zero(ct, y), lambda ct, out, x, y: neg(mul_or_zero(div_or_zero(ct, y), out))),
@@ -294,12 +294,12 @@ def _comparison(name: str, predicate: str, evaluate: Callable[..., Any], dtypes:
     )
 
 
-equal = _comparison("equal", "eq", np.equal, DTYPES)
-not_equal = _comparison("not_equal", "ne", np.not_equal, DTYPES)
-less = _comparison("less", "lt", np.less)
-less_equal = _comparison("less_equal", "le", np.less_equal)
-greater = _comparison("greater", "gt", np.greater)
-greater_equal = _comparison("greater_equal", "ge", np.greater_equal)
-logical_and = Binary("logical_and", arity=2, dtypes=BOOL, evaluate=np.logical_and, lower=lambda b, x, y: b.and_(x, y))
-logical_or = Binary("logical_or", arity=2, dtypes=BOOL, evaluate=np.logical_or, lower=lambda b, x, y: b.or_(x, y))
-logical_xor = Binary("logical_xor", arity=2, dtypes=BOOL, evaluate=np.logical_xor, lower=lambda b, x, y: b.xor(x, y))
+equal: Binary = _comparison("equal", "eq", np.equal, DTYPES)
+not_equal: Binary = _comparison("not_equal", "ne", np.not_equal, DTYPES)
+less: Binary = _comparison("less", "lt", np.less)
+less_equal: Binary = _comparison("less_equal", "le", np.less_equal)
+greater: Binary = _comparison("greater", "gt", np.greater)
+greater_equal: Binary = _comparison("greater_equal", "ge", np.greater_equal)
+logical_and: Binary = Binary("logical_and", arity=2, dtypes=BOOL, evaluate=np.logical_and, lower=lambda b, x, y: b.and_(x, y))
+logical_or: Binary = Binary("logical_or", arity=2, dtypes=BOOL, evaluate=np.logical_or, lower=lambda b, x, y: b.or_(x, y))
+logical_xor: Binary = Binary("logical_xor", arity=2, dtypes=BOOL, evaluate=np.logical_xor, lower=lambda b, x, y: b.xor(x, y))

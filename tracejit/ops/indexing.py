@@ -56,7 +56,7 @@ def _range_samples(rng: np.random.Generator) -> Samples:
 
 
 # The operand itself, once each of its elements is known to lie in low..high-1.
-check_range = Op(
+check_range: Op = Op(
     "check_range", infer=_range_infer, evaluate=_range_evaluate, vjp=(None,), lower=Kernel(_range_lower),
     samples=_range_samples, fails=True,
 )  # fmt: skip
@@ -88,7 +88,7 @@ def _nonzero_samples(rng: np.random.Generator) -> Samples:
 
 
 # The operand itself, once no element is zero.
-check_nonzero = Op(
+check_nonzero: Op = Op(
     "check_nonzero", infer=_nonzero_infer, evaluate=_nonzero_evaluate, vjp=(None,), lower=Kernel(_nonzero_lower),
     samples=_nonzero_samples, fails=True,
 )  # fmt: skip
@@ -144,7 +144,7 @@ def _gather_samples(rng: np.random.Generator) -> Samples:
                 yield (sample_array(rng, shape, dtype), indices), {"axis": axis}
 
 
-gather = Op(
+gather: Op = Op(
     "gather",
     infer=_gather_infer,
     evaluate=_gather_evaluate,
@@ -198,7 +198,7 @@ def _scatter_samples(rng: np.random.Generator) -> Samples:
 
 
 # Zeros of `size` along `axis`, with each slice of the updates added at its index: the gradient of a gather.
-scatter_add = Op(
+scatter_add: Op = Op(
     "scatter_add",
     infer=_scatter_infer,
     evaluate=_scatter_evaluate,

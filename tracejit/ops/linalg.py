@@ -52,7 +52,7 @@ def _samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray, np.nd
                     yield (_swap(x, transpose_a).copy(), _swap(y, transpose_b).copy()), attrs
 
 
-matmul = Op(
+matmul: Op = Op(
     "matmul",
     infer=_infer,
     evaluate=lambda x, y, transpose_a, transpose_b: np.matmul(_swap(x, transpose_a), _swap(y, transpose_b)),

@@ -30,7 +30,7 @@ def _select_samples(rng: np.random.Generator) -> Samples:
             yield (rng.integers(0, 2, shape).astype(bool), *(sample_array(rng, shape, dtype) for _ in range(2))), {}
 
 
-select = Op(
+select: Op = Op(
     "select",
     infer=_select_infer,
     evaluate=np.where,
@@ -72,7 +72,7 @@ def _cast_vjp(ct: Any, out: Any, x: Any, dtype: DType) -> Any:
     return cast(ct, dtype=x.type.dtype) if x.type.dtype.is_floating and dtype.is_floating else None
 
 
-cast = Op(
+cast: Op = Op(
     "cast",
     infer=_cast_infer,
     evaluate=_cast_evaluate,
@@ -123,7 +123,7 @@ def _random_samples(rng: np.random.Generator) -> Samples:
         yield (counter, np.full_like(counter, rng.integers(-(2**63), 2**63 - 1))), {"dtype": dtype}
 
 
-random_uniform = Op(
+random_uniform: Op = Op(
     "random_uniform",
     infer=_random_infer,
     evaluate=_random_evaluate,

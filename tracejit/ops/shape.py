@@ -72,7 +72,7 @@ def _broadcast_address(view: Any, node: Any) -> Any:
     return view.with_layout(shape, strides)
 
 
-broadcast = Op(
+broadcast: Op = Op(
     "broadcast",
     infer=_broadcast_infer,
     evaluate=_broadcast_evaluate,
@@ -93,7 +93,7 @@ def _reshape_infer(x: TensorType, shape: Ints) -> TensorType:
     return TensorType(shape, x.dtype)
 
 
-reshape = Op(
+reshape: Op = Op(
     "reshape",
     infer=_reshape_infer,
     evaluate=lambda x, shape: np.reshape(x, shape),
@@ -109,7 +109,7 @@ def _transpose_infer(x: TensorType, permutation: Ints) -> TensorType:
     return TensorType([x.shape[axis] for axis in permutation], x.dtype)
 
 
-transpose = Op(
+transpose: Op = Op(
     "transpose",
     infer=_transpose_infer,
     evaluate=lambda x, permutation: np.transpose(x, permutation),
@@ -137,7 +137,7 @@ def _reverse_address(view: Any, node: Any) -> Any:
     return view.with_layout(view.shape, strides, offset)
 
 
-reverse = Op(
+reverse: Op = Op(
     "reverse",
     infer=_reverse_infer,
     evaluate=lambda x, axes: np.flip(x, axes),
@@ -176,7 +176,7 @@ def _slice_address(view: Any, node: Any) -> Any:
 
 
 builtin_slice = slice
-slice = Op(
+slice: Op = Op(
     "slice",
     infer=_slice_infer,
     evaluate=_slice_evaluate,
@@ -224,7 +224,7 @@ def _pad_lower(b: Any, node: Any, out: Any, x: Any) -> None:
 
 
 # `interior` elements are put between neighbours; so padded, a strided slice has a gradient that is no special case.
-pad = Op(
+pad: Op = Op(
     "pad",
     infer=_pad_infer,
     evaluate=_pad_evaluate,
@@ -267,7 +267,7 @@ def _concat_lower(b: Any, node: Any, out: Any, *operands: Any) -> None:
         b.copy(out.sub(**part), operand)
 
 
-concat = Op(
+concat: Op = Op(
     "concat",
     infer=_concat_infer,
     evaluate=lambda *arrays, axis: np.concatenate(arrays, axis),

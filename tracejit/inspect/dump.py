@@ -1,0 +1,25 @@
+"""Writes every stage of a traced function to a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tracejit import passes
+from tracejit.function import Function
+
+_SUFFIXES = {"llvm": "ll", "asm": "s"}
+
+
+def dump(function: Function, folder: str | Path, *args: Any, **kwargs: Any) -> list[Path]:
+    """Write the stages of `function`, for a call with these arguments, to files in `folder`, which is made where it is not
+    there: `NAME.0.traced.ir`, one a pass, `NAME.6.llvm.ll`, `NAME.7.asm.s`. The paths come back. OSError where a file cannot
+    be written."""
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, stage in enumerate(["traced", *passes.PIPELINE, "llvm", "asm"]):
+        path = target / f"{function.name}.{number}.{stage}.{_SUFFIXES.get(stage, 'ir')}"
+        path.write_text(function.ir(*args, stage=stage, **kwargs) + "\n", encoding="utf-8")
+        paths.append(path)
+    return paths

@@ -1,0 +1,40 @@
+"""A report of a compiled function: its kernels with what they read and write, and where its memory lies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tracejit.function import Function
+from tracejit.llvm.plan import Step
+from tracejit.llvm.views import View
+
+
+def report(function: Function, *args: Any, **kwargs: Any) -> str:
+    """`function` for a call with these arguments: a line a kernel, in the order in which they run, with the user's line, the
+    ops it holds and the bytes it reads and writes; then the arena, and the variables that are updated in place."""
+    plan = function.compiled(*args, **kwargs).plan
+    lines = [f"{function.name}: {len(plan.steps)} kernels"]
+    for number, step in enumerate(plan.steps):
+        what, where = _described(step)
+        read, written = _distinct_bytes(step.operands), _distinct_bytes(step.outputs)
+        lines.append(f"  {number:2d}  {what:32s} reads {read:>11,d} B  writes {written:>11,d} B  {where}")
+    lines.append(f"  arena: {plan.arena_bytes:,d} bytes for {plan.temporaries_bytes:,d} bytes of temporaries")
+    names = [parameter.attrs["name"] for parameter, _ in plan.graph.updates]
+    in_place = [parameter.attrs["name"] for parameter in plan.in_place]
+    lines.append(f"  variables updated: {', '.join(names) or 'none'}; in place: {', '.join(sorted(in_place)) or 'none'}")
+    return "\n".join(lines)
+
+
+def _described(step: Step) -> tuple[str, str]:
+    if step.node is None:
+        return "copy", ""
+    where = str(step.node.location or "")
+    if step.schedule is None:
+        return step.node.op.name, where
+    body, sweeps = step.node.attrs["body"], len(step.schedule.stages)
+    shape = ",".join(map(str, step.node.attrs["space"]))
+    return f"fusion of {len(body.nodes)} over [{shape}]" + (f", {sweeps} sweeps" if sweeps > 1 else ""), where
+
+
+def _distinct_bytes(views: list[View]) -> int:
+    return sum({view: view.nbytes for view in views}.values())
