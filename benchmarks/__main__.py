@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from benchmarks.measure import duration, limits, machine, timing
 
     place = machine()
-    print(f"{place['cpu']}, {place['cores']} cores, {place['system']}; Python {place['python']}, NumPy {place['numpy']}, "
-          f"llvmlite {place['llvmlite']}, tracejit {place['tracejit']} from {place['tracejit_path']}")  # fmt: skip
+    versions = ", ".join(f"{name} {place[name.lower()]}" for name in ("Python", "NumPy", "llvmlite", "tracejit"))
+    print(f"{place['cpu']}, {place['cores']} cores, {place['system']}; {versions} from {place['tracejit_path']}")
     print(f"threads of the BLAS: {options.threads} ({THREADS[0]}); {options.rounds} rounds, contestants in turns")
     bound = limits()
     print(f"limits: {bound.bandwidth / 1e9:.1f} GB/s in a large copy, {bound.flops / 1e9:.0f} GFLOP/s in a large "
@@ -102,8 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         memory = in_fresh_process("memory")
         _progress("")
         told = {key.removesuffix("_s"): duration(seconds) for key, seconds in first.items()}
-        print(f"\nMLP in a fresh process: first call {told['first_call']}, second {told['second_call']}; import of tracejit "
-              f"{told['tracejit_import']}, of NumPy before it {told['numpy_import']} (medians of {FRESH_PROCESSES})")  # fmt: skip
+        print(f"\nMLP in a fresh process: first call {told['first_call']}, second {told['second_call']}; import of NumPy")
+        print(f"{told['numpy_import']}, then of tracejit {told['tracejit_import']} (medians of {FRESH_PROCESSES})")
         print(f"memory: {memory['growth_bytes']:,} bytes more after {memory['calls']:,} calls of the linear regression")
         figures |= {"first_call": first, "memory": memory}
     if options.json:

@@ -221,9 +221,7 @@ def mlp() -> Case:
     inputs, hidden, classes = LAYERS
     weights = inputs * hidden + hidden + hidden * classes + classes
     flops = 2 * BATCH * (2 * inputs * hidden + 3 * hidden * classes) + 2 * weights
-    return Case(
-        "MLP 784-128-10, batch 32, SGD step", contestants, bytes=4 * (BATCH * inputs + 2 * weights), flops=flops
-    )
+    return Case("MLP 784-128-10, batch 32, SGD step", contestants, bytes=4 * (BATCH * inputs + 2 * weights), flops=flops)
 
 
 # -- layer norm and gelu with their gradient

@@ -17,7 +17,7 @@ import tracejit
 from benchmarks.cases import CONTESTANTS, Case
 
 # A sample shorter than this is lost in the timer and in what else the machine does.
-SAMPLE_SECONDS = 4e-3
+SAMPLE_SECONDS = 6e-3
 # Below this share of the compiled time, what the machine needs at the least is not what takes the time.
 NEGLIGIBLE = 0.05
 
@@ -62,7 +62,8 @@ def duration(seconds: float) -> str:
 
 
 def _sample(call: Callable[[], Any], count: int) -> float:
-    """Seconds a call, over `count` calls."""
+    """Seconds a call, over `count` calls after one that is not timed: it pays for what others left in the caches."""
+    call()
     turns = range(count)
     start = time.perf_counter()
     for _ in turns:

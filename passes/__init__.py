@@ -23,8 +23,8 @@ PIPELINE = ("backward", "simplify", "fold", "cse", "fuse")
 
 def run(graph: Graph) -> Graph:
     """`graph` through the whole pipeline."""
-    for _, graph in stages(graph):
-        pass
+    for name in PIPELINE:
+        graph = apply(name, graph)
     return graph
 
 

@@ -1,8 +1,8 @@
 """Nodes of the same op, operands and attributes become one, the first.
 
-    %2 = exp(%x) : f32[4]             %2 = exp(%x) : f32[4]
-    %3 = exp(%x) : f32[4]        =>   %3 = mul(%2, %2) : f32[4]
-    %4 = mul(%2, %3) : f32[4]
+%2 = exp(%x) : f32[4]             %2 = exp(%x) : f32[4]
+%3 = exp(%x) : f32[4]        =>   %3 = mul(%2, %2) : f32[4]
+%4 = mul(%2, %3) : f32[4]
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ class Cluster:
         self.space: tuple[int, ...] = node.shape
         self.rows: int | None = None
         self.places: dict[Node, str] = {node: "full"}
+        self.bits = self.behind = 0  # its members, and the nodes that it waits for, a bit each
         if isinstance(node.op.lower, Reduction):
             self.space = node.operands[0].shape
             self.places[node] = "end"
@@ -46,6 +47,7 @@ class Cluster:
     def copy(self) -> Cluster:
         other = object.__new__(Cluster)
         other.space, other.rows, other.places = self.space, self.rows, dict(self.places)
+        other.bits = other.behind = 0
         return other
 
 
@@ -99,15 +101,22 @@ class _Fuser:
     def __init__(self, graph: Graph):
         self.graph = graph
         self.of: dict[Node, Cluster] = {}
+        self.clusters: list[Cluster] = []
+        self.bits: dict[Node, int] = {}
+        self.alone: dict[Node, int] = {}  # what a node in no cluster waits for
         for node in graph.nodes:
             if _is_member(node):
                 self._place(node)
+            else:
+                self.alone[node] = self._enter(node)
 
     # -- forming clusters
 
     def _place(self, node: Node) -> None:
         cluster = Cluster(node)
+        cluster.behind, cluster.bits = self._enter(node), self.bits[node]
         self.of[node] = cluster
+        self.clusters.append(cluster)
         for operand in node.operands:
             producer = operand.operands[0] if operand.op is ops.broadcast else operand
             other = self.of.get(producer)
@@ -115,8 +124,7 @@ class _Fuser:
                 continue
             merged = self._union(cluster, other)
             if merged is not None and not self._has_outer_path(cluster, other):
-                for member in merged.places:
-                    self.of[member] = merged
+                self._joined(merged, cluster, other)
                 cluster = merged
 
     def _union(self, new: Cluster, old: Cluster) -> Cluster | None:
@@ -143,7 +151,7 @@ class _Fuser:
                 return None
             merged = new.copy()
             merged.rows = rows
-            merged.places.update({node: "row" for node in old.places})
+            merged.places.update(dict.fromkeys(old.places, "row"))
         else:
             return None
         return merged if self._links_hold(merged) else None
@@ -152,8 +160,8 @@ class _Fuser:
         """Whether every member finds its operands where they are when it needs them, and an end reduction of lanes its place:
         the loop along the last axis ends in one number only where all axes of the lanes are reduced."""
         rank, rows = len(cluster.space), cluster.rows
-        for node, place in cluster.places.items():
-            if place == "end" and rows is not None and node.operands[0].shape == cluster.space:
+        for node, its_place in cluster.places.items():
+            if its_place == "end" and rows is not None and node.operands[0].shape == cluster.space:
                 axes = node.attrs["axes"]
                 if rank - 1 in axes and not all(axis in axes for axis in range(rows, rank)):
                     return False
@@ -179,25 +187,43 @@ class _Fuser:
 
     def _has_outer_path(self, cluster: Cluster, other: Cluster) -> bool:
         """Whether a node outside of both lies between them, so that as one they would wait for themselves."""
-        inside = cluster.places.keys() | other.places.keys()
-        first = min(node.serial for node in inside)
-        seen: set[Node] = set()
-        stack = [source for node in inside for source in sources(node) if source not in inside]
-        while stack:
-            node = stack.pop()
-            if node in seen:
-                continue
-            # One member of a cluster waits for what all of them wait for.
-            group = self.of[node].places.keys() if node in self.of else {node}
-            seen |= group
-            if max(member.serial for member in group) < first:
-                continue
-            for member in group:
-                for source in sources(member):
-                    if source in inside:
-                        return True
-                    stack.append(source)
+        inside = cluster.bits | other.bits
+        for node in (*cluster.places, *other.places):
+            for source in sources(node):
+                if source.op is not ops.parameter and not self.bits[source] & inside and self._behind(source) & inside:
+                    return True
         return False
+
+    def _behind(self, node: Node) -> int:
+        """The nodes that `node`'s unit waits for: a bit each. One member of a cluster waits for what all of them wait for."""
+        cluster = self.of.get(node)
+        return self.alone[node] if cluster is None else cluster.behind
+
+    def _enter(self, node: Node) -> int:
+        """Give `node` its bit; gives what it waits for."""
+        self.bits[node] = 1 << len(self.bits)
+        behind = 0
+        for source in node.operands if is_free(node) or not _is_member(node) else sources(node):
+            if source.op is not ops.parameter:
+                cluster = self.of.get(source)
+                behind |= self._behind(source) | (self.bits[source] if cluster is None else cluster.bits)
+        return behind
+
+    def _joined(self, merged: Cluster, cluster: Cluster, other: Cluster) -> None:
+        """`merged` stands for both from now on: who waits for one of them waits for what both wait for."""
+        merged.bits = cluster.bits | other.bits
+        merged.behind = (cluster.behind | other.behind) & ~merged.bits
+        for member in merged.places:
+            self.of[member] = merged
+        self.clusters = [each for each in self.clusters if each is not cluster and each is not other]
+        everything = merged.behind | merged.bits
+        for each in self.clusters:
+            if each.behind & merged.bits:
+                each.behind |= everything
+        for node, behind in self.alone.items():
+            if behind & merged.bits:
+                self.alone[node] = behind | everything
+        self.clusters.append(merged)
 
     # -- rebuilding the graph
 
@@ -210,7 +236,7 @@ class _Fuser:
         used = set(plain)
         for node in self.of:
             used.update(source for source in sources(node) if self.of.get(source) is not self.of[node])
-        units = [*dict.fromkeys(self.of.values()), *outside, *(node for node in plain if is_free(node))]
+        units: list[Cluster | Node] = [*dict.fromkeys(self.of.values()), *outside, *(node for node in plain if is_free(node))]
         for unit in self._order(units):
             if isinstance(unit, Cluster):
                 self._build(unit, [node for node in sorted(unit.places, key=_serial) if node in used])
@@ -222,7 +248,8 @@ class _Fuser:
 
     def _order(self, units: list[Cluster | Node]) -> list[Cluster | Node]:
         """`units`, each after what it uses; by the program's order where that leaves a choice."""
-        keys = {node: index for index, unit in enumerate(units) for node in (unit.places if isinstance(unit, Cluster) else (unit,))}
+        members = [list(unit.places) if isinstance(unit, Cluster) else [unit] for unit in units]
+        keys = {node: index for index, nodes in enumerate(members) for node in nodes}
         waits: list[set[int]] = []
         users: list[list[int]] = [[] for _ in units]
         for index, unit in enumerate(units):

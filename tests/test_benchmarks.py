@@ -94,6 +94,14 @@ def test_wrong_options_are_told(arguments: tuple[str, ...]) -> None:
     assert result.returncode == 2 and "error: argument" in result.stderr
 
 
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the most ever held is no measure of this")
+def test_growth_is_seen(benchmarks: ModuleType) -> None:
+    fresh = importlib.import_module("benchmarks.fresh")
+    before = fresh.resident_bytes()
+    held = np.ones(2**23)
+    assert abs(fresh.resident_bytes() - before - held.nbytes) < held.nbytes / 4
+
+
 def test_what_runs_in_a_fresh_process() -> None:
     first = run("benchmarks.fresh", "first_call")
     assert first.returncode == 0, first.stderr

@@ -519,8 +519,17 @@ def test_kinks(function, at, expected):
     assert gradient(function, at).tolist() == expected
 
 
-@pytest.mark.xfail(strict=True, reason="the rules of mul, sin and cos multiply a zero cotangent by an infinite factor")
-@pytest.mark.parametrize("function", [lambda x: x * tj.math.log(x), lambda x: tj.sin(1.0 / x)])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * tj.math.log(x),
+        lambda x: tj.sin(1.0 / x),
+        lambda x: tj.cos(1.0 / x),
+        lambda x: tj.tanh(x * tj.math.log(x)),
+        lambda x: tj.math.log(x) ** 2,
+        lambda x: tj.exp(1.0 / x),
+    ],
+)
 def test_double_where_through_an_infinite_factor(function):
     assert gradient(lambda x: tj.where(x > 0.0, function(x), 0.0), [0.0, 1.0])[0] == 0
 

@@ -262,4 +262,4 @@ def test_erf_of_numpy(dtype: type) -> None:
 
 
 def test_erf_has_one_table() -> None:
-    assert special._COEFFICIENTS == DOUBLE.erf and special._LIMIT == DOUBLE.erf_limit
+    assert DOUBLE.erf == special._COEFFICIENTS and DOUBLE.erf_limit == special._LIMIT

@@ -14,7 +14,7 @@ from tracejit.functions import (
     reduce_mean, reduce_min, reduce_prod, reduce_std, reduce_sum, reduce_variance, reshape, reverse, shape, size, split,
     square, squared_difference, squeeze, stack, tile, transpose, unstack, where, zeros, zeros_like,
 )  # fmt: skip
-from tracejit.ir.types import DType, as_dtype, bool_ as bool, float32, float64, int32, int64  # noqa: A004
+from tracejit.ir.types import DType, as_dtype, bool_ as bool, float32, float64, int32, int64
 from tracejit.ops import (
     abs, add, cos, equal, erf, exp, expm1, floor, greater, greater_equal, less, less_equal, log, log1p, logical_and,
     logical_not, logical_or, maximum, minimum, not_equal, round, rsqrt, sigmoid, sign, sin, sqrt, tan, tanh,

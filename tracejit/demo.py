@@ -141,7 +141,7 @@ def run(epochs: int = 20, output: Path | str = ".", seed: int = 0) -> int:
     network = Network(seed)
     sample = tj.constant(images[training[:BATCH]]), tj.constant(labels[training[:BATCH]])
     untrained = Network(seed)
-    first_call = _seconds(lambda: untrained.train_step(*sample))
+    first_call = _seconds(lambda: untrained.train_step(*sample), calls=1)
 
     _train(network, epochs, (images[training], labels[training]), (images[held_out], labels[held_out]), rng)
     agree = _compare(seed, images[training], labels[training], first_call)
@@ -153,12 +153,13 @@ def run(epochs: int = 20, output: Path | str = ".", seed: int = 0) -> int:
 
 
 def _train(network: Network, epochs: int, training: Any, held_out: Any, rng: np.random.Generator) -> None:
+    images, labels = training
     test_images, test_labels = (tj.constant(each) for each in held_out)
     in_place = sys.stdout.isatty()
     start = time.perf_counter()
     accuracy = 0.0
     for epoch in range(1, epochs + 1):
-        losses = [network.train_step(*batch) for batch in minibatches(*training, rng)]
+        losses = [network.train_step(*batch) for batch in minibatches(images, labels, rng)]
         accuracy = float(network.accuracy(test_images, test_labels))
         number = f"{epoch:>{len(str(epochs))}}"
         line = f"epoch {number} of {epochs}: loss {np.mean(losses):.4f}, held-out accuracy {accuracy:.1%}"
@@ -186,7 +187,7 @@ def _compare(seed: int, images: np.ndarray, labels: np.ndarray, first_call: floa
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(50):
         for name, step in ways.items():
-            times[name].append(_seconds(lambda step=step: [step() for _ in range(10)]) / 10)
+            times[name].append(_seconds(step, calls=10))
     median = {name: float(np.median(each)) for name, each in times.items()}
     print(f"\n{'one training step':<20}{'median':>10}{'of compiled':>14}")
     for name, seconds in median.items():
@@ -197,7 +198,9 @@ def _compare(seed: int, images: np.ndarray, labels: np.ndarray, first_call: floa
     return agree
 
 
-def _seconds(work: Callable[[], Any]) -> float:
+def _seconds(step: Callable[[], Any], calls: int) -> float:
+    """Seconds a call."""
     start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    for _ in range(calls):
+        step()
+    return (time.perf_counter() - start) / calls

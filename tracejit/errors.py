@@ -1,7 +1,13 @@
 """The exceptions that tracejit raises (tj.errors)."""
 
 from tracejit.ir.errors import (
-    DtypeError, IndexOutOfRangeError, InvalidArgumentError, NumpyConversionError, ParseError, SignatureError, TracingError,
+    DtypeError,
+    IndexOutOfRangeError,
+    InvalidArgumentError,
+    NumpyConversionError,
+    ParseError,
+    SignatureError,
+    TracingError,
     VerifyError,
 )  # fmt: skip
 

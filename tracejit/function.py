@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import threading
 import time
 import warnings
@@ -26,7 +27,7 @@ from tracejit.nest import sorted_keys
 from tracejit.ops import reached_from, records_of, reverse
 from tracejit.runtime.step import Step, buffer_of, run_graph
 from tracejit.tensor import Tensor, context
-from tracejit.tracing.guards import Guard, changed, collect, settled
+from tracejit.tracing.guards import Guard, changed, collect, settled, variables_behind
 from tracejit.tracing.signature import Parameters, Signature, describe_difference, signature_of
 from tracejit.tracing.trace import Binding, Trace, Traced, TracedTensor, trace
 from tracejit.variable import Variable, state_lock
@@ -52,30 +53,37 @@ class Entry:
         self.compiled_seconds = 0.0
         self._step: Step | None = None
         self._optimized: Graph | None = None
+        self._lock = threading.RLock()
         updated = {parameter for parameter, _ in traced.graph.updates}
         parameters = traced.graph.parameters
         # (index, kind, source, type, whether the step writes to it)
-        self._plan = [
+        self._plan: list[tuple[int, str, Any, Any, bool]] = [
             (index, binding.kind, binding.source, parameter.type, parameter in updated)
             for index, (parameter, binding) in enumerate(zip(parameters, traced.bindings, strict=True))
         ]
         self._bound_arrays: dict[int, weakref.ref[np.ndarray]] = {}
         self.captured = [binding.source for binding in traced.bindings if binding.kind == "variable"]
+        # Arguments that may have been captured as well: what the trace made of one holds for that variable only.
+        self.only: dict[int, weakref.ref[Variable]] = {}
 
     @property
     def optimized(self) -> Graph:
         """The graph after all passes."""
-        if self._optimized is None:
-            self._optimized = passes.run(self.traced.graph)
-        return self._optimized
+        with self._lock:
+            if self._optimized is None:
+                self._optimized = passes.run(self.traced.graph)
+            return self._optimized
 
     @property
     def step(self) -> Step:
         """The machine code."""
         if self._step is None:
-            start = time.perf_counter()
-            self._step = Step(self.optimized)
-            self.compiled_seconds = time.perf_counter() - start
+            # Two threads that call for the first time have to share one: the pointers that stand in it are known here.
+            with self._lock:
+                if self._step is None:
+                    start = time.perf_counter()
+                    self._step = Step(self.optimized)
+                    self.compiled_seconds = time.perf_counter() - start
         return self._step
 
     def fits(self, leaves: Sequence[Any]) -> str | None:
@@ -83,6 +91,9 @@ class Entry:
         for leaf in leaves:
             if type(leaf) is Variable and any(leaf is captured for captured in self.captured):
                 return f"the variable {leaf.name} is an argument and captured as well"
+        for index, variable in self.only.items():
+            if leaves[index] is not variable():
+                return f"the argument {leaves[index].name} in place of a variable that was captured as well"
         return changed(self.guards)
 
     def call(self, leaves: Sequence[Any]) -> Any:
@@ -142,9 +153,11 @@ class _Callee(NamedTuple):
 
 
 def _call_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: Any) -> list[Any]:
-    callee, connected = _backward_of(attrs["callee"], tuple(needed))
-    given = [*operands, *cts]
-    found = iter(_call(callee, given) if callee is not None else [])
+    places, given = attrs["places"], list(attrs["given"])
+    for place, operand in zip(places, operands, strict=True):
+        given[place] = operand
+    callee, connected = _backward_of(attrs["callee"], tuple([places[index] for index in needed]))
+    found = iter(_call(callee, [*given, *cts]) if callee is not None else [])
     cotangents: list[Any] = [None] * len(operands)
     for index, is_connected in zip(needed, connected, strict=True):
         if is_connected:
@@ -152,18 +165,30 @@ def _call_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: Any)
     return cotangents
 
 
+# A call as a tape records it: `operands` are those of the graph's parameters (`places`) on which the results depend, `given`
+# holds all of them.
 call_op = Op(
-    "call", infer=lambda *types, callee: TupleType([result.type for result in callee.graph.results]), vjp=_call_vjp
+    "call", infer=lambda *types, callee, **_: TupleType([result.type for result in callee.graph.results]), vjp=_call_vjp
 )
 
 
 def _call(callee: _Callee, operands: Sequence[Tensor]) -> list[Tensor]:
-    """Run a callee on tensors; the active tapes record it as one op."""
+    """Run a callee on tensors; the active tapes record it."""
     with state_lock:
         results = run_graph(callee.step(), operands)
-    for tape in context.tapes:
-        tape.record(call_op, operands, {"callee": callee}, results)
+    _record(callee, operands, results)
     return results
+
+
+def _record(callee: _Callee, operands: Sequence[Tensor], results: Sequence[Tensor]) -> None:
+    """Note a call on the active tapes: an op for all results that depend on the same operands, so that a result and an
+    operand between which nothing lies give None, as they do in eager mode."""
+    if not context.tapes:
+        return
+    for part, numbers, places in _parts_of(callee):
+        attrs = {"callee": part, "places": places, "given": tuple(operands)}
+        for tape in context.tapes:
+            tape.record(call_op, [operands[place] for place in places], attrs, [results[number] for number in numbers])
 
 
 def _recorded_call(entry: Entry, leaves: Sequence[Any]) -> Any:
@@ -173,9 +198,34 @@ def _recorded_call(entry: Entry, leaves: Sequence[Any]) -> Any:
         kept = entry._bind(entry.step, leaves)
         results = entry.step.run()
         del kept
-    for tape in context.tapes:
-        tape.record(call_op, operands, {"callee": callee}, results)
+    _record(callee, operands, results)
     return entry.traced.pack(results)
+
+
+_parts: weakref.WeakKeyDictionary[Graph, list[tuple[_Callee, list[int], tuple[int, ...]]]] = weakref.WeakKeyDictionary()
+
+
+def _parts_of(callee: _Callee) -> list[tuple[_Callee, list[int], tuple[int, ...]]]:
+    """(the graph for some of the results, their numbers, the numbers of the parameters that have a gradient of them)."""
+    graph = callee.graph
+    if graph not in _parts:
+        replaced = ops.expand_gradients(graph.nodes)
+        results = [replaced.get(result, result) for result in graph.results]
+        records = records_of(Graph(graph.name, graph.parameters, results).nodes)
+        reached = [reached_from(records, [parameter]) for parameter in graph.parameters]
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for number, result in enumerate(results):
+            groups.setdefault(tuple([place for place, ids in enumerate(reached) if id(result) in ids]), []).append(number)
+        _parts[graph] = [
+            (
+                callee._replace(graph=Graph(graph.name, graph.parameters, [results[number] for number in numbers])),
+                numbers,
+                places,
+            )
+            for places, numbers in groups.items()
+            if places
+        ]
+    return _parts[graph]
 
 
 _backwards: weakref.WeakKeyDictionary[Graph, dict[Any, Any]] = weakref.WeakKeyDictionary()
@@ -191,21 +241,21 @@ def _backward_of(callee: _Callee, needed: tuple[int, ...]) -> tuple[_Callee | No
 
 
 def _derive(graph: Graph, needed: tuple[int, ...]) -> tuple[_Callee | None, list[bool]]:
-    replaced = ops.expand_gradients(graph.nodes)
-    results = [replaced.get(result, result) for result in graph.results]
-    forward = Graph(graph.name, graph.parameters, results)
-    cotangents = [
-        make(ops.parameter, type=result.type, name=f"cotangent{index}") for index, result in enumerate(graph.results)
-    ]
+    results = graph.results
+    taken = {parameter.attrs["name"] for parameter in graph.parameters}
+    free = (name for name in (f"cotangent{number}" for number in itertools.count()) if name not in taken)
+    cotangents = [make(ops.parameter, type=result.type, name=name) for result, name in zip(results, free, strict=False)]
     sources = [graph.parameters[index] for index in needed]
-    records = records_of(forward.nodes)
+    records = records_of(graph.nodes)
     reached = reached_from(records, sources)
     ends = [(result, seed) for result, seed in zip(results, cotangents, strict=True) if id(result) in reached]
     found = reverse(records, [result for result, _ in ends], [seed for _, seed in ends], sources)
     connected = [each is not None for each in found]
     if not any(connected):
         return None, connected
-    backward = verify(Graph(f"{graph.name}_gradient", [*graph.parameters, *cotangents], [each for each in found if each is not None]))
+    backward = verify(
+        Graph(f"{graph.name}_gradient", [*graph.parameters, *cotangents], [each for each in found if each is not None])
+    )
 
     @functools.cache
     def step() -> Step:
@@ -225,7 +275,8 @@ class Function:
         self._parameters = Parameters(python_function, bound=0 if instance is None else 1)
         self._entries: dict[Any, list[Entry]] = {}
         self._order: list[Entry] = []
-        self._bound: weakref.WeakKeyDictionary[Any, Function] = weakref.WeakKeyDictionary()
+        self._methods: weakref.WeakKeyDictionary[Any, Function] = weakref.WeakKeyDictionary()
+        self._bound: weakref.ref[Bound] | None = None
         self._has_variables = False
         self._told = False
         self._lock = threading.RLock()
@@ -262,11 +313,18 @@ class Function:
         if instance is None:
             return self
         try:
-            if instance not in self._bound:
-                self._bound[instance] = Function(self.python_function, instance)
-            return self._bound[instance]
+            if instance not in self._methods:
+                self._methods[instance] = Function(self.python_function, instance)
         except TypeError:
-            raise SignatureError(f"{self.name} is a method of {instance!r}, which can be neither hashed nor weakly referred to") from None
+            raise SignatureError(
+                f"{self.name} is a method of {instance!r}, which can be neither hashed nor weakly referred to"
+            ) from None
+        function = self._methods[instance]
+        bound = function._bound() if function._bound is not None else None
+        if bound is None:
+            bound = Bound(function, instance)
+            function._bound = weakref.ref(bound)
+        return bound
 
     @property
     def name(self) -> str:
@@ -275,8 +333,11 @@ class Function:
     # -- tracing
 
     def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, signature: Signature) -> Entry:
-        """A new trace for a call, compiled later."""
+        """A new trace for a call, compiled later; or the one that another thread has made meanwhile."""
         with self._lock:
+            for entry in self._entries.get(key, ()):
+                if entry.fits(signature.leaves) is None:
+                    return entry
             cause = self._cause(key, signature.leaves)
             start = time.perf_counter()
             tracing = Trace(self._graph_name(), variables_may_be_created=not self._has_variables)
@@ -287,6 +348,13 @@ class Function:
             verify(traced.graph)
             self._has_variables = True
             entry = Entry(key, traced, settled(guards), cause, time.perf_counter() - start)
+            if any(type(leaf) is Variable for leaf in signature.leaves):
+                outside = variables_behind(guards)
+                entry.only = {
+                    index: weakref.ref(leaf)
+                    for index, leaf in enumerate(signature.leaves)
+                    if type(leaf) is Variable and id(leaf) in outside
+                }
             entries = self._entries.setdefault(key, [])
             # A trace whose captured values have changed is not used again: the newest is looked at first.
             entries.insert(0, entry)
@@ -305,6 +373,7 @@ class Function:
         known = {name: value for name, value in named.items() if not isinstance(value, dynamic)}
         function: Any = self.python_function
         if self._instance is not None and inspect.isfunction(function):
+            # Through `_instance` only: the traces belong to the instance and must not keep it.
             known[function.__code__.co_varnames[0]] = self._owner()
         return collect(function, known)
 
@@ -350,8 +419,8 @@ class Function:
             return
         self._told = True
         warnings.warn(
-            f"{self.name} was traced {len(self._order)} times, lately for {last[-1].cause}. A Python number is a constant of the "
-            "trace; pass it as a tensor, such as tj.constant(x), to trace once",
+            f"{self.name} was traced {len(self._order)} times, lately for {last[-1].cause}. A Python number is a constant "
+            "of the trace; pass it as a tensor, such as tj.constant(x), to trace once",
             stacklevel=4,
         )
 
@@ -412,6 +481,21 @@ class Function:
         return len(self._order)
 
 
+class Bound:
+    """A traced method of one object, which it keeps alive; the method's traces only refer to the object weakly."""
+
+    __slots__ = ("__self__", "__weakref__", "_function")
+
+    def __init__(self, function: Function, instance: Any):
+        self._function, self.__self__ = function, instance
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._function, name)
+
+
 def function(
     func: Callable[..., Any] | None = None,
     input_signature: Any = None,
@@ -426,10 +510,11 @@ def function(
     compiled, and `if` and `while` on tensors are errors. NotImplementedError for `input_signature` and `reduce_retracing`.
     """
     if input_signature is not None:
-        raise NotImplementedError("function: input_signature is not supported; each signature is traced when it is first called")
+        raise NotImplementedError(
+            "function: input_signature is not supported; each signature is traced when it is first called"
+        )
     if reduce_retracing:
         raise NotImplementedError("function: reduce_retracing is not supported; shapes are static")
     if func is None:
         return Function
     return Function(func)
-

@@ -172,9 +172,7 @@ class GradientTape:
         if not self._entered:
             raise RuntimeError("gradient: the tape has recorded nothing, it was never entered")
         if context.trace is not self._trace:
-            raise RuntimeError(
-                "gradient: the tape was recorded outside of this traced function; call it where it recorded"
-            )
+            raise RuntimeError("gradient: the tape was recorded outside of this traced function; call it where it recorded")
         targets = [self._as_target(leaf) for leaf in nest.flatten(target)]
         leaves = nest.flatten(sources)
         handles = [self._handles(leaf) for leaf in leaves]
@@ -234,14 +232,10 @@ class GradientTape:
             if leaf is None:
                 seeds.append(ops.zeros_like(tensor))
                 continue
-            seed = (
-                convert_to_tensor(leaf) if isinstance(leaf, Operators) else convert_to_tensor(leaf, tensor.type.dtype)
-            )
+            seed = convert_to_tensor(leaf) if isinstance(leaf, Operators) else convert_to_tensor(leaf, tensor.type.dtype)
             if seed.type is not tensor.type:
                 error = InvalidArgumentError if seed.type.dtype is tensor.type.dtype else DtypeError
-                fail(
-                    error, "gradient", (tensor,), f"output_gradients[{number}] is {seed.type}, its target {tensor.type}"
-                )
+                fail(error, "gradient", (tensor,), f"output_gradients[{number}] is {seed.type}, its target {tensor.type}")
             seeds.append(seed)
         return seeds
 
@@ -272,11 +266,7 @@ class GradientTape:
                 wanted.update(id(operand) for operand in record.operands if id(operand) in touched)
                 if any(id(operand) in reached for operand in record.operands):
                     where = f" at {record.location.describe()}" if record.location else ""
-                    why = (
-                        "has no gradient"
-                        if not list(differentiable_operands(record))
-                        else f"gives {record.results[0].type}"
-                    )
+                    why = "has no gradient" if not list(differentiable_operands(record)) else f"gives {record.results[0].type}"
                     return f"the path ends at {record.op.name}, which {why},{where}"
         return "the path from the source to the target passes no op with a gradient"
 
@@ -381,8 +371,7 @@ def _apply_custom(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
         found = nest.flatten(own if isinstance(own, (list, tuple)) else [own])
         if len(found) != len(arguments):
             raise ValueError(
-                f"{name}: its gradient function is expected to return {len(arguments)} gradients, "
-                f"but returned {len(found)}"
+                f"{name}: its gradient function is expected to return {len(arguments)} gradients, but returned {len(found)}"
             )
         found += nest.flatten(list(others))
         if len(found) != len(operands):
@@ -391,17 +380,14 @@ def _apply_custom(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
                 f"of {len(variables)} variables"
             )
         return [
-            _checked(name, index, value, operand)
-            for index, (value, operand) in enumerate(zip(found, operands, strict=True))
+            _checked(name, index, value, operand) for index, (value, operand) in enumerate(zip(found, operands, strict=True))
         ]
 
     if context.trace is not None:
         new = context.trace.custom_gradient(outputs, operands, backward)
     else:
         # The rule's record comes last for these very tensors, so where `grad` uses one it means the one with this rule.
-        new = [
-            Tensor(each.value, each.type) if any(each is operand for operand in operands) else each for each in outputs
-        ]
+        new = [Tensor(each.value, each.type) if any(each is operand for operand in operands) else each for each in outputs]
         attrs = {"results": 0, "arguments": len(operands), "backward": backward}
         for tape in context.tapes:
             tape.record(ops.custom_gradient, operands, attrs, new)

@@ -403,9 +403,15 @@ def lift_values(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
         return operands
     if dtype is None and len(operands) > 1:
         dtype = _lift(name, operands[0], None, operands).type.dtype
-    return tuple(
-        [operand if isinstance(operand, Tensor) else _lift(name, operand, dtype, operands) for operand in operands]
-    )
+    lifted = []
+    for operand in operands:
+        if isinstance(operand, Tensor):
+            lifted.append(operand)
+        elif isinstance(operand, Operators):
+            lifted.append(operand.read())  # type: ignore[attr-defined]
+        else:
+            lifted.append(_lift(name, operand, dtype, operands))
+    return tuple(lifted)
 
 
 _EXACT = 2**53  # below, an int is a float64, so that float32 is rounded to once; and nothing overflows
@@ -417,8 +423,6 @@ def _lift(name: str, operand: Any, dtype: DType | None, operands: tuple[Any, ...
     if plain and -_EXACT < operand < _EXACT:
         # What as_array gives, for the numbers that programs are full of and that need no check.
         return Tensor(np.array(operand, dtype.numpy), TensorType((), dtype))  # type: ignore[union-attr,arg-type]
-    if isinstance(operand, Operators):
-        return operand.read()  # type: ignore[attr-defined]
     try:
         return convert_to_tensor(operand, dtype)
     except TypeError as error:
@@ -430,5 +434,6 @@ def _lift(name: str, operand: Any, dtype: DType | None, operands: tuple[Any, ...
         fail(InvalidArgumentError, name, [type(operand).__name__], str(error))
 
 
+Op.tensor_type = Tensor
 Op.lift_values = staticmethod(lift_values)
 Op.apply_values = staticmethod(apply_values)

@@ -110,22 +110,16 @@ class Variable(Operators):
         held = f", numpy={array_repr(self._tensor.numpy())}" if context.trace is None else ""
         return f"<tj.Variable '{self.name}' shape={self.type.shape} dtype={self.type.dtype.name}{held}>"
 
-    def assign(
-        self, value: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
-    ) -> Variable:
+    def assign(self, value: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Variable:
         """Hold `value`, whose shape must be the variable's: nothing is broadcast. A Python number or array takes its
         dtype; a tensor must have it. InvalidArgumentError or DtypeError leave the old value."""
         return self._replace("assign", self._fitting("assign", value))
 
-    def assign_add(
-        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
-    ) -> Variable:
+    def assign_add(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Variable:
         """Add `delta`, on which `assign`'s rules bind."""
         return self._update("assign_add", ops.add, delta)
 
-    def assign_sub(
-        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
-    ) -> Variable:
+    def assign_sub(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Variable:
         """Subtract `delta`, on which `assign`'s rules bind."""
         return self._update("assign_sub", ops.sub, delta)
 
@@ -164,7 +158,9 @@ class Variable(Operators):
         that was read, a tape, an array, still refers to it. The caller holds `state_lock`."""
         alone = _references(self) == _UNSHARED
         array = self._tensor.value
-        if not (alone and type(array) is np.ndarray and array.flags.c_contiguous and array.flags.writeable and array.base is None):
+        if not (
+            alone and type(array) is np.ndarray and array.flags.c_contiguous and array.flags.writeable and array.base is None
+        ):
             array = np.array(array, self.type.dtype.numpy, order="C")
             self._tensor = Tensor(array, self.type)
         return array

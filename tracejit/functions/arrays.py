@@ -208,9 +208,7 @@ def unstack(value: Any, num: int | None = None, axis: int = 0, name: str | None 
     return [squeeze(part, along) for part in split(x, x.type.shape[along], along)]
 
 
-def split(
-    value: Any, num_or_size_splits: Any, axis: int = 0, num: int | None = None, name: str | None = "split"
-) -> list[Any]:
+def split(value: Any, num_or_size_splits: Any, axis: int = 0, num: int | None = None, name: str | None = "split") -> list[Any]:
     """Parts along `axis`: a number of equal ones, or a list of sizes. InvalidArgumentError where they do not add up."""
     x = tensor("split", value)
     shape = x.type.shape
@@ -285,9 +283,7 @@ def gather(
     if batch == 0:
         return ops.gather(x, index, axis=along)
     if shape[:batch] != index.type.shape[:batch] or along < batch:
-        fail(
-            InvalidArgumentError, "gather", (x, index), f"the first {batch} axes differ, or axis {along} is one of them"
-        )
+        fail(InvalidArgumentError, "gather", (x, index), f"the first {batch} axes differ, or axis {along} is one of them")
     # The batch axes move next to the gathered one, and an index becomes an index into both.
     rows, depth = math.prod(shape[:batch]), shape[along]
     order = (*builtin_range(batch), along, *(each for each in builtin_range(batch, len(shape)) if each != along))
@@ -348,7 +344,10 @@ def getitem(x: Any, key: Any) -> Any:
             (each,) = ops.lift("getitem", (each,))
             from_end = ops.less(each, ops.zeros_like(each))
             gathers.append((len(final), ops.select(from_end, ops.add(each, extent), each)))
-            starts.append(0), sizes.append(extent), strides.append(1), final.append(extent)
+            starts.append(0)
+            sizes.append(extent)
+            strides.append(1)
+            final.append(extent)
         else:
             try:
                 index = operator.index(each)
@@ -363,7 +362,9 @@ def getitem(x: Any, key: Any) -> Any:
                     (x,),
                     f"index {index} is out of range for axis {axis} of size {extent}",
                 )
-            starts.append(index % extent), sizes.append(1), strides.append(1)
+            starts.append(index % extent)
+            sizes.append(1)
+            strides.append(1)
         axis += 1
     if sizes != list(shape):
         x = ops.slice(x, starts=tuple(starts), sizes=tuple(sizes), strides=tuple(strides))

@@ -191,9 +191,7 @@ def _arg_function(op: Op) -> Callable[..., Any]:
         return cast(op(x, axis=along), output_type)
 
     index_of.__name__ = index_of.__qualname__ = op.name
-    index_of.__doc__ = (
-        f"The index of the {op.name[3:]}imum along `axis` (0 where None), the first where several are equal."
-    )
+    index_of.__doc__ = f"The index of the {op.name[3:]}imum along `axis` (0 where None), the first where several are equal."
     return index_of
 
 

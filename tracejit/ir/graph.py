@@ -70,6 +70,9 @@ def make(op: Op, *operands: Node, location: Location | None = None, **attrs: Any
     return node
 
 
+Op.node_type, Op.make = Node, staticmethod(make)
+
+
 class Graph(_Frozen):
     """A pure function: parameters in, results and `updates` out.
 
@@ -83,6 +86,7 @@ class Graph(_Frozen):
     results: tuple[Node, ...]
     updates: tuple[tuple[Node, Node], ...]
     nodes: tuple[Node, ...]
+    _text: str | None
 
     def __init__(
         self,
@@ -105,7 +109,7 @@ class Graph(_Frozen):
             from tracejit.ir.text import print_graph
 
             _set(self, "_text", print_graph(self))
-        return self._text  # type: ignore[return-value]
+        return str(self._text)
 
     def __str__(self) -> str:
         return self.text()

@@ -75,11 +75,11 @@ def location_of(place: Place | None) -> Location | None:
 
 
 def place() -> Place | None:
-    """`here`, for a caller that seldom needs it: `location_of` makes the location of it."""
+    """`here`, for a tape's record: `location_of` makes the location of it. The three callers of it are tracejit's own."""
     found = _override.place
     if found is not None:
         return found
-    frame = sys._getframe(1)
+    frame = sys._getframe(4)
     while frame is not None:
         file = frame.f_code.co_filename
         inside = _is_library.get(file)
@@ -106,7 +106,5 @@ class at:
         """Carry on with another location."""
         _override.place = location
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         _override.place = self._before

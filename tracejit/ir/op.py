@@ -61,8 +61,12 @@ class Op:
 
     __slots__ = ("_types", "evaluate", "expand", "fails", "infer", "lower", "name", "samples", "vjp")
 
-    # How operands that are no nodes become tensors, and how an op is applied to them; set by tracejit.tensor, which lies
-    # above this layer.
+    # Set by tracejit.ir.graph, which needs this module: the class of nodes, and their constructor.
+    node_type: type
+    make: Callable[..., Node]
+    # Set by tracejit.tensor, which lies above this layer: the class of tensors, how operands that are no nodes become
+    # tensors, and how an op is applied to them.
+    tensor_type: type
     lift_values: Callable[[str, tuple[Any, ...]], tuple[Any, ...]]
     apply_values: Callable[[Op, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -87,11 +91,10 @@ class Op:
 
     def __call__(self, *operands: Any, **attrs: Any) -> Any:
         """Apply the op to nodes (a node comes back) or to values (a tensor comes back)."""
-        from tracejit.ir.graph import Node, make
-
+        node_type = Op.node_type
         for operand in operands:
-            if type(operand) is Node:
-                return make(self, *operands, **attrs)
+            if type(operand) is node_type:
+                return Op.make(self, *operands, **attrs)
         return Op.apply_values(self, operands, attrs)
 
     def type_of(self, types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:

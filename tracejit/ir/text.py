@@ -206,7 +206,12 @@ class _Parser:
         stated = self.type()
         try:
             node = make(op, *operands, **attrs)
-        except (TypeError, ValueError, AttributeError, LookupError) as error:  # what an op says of attributes it cannot read
+        except (
+            TypeError,
+            ValueError,
+            AttributeError,
+            LookupError,
+        ) as error:  # what an op says of attributes it cannot read
             self.index = start
             self._fail(f"{op.name}: {error}")
         if node.type is not stated:

@@ -93,7 +93,7 @@ class TensorType:
     size: int
 
     def __new__(cls, shape: Any, dtype: DType) -> TensorType:
-        key = (tuple(shape), dtype)
+        key = (tuple(shape), dtype.name)  # a str hashes faster than a DType
         found = cls._interned.get(key)
         if found is None:
             if min(key[0], default=0) < 0:

@@ -55,7 +55,8 @@ def emit(plan: Plan, target: Target) -> Module:
             assert step.node is not None
             failing[number + 1] = step.node
             calls.append(f"  %f{number} = icmp ne i32 %s{number}, 0")
-            calls.append(f"  br i1 %f{number}, label %fail{number}, label %go{number}\nfail{number}:\n  ret i32 {number + 1}\ngo{number}:")
+            calls.append(f"  br i1 %f{number}, label %fail{number}, label %go{number}")
+            calls.append(f"fail{number}:\n  ret i32 {number + 1}\ngo{number}:")
     entry = f"define i32 @{name}(ptr %arguments) #0 {{\nstart:\n" + "\n".join([*pointers.lines, *calls, "  ret i32 0", "}"])
     constants = [_constant(buffer) for buffer in plan.constants]
     attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{target.width * 8}" }}'
@@ -70,7 +71,9 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
         *(f"scratch{i}" for i in range(len(step.scratch))),
     ]
     b = KernelBuilder(f'"{name}"', names, width=target.width, fma=target.fma)
-    arrays = [Array(f"%{each}", view.shape, view.strides, view.dtype, view.offset) for each, view in zip(names, views, strict=True)]
+    arrays = [
+        Array(f"%{each}", view.shape, view.strides, view.dtype, view.offset) for each, view in zip(names, views, strict=True)
+    ]
     first, second = len(step.outputs), len(step.outputs) + len(step.operands)
     outputs, operands, scratch = arrays[:first], arrays[first:second], arrays[second:]
     if step.node is None:
@@ -91,7 +94,11 @@ class _Pointers:
         self._names: dict[Buffer, str] = {}
         self._arena_loaded = False
         graph = plan.graph
-        self._slots = {"parameter": 0, "result": len(graph.parameters), "arena": len(graph.parameters) + len(graph.results)}
+        self._slots = {
+            "parameter": 0,
+            "result": len(graph.parameters),
+            "arena": len(graph.parameters) + len(graph.results),
+        }
 
     def of(self, view: View) -> str:
         buffer = view.buffer

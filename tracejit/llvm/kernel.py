@@ -99,9 +99,7 @@ class KernelBuilder(Builder):
             function = f"@llvm.masked.store.{kind_suffix(element, lanes)}.p0"
             mask = vector_type("i1", lanes)
             self.declarations.add(f"declare void {function}({kind}, ptr, {mask})")
-            self.line(
-                f"call void {function}({kind} {ref}, ptr align {dtype.size} {pointer}, {mask} {mask_text(lanes, count)})"
-            )
+            self.line(f"call void {function}({kind} {ref}, ptr align {dtype.size} {pointer}, {mask} {mask_text(lanes, count)})")
         else:
             self.line(f"store {kind} {ref}, ptr {pointer}, align {dtype.size}")
 
@@ -184,7 +182,11 @@ class KernelBuilder(Builder):
             self.loop(full, step, step=lanes)
             if count > full:
                 parts = zip(starts, arrays, steps, strict=True)
-                body([self.address(start, array.dtype, full * stride) for start, array, stride in parts], lanes, count - full)
+                body(
+                    [self.address(start, array.dtype, full * stride) for start, array, stride in parts],
+                    lanes,
+                    count - full,
+                )
 
         self.loops(shape[:-1], row)
 

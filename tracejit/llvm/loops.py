@@ -28,7 +28,15 @@ class _Access:
 
 
 class _Fusion:
-    def __init__(self, b: KernelBuilder, body: Graph, plan: Schedule, operands: Sequence[Array], results: Sequence[Array], scratch: Sequence[Array]):
+    def __init__(
+        self,
+        b: KernelBuilder,
+        body: Graph,
+        plan: Schedule,
+        operands: Sequence[Array],
+        results: Sequence[Array],
+        scratch: Sequence[Array],
+    ):
         self.b, self.body, self.plan = b, body, plan
         self.row_values: dict[Node, Lanes] = {}
         self.where: dict[Node, Array] = dict(zip(body.parameters, operands, strict=True))
@@ -243,7 +251,16 @@ class _Fusion:
     def _kept(self, node: Node, number: int) -> bool:
         return node in self.scratch and self.plan.stage[node] < number
 
-    def _along(self, number: int, stage: Stage, used: list[Node], shared: dict[Node, Lanes], in_lanes: list[Node], unroll: int, carried: list[Lanes]) -> list[Lanes]:
+    def _along(
+        self,
+        number: int,
+        stage: Stage,
+        used: list[Node],
+        shared: dict[Node, Lanes],
+        in_lanes: list[Node],
+        unroll: int,
+        carried: list[Lanes],
+    ) -> list[Lanes]:
         """Run along the last axis: several vectors at a time, then one at a time, then a masked rest."""
         b, lanes, count = self.b, self.lanes, self.count
         starts: dict[tuple[Node, int], str] = {}
@@ -336,7 +353,9 @@ class _Fusion:
 
     def _blanked(self, value: Lanes, active: int, neutral: object) -> Lanes:
         b = self.b
-        return b.select(Lanes(mask_text(self.lanes, active), bool_, self.lanes), value, b.const(neutral, value.dtype, self.lanes))
+        return b.select(
+            Lanes(mask_text(self.lanes, active), bool_, self.lanes), value, b.const(neutral, value.dtype, self.lanes)
+        )
 
 
 def _identity(node: Node) -> object:
@@ -373,7 +392,12 @@ def _across(b: KernelBuilder, node: Node, value: Lanes) -> Lanes:
 
 
 def emit_fusion(
-    b: KernelBuilder, body: Graph, plan: Schedule, operands: Sequence[Array], results: Sequence[Array], scratch: Sequence[Array]
+    b: KernelBuilder,
+    body: Graph,
+    plan: Schedule,
+    operands: Sequence[Array],
+    results: Sequence[Array],
+    scratch: Sequence[Array],
 ) -> None:
     """Write the loops of a fusion's body: `operands` one a parameter, `results` one a result, `scratch` one a spill."""
     _Fusion(b, body, plan, operands, results, scratch).write()

@@ -141,4 +141,3 @@ def _write_tile(
     sums = b.loop(x.shape[1], step, zeros)
     for number, total in enumerate(sums):
         b.store_at(total, b.address(out_start, out.dtype, number * out.strides[0]), out.strides[1], active)
-

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType
-from tracejit.ir.op import Kernel, View as ViewLowering
+from tracejit.ir.op import Kernel
+from tracejit.ir.op import View as ViewLowering
 from tracejit.llvm.schedule import Schedule, may_overwrite, schedule
 from tracejit.llvm.views import Buffer, View
 from tracejit.ops import contiguous_strides
@@ -233,4 +234,3 @@ class _Planner:
             placed.append((offset, offset + size, first, last))
             total = max(total, offset + size)
         return total
-

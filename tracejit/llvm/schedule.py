@@ -12,6 +12,7 @@ from tracejit import ops
 from tracejit.ir import Graph, Node
 from tracejit.ir.op import Reduction, Scalar
 
+
 @dataclass
 class Stage:
     """One sweep over a row: what it reduces, stores and keeps."""
@@ -67,9 +68,7 @@ def schedule(body: Graph, space: tuple[int, ...], rows: int) -> Schedule:
             found.stages[stage[node]].results.append(node)
         else:
             (found.row_results if place[node] == "row" else found.end_results).append(node)
-    found.end_results.extend(
-        node for node in body.nodes if place[node] == "end" and node not in found.end_results
-    )
+    found.end_results.extend(node for node in body.nodes if place[node] == "end" and node not in found.end_results)
     _find_spills(found)
     return found
 
@@ -89,11 +88,12 @@ def _place(node: Node, place: dict[Node, str], space: tuple[int, ...], rows: int
 
 
 def _find_spills(found: Schedule) -> None:
-    """Mark what a later stage would have to compute again at a cost."""
-    for number, stage in enumerate(found.stages):
-        roots = [reduction.operands[0] for reduction in stage.reductions] + stage.results
+    """Mark what a later stage would have to compute again at a cost: the last stage first, since what it wants kept is
+    computed in an earlier one, from values that may be kept from one earlier still."""
+    for number in reversed(range(len(found.stages))):
+        stage = found.stages[number]
         seen: set[Node] = set()
-        stack = list(roots)
+        stack = [reduction.operands[0] for reduction in stage.reductions] + stage.results + stage.spills
         while stack:
             node = stack.pop()
             if node in seen or found.place[node] != "full" or node.op is ops.parameter:
@@ -103,8 +103,7 @@ def _find_spills(found: Schedule) -> None:
             if earlier < number and (node in found.stages[earlier].results or _is_costly(node, found)):
                 if node not in found.stages[earlier].spills:
                     found.stages[earlier].spills.append(node)
-                continue
-            if node.op is not ops.broadcast:
+            elif node.op is not ops.broadcast:
                 stack.extend(node.operands)
 
 
@@ -135,7 +134,7 @@ def may_overwrite(found: Schedule, body: Graph, operand: int, result: int) -> bo
                 # Written once its row is done; read by the rows after only if it is spread over them.
                 if not single_row and found.place[node] != "row":
                     return False
-            elif node.op is ops.broadcast or isinstance(node.op.lower, Reduction) and found.place[parameter] != "full":
+            elif node.op is ops.broadcast or (isinstance(node.op.lower, Reduction) and found.place[parameter] != "full"):
                 return False
     if found.place[value] == "full":
         return found.place[parameter] == "full" and found.stage[value] == len(found.stages) - 1

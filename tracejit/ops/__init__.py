@@ -20,7 +20,16 @@ from tracejit.ops.reduce import (
     argmax, argmin, kept_axes, reduce_all, reduce_any, reduce_max, reduce_min, reduce_prod, reduce_sum,
 )  # fmt: skip
 from tracejit.ops.selection import cast, random_uniform, select
-from tracejit.ops.shape import broadcast, concat, contiguous_strides, pad, reshape, reverse as reverse_axes, slice, transpose
+from tracejit.ops.shape import (
+    broadcast,
+    concat,
+    contiguous_strides,
+    pad,
+    reshape,
+    reverse as reverse_axes,
+    slice,
+    transpose,
+)
 
 
 def filled_like(x: Any, value: float) -> Any:

@@ -58,9 +58,7 @@ def _needs(records: Iterable[Record], sources: Iterable[Any]) -> tuple[set[int],
     return reached, needs
 
 
-def reverse(
-    records: Sequence[Record], targets: Sequence[Any], seeds: Sequence[Any], sources: Sequence[Any]
-) -> list[Any]:
+def reverse(records: Sequence[Record], targets: Sequence[Any], seeds: Sequence[Any], sources: Sequence[Any]) -> list[Any]:
     """The cotangent of each source, None where no target depends on it.
 
     `records` are in order of execution; `seeds` are the targets' cotangents.
@@ -70,46 +68,35 @@ def reverse(
     cotangents: dict[int, Any] = {}
     for target, seed in zip(targets, seeds, strict=True):
         if id(target) in reached:
-            _accumulate(cotangents, target, seed)
+            before = cotangents.get(id(target))
+            cotangents[id(target)] = seed if before is None else ops.add(before, seed)
     line = at(None)
     with line:
         for record, needed in zip(reversed(records), reversed(needs), strict=True):
+            if not needed:
+                continue
             op, operands, attrs, results, place = record
-            found, arrived = [], False
-            for result in results:
-                key = id(result)
-                cotangent = cotangents.get(key) if key in kept else cotangents.pop(key, None)
-                found.append(cotangent)
-                arrived = arrived or cotangent is not None
-            if not (arrived and needed):
+            arrived = [(cotangents.get if id(result) in kept else cotangents.pop)(id(result), None) for result in results]
+            if all(cotangent is None for cotangent in arrived):
                 continue
             line.move(place)
             vjp = op.vjp
-            given = _cotangents_of_several(record, needed, found) if callable(vjp) else None
+            if callable(vjp):
+                given = _cotangents_of_several(record, needed, arrived)
             for index in needed:
-                if given is not None:
-                    cotangent = given[index]
-                elif attrs:
-                    cotangent = vjp[index](found[0], results[0], *operands, **attrs)
-                else:
-                    cotangent = vjp[index](found[0], results[0], *operands)
+                rule = None if callable(vjp) else vjp[index]
+                cotangent = rule(arrived[0], results[0], *operands, **attrs) if rule else given[index]
                 if cotangent is not None:
-                    _accumulate(cotangents, operands[index], cotangent)
+                    key = id(operands[index])
+                    before = cotangents.get(key)
+                    cotangents[key] = cotangent if before is None else ops.add(before, cotangent)
     return [cotangents.get(id(source)) if source.type.dtype.is_floating else None for source in sources]
-
-
-def _accumulate(cotangents: dict[int, Any], value: Any, cotangent: Any) -> None:
-    before = cotangents.get(id(value))
-    cotangents[id(value)] = cotangent if before is None else ops.add(before, cotangent)
 
 
 def _cotangents_of_several(record: Record, needed: list[int], found: list[Any]) -> Sequence[Any]:
     """What the rule of an op with any number of operands and results gives, one an operand."""
     op, operands, attrs, results, _ = record
-    cts = [
-        ops.zeros_like(result) if cotangent is None else cotangent
-        for cotangent, result in zip(found, results, strict=True)
-    ]
+    cts = [ops.zeros_like(result) if cotangent is None else cotangent for cotangent, result in zip(found, results, strict=True)]
     return op.vjp(needed, cts, results, operands, attrs)
 
 

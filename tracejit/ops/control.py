@@ -111,7 +111,7 @@ stop_gradient: Op = Op(
 
 def _gradient_infer(*types: TensorType, targets: int, sources: int, seeded: bool) -> TupleType:
     first = targets * (2 if seeded else 1)
-    require(0 < targets and first + sources <= len(types), "gradient", types, "it has fewer operands than it says")
+    require(targets > 0 and first + sources <= len(types), "gradient", types, "it has fewer operands than it says")
     for target, seed in zip(types[:targets], types[targets:first], strict=False):
         require(not seeded or target is seed, "gradient", types, f"a seed is {seed}, its target {target}")
     return TupleType(types[first : first + sources])
@@ -124,7 +124,12 @@ gradient: Op = Op("gradient", infer=_gradient_infer, expand=lambda node: ops.exp
 
 def _custom_infer(*types: TensorType, results: int, arguments: int, backward: Graph, connected: tuple[bool, ...]) -> TupleType:
     expected = tuple(parameter.type for parameter in backward.parameters)
-    require((*types[:results], *types[results + arguments :]) == expected, "custom_gradient", types, "its rule takes other operands")
+    require(
+        (*types[:results], *types[results + arguments :]) == expected,
+        "custom_gradient",
+        types,
+        "its rule takes other operands",
+    )
     return TupleType(types[:results])
 
 
@@ -158,7 +163,7 @@ def _fusion_infer(*types: TensorType, body: Graph, space: tuple[int, ...], rows:
     require(types == expected, "fusion", types, f"its body takes {', '.join(map(str, expected))}")
     require(0 <= rows <= len(space), "fusion", types, f"{rows} is no number of leading axes of {list(space)}")
     results = [result.type for result in body.results]
-    return results[0] if len(results) == 1 else TupleType(results)  # type: ignore[return-value]
+    return results[0] if len(results) == 1 else TupleType(results)
 
 
 def _fusion_evaluate(*arrays: Any, body: Graph, space: tuple[int, ...], rows: int) -> Any:

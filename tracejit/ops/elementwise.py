@@ -28,7 +28,9 @@ BOOL = (bool_,)
 SAMPLE_SHAPES: tuple[tuple[int, ...], ...] = ((), (7,), (3, 5), (0, 2), (2, 33))
 
 
-def sample_array(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, domain: tuple[float, float] = (-2, 2)) -> np.ndarray:
+def sample_array(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: DType, domain: tuple[float, float] = (-2, 2)
+) -> np.ndarray:
     """An array of `dtype` drawn from `domain`; integers stay in -5..5 within it, and are never 0 where 0 is outside. Where
     the domain holds no integer it says nothing of them."""
     low, high = domain
@@ -93,7 +95,9 @@ class Unary(Elementwise):
         """The op on every element of `x`; the result has its shape. DtypeError where the op does not take x's dtype."""
         if type(x) is Node:
             return make(self, x)
-        return Op.apply_values(self, Op.lift_values(self.name, (x,)), {})
+        if type(x) is not Op.tensor_type:
+            (x,) = Op.lift_values(self.name, (x,))
+        return Op.apply_values(self, (x,), {})
 
 
 class Binary(Elementwise):
@@ -104,7 +108,8 @@ class Binary(Elementwise):
     def __call__(self, x: Any, y: Any, name: str | None = None) -> Any:
         """The op on the elements of `x` and `y`, broadcast. DtypeError where the dtypes differ or the op does not take
         them, InvalidArgumentError where the shapes do not broadcast. A Python number takes the other's dtype."""
-        x, y = lift(self.name, (x, y))
+        if type(x) is not Op.tensor_type or type(y) is not Op.tensor_type:
+            x, y = lift(self.name, (x, y))
         if x.type is not y.type:
             self._require_dtype(x.type.dtype, (x, y))
             x, y = align(self.name, (x, y))
@@ -149,7 +154,8 @@ def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
     """`x` broadcast to `shape`, to which it is known to fit; `x` itself where it has that shape."""
     if x.type.shape == shape:
         return x
-    attrs = {"shape": shape, "axes": tuple(range(len(shape) - len(x.type.shape), len(shape)))}
+    rank = len(x.type.shape)
+    attrs: dict[str, Any] = {"shape": shape, "axes": tuple(range(len(shape) - rank, len(shape))) if rank else ()}
     return make(ops.broadcast, x, **attrs) if type(x) is Node else Op.apply_values(ops.broadcast, (x,), attrs)
 
 
@@ -158,14 +164,21 @@ def _sigmoid(x: Any) -> Any:
     return np.where(x >= 0, 1 / (1 + decay), decay / (1 + decay))
 
 
+def _or_zero(ufunc: np.ufunc) -> Callable[..., Any]:
+    def evaluate(x: Any, y: Any) -> Any:
+        result = ufunc(x, y)
+        # Where the sum is finite no element is NaN or infinite, and there is nothing to mend.
+        return result if math.isfinite(np.add.reduce(result, axis=None)) else np.where(x == 0, x, result)
+
+    return evaluate
+
+
 _SQRT_PI = math.sqrt(math.pi)
 
-neg: Unary = Unary(
-    "neg", dtypes=NUMBERS, evaluate=np.negative, lower=lambda b, x: b.neg(x), vjp=(lambda ct, out, x: neg(ct),)
-)
+neg: Unary = Unary("neg", dtypes=NUMBERS, evaluate=np.negative, lower=lambda b, x: b.neg(x), vjp=(lambda ct, out, x: neg(ct),))
 abs: Unary = Unary(
     "abs", dtypes=NUMBERS, evaluate=np.abs, lower=lambda b, x: b.abs(x), domain=(0.3, 2),
-    vjp=(lambda ct, out, x: mul(ct, sign(x)),),
+    vjp=(lambda ct, out, x: mul_or_zero(ct, sign(x)),),
 )  # fmt: skip
 sign: Unary = Unary(
     "sign", dtypes=NUMBERS, evaluate=np.sign, lower=lambda b, x: b.sign(x), domain=(0.3, 2),
@@ -184,7 +197,12 @@ rsqrt: Unary = Unary(
     vjp=(lambda ct, out, x: mul_or_zero(mul(ct, -0.5), mul(out, mul(out, out))),),
 )  # fmt: skip
 exp: Unary = Unary(
-    "exp", costly=True, dtypes=FLOATS, evaluate=np.exp, lower=lambda b, x: b.exp(x), vjp=(lambda ct, out, x: mul_or_zero(ct, out),)
+    "exp",
+    costly=True,
+    dtypes=FLOATS,
+    evaluate=np.exp,
+    lower=lambda b, x: b.exp(x),
+    vjp=(lambda ct, out, x: mul_or_zero(ct, out),),
 )
 expm1: Unary = Unary(
     "expm1", costly=True, dtypes=FLOATS, evaluate=np.expm1, lower=lambda b, x: b.expm1(x),
@@ -198,25 +216,37 @@ log1p: Unary = Unary(
     "log1p", costly=True, dtypes=FLOATS, evaluate=np.log1p, lower=lambda b, x: b.log1p(x), domain=(-0.5, 3),
     vjp=(lambda ct, out, x: div_or_zero(ct, add(x, 1.0)),),
 )  # fmt: skip
-sin: Unary = Unary("sin", costly=True, dtypes=FLOATS, evaluate=np.sin, lower=lambda b, x: b.sin(x), vjp=(lambda ct, out, x: mul(ct, cos(x)),))
+sin: Unary = Unary(
+    "sin",
+    costly=True,
+    dtypes=FLOATS,
+    evaluate=np.sin,
+    lower=lambda b, x: b.sin(x),
+    vjp=(lambda ct, out, x: mul_or_zero(ct, cos(x)),),
+)
 cos: Unary = Unary(
-    "cos", costly=True, dtypes=FLOATS, evaluate=np.cos, lower=lambda b, x: b.cos(x), vjp=(lambda ct, out, x: neg(mul(ct, sin(x))),)
+    "cos",
+    costly=True,
+    dtypes=FLOATS,
+    evaluate=np.cos,
+    lower=lambda b, x: b.cos(x),
+    vjp=(lambda ct, out, x: neg(mul_or_zero(ct, sin(x))),),
 )
 tan: Unary = Unary(
     "tan", costly=True, dtypes=FLOATS, evaluate=np.tan, lower=lambda b, x: b.tan(x), domain=(-1, 1),
-    vjp=(lambda ct, out, x: mul(ct, add(mul(out, out), 1.0)),),
+    vjp=(lambda ct, out, x: mul_or_zero(ct, add(mul(out, out), 1.0)),),
 )  # fmt: skip
 tanh: Unary = Unary(
     "tanh", costly=True, dtypes=FLOATS, evaluate=np.tanh, lower=lambda b, x: b.tanh(x),
-    vjp=(lambda ct, out, x: mul(ct, sub(1.0, mul(out, out))),),
+    vjp=(lambda ct, out, x: mul_or_zero(ct, sub(1.0, mul(out, out))),),
 )  # fmt: skip
 sigmoid: Unary = Unary(
     "sigmoid", costly=True, dtypes=FLOATS, evaluate=_sigmoid, lower=lambda b, x: b.sigmoid(x),
-    vjp=(lambda ct, out, x: mul(ct, mul(out, sub(1.0, out))),),
+    vjp=(lambda ct, out, x: mul_or_zero(ct, mul(out, sub(1.0, out))),),
 )  # fmt: skip
 erf: Unary = Unary(
     "erf", costly=True, dtypes=FLOATS, evaluate=erf_numpy, lower=lambda b, x: b.erf(x),
-    vjp=(lambda ct, out, x: mul(ct, mul(2 / _SQRT_PI, exp(neg(mul(x, x))))),),
+    vjp=(lambda ct, out, x: mul_or_zero(ct, mul(2 / _SQRT_PI, exp(neg(mul(x, x))))),),
 )  # fmt: skip
 is_finite: Unary = Unary(
     "is_finite", dtypes=FLOATS, evaluate=np.isfinite, result=bool_,
@@ -234,10 +264,11 @@ sub: Binary = Binary(
 )  # fmt: skip
 mul: Binary = Binary(
     "mul", arity=2, dtypes=NUMBERS, evaluate=np.multiply, lower=lambda b, x, y: b.mul(x, y),
-    vjp=(lambda ct, out, x, y: mul(ct, y), lambda ct, out, x, y: mul(ct, x)),
+    vjp=(lambda ct, out, x, y: mul_or_zero(ct, y), lambda ct, out, x, y: mul_or_zero(ct, x)),
 )  # fmt: skip
 div: Binary = Binary(
-    "div", costly=True, arity=2, dtypes=FLOATS, evaluate=np.true_divide, lower=lambda b, x, y: b.div(x, y), domain=((-2, 2), (0.5, 2)),
+    "div", costly=True, arity=2, dtypes=FLOATS, evaluate=np.true_divide, lower=lambda b, x, y: b.div(x, y),
+    domain=((-2, 2), (0.5, 2)),
     vjp=(lambda ct, out, x, y: div_or_zero(ct, y), lambda ct, out, x, y: neg(mul_or_zero(div_or_zero(ct, y), out))),
 )  # fmt: skip
 floordiv: Binary = Binary(
@@ -245,13 +276,15 @@ floordiv: Binary = Binary(
     domain=((-4, 4), (0.7, 3)),
 )  # fmt: skip
 mod: Binary = Binary(
-    "mod", costly=True, arity=2, dtypes=NUMBERS, evaluate=np.mod, lower=lambda b, x, y: b.mod(x, y), domain=((0.1, 0.4), (0.7, 3)),
-    vjp=(lambda ct, out, x, y: ct, lambda ct, out, x, y: neg(mul(ct, floordiv(x, y)))),
+    "mod", costly=True, arity=2, dtypes=NUMBERS, evaluate=np.mod, lower=lambda b, x, y: b.mod(x, y),
+    domain=((0.1, 0.4), (0.7, 3)),
+    vjp=(lambda ct, out, x, y: ct, lambda ct, out, x, y: neg(mul_or_zero(ct, floordiv(x, y)))),
 )  # fmt: skip
 pow: Binary = Binary(
-    "pow", costly=True, arity=2, dtypes=NUMBERS, evaluate=np.power, lower=lambda b, x, y: b.pow(x, y), domain=((0.5, 2), (0, 2)),
+    "pow", costly=True, arity=2, dtypes=NUMBERS, evaluate=np.power, lower=lambda b, x, y: b.pow(x, y),
+    domain=((0.5, 2), (0, 2)),
     vjp=(
-        lambda ct, out, x, y: mul_or_zero(mul(ct, y), pow(x, sub(y, 1.0))),
+        lambda ct, out, x, y: mul_or_zero(ct, mul(y, pow(x, sub(y, 1.0)))),
         # d(x**y)/dy is x**y * log(x); 0 for x <= 0, where it is taken as a limit or has no value.
         lambda ct, out, x, y: ops.select(
             greater(x, ops.zeros_like(x)),
@@ -277,12 +310,12 @@ minimum: Binary = Binary(
 )  # fmt: skip
 # A zero first operand, a cotangent that does not arrive, stays zero however infinite the derivative is.
 mul_or_zero: Binary = Binary(
-    "mul_or_zero", arity=2, dtypes=FLOATS, evaluate=lambda x, y: np.where(x == 0, x, np.multiply(x, y)),
+    "mul_or_zero", arity=2, dtypes=FLOATS, evaluate=_or_zero(np.multiply),
     lower=lambda b, x, y: b.select(b.compare("eq", x, b.const(0, x.dtype)), x, b.mul(x, y)), domain=((0.2, 2), (-2, 2)),
     vjp=(lambda ct, out, x, y: mul_or_zero(ct, y), lambda ct, out, x, y: mul_or_zero(ct, x)),
 )  # fmt: skip
 div_or_zero: Binary = Binary(
-    "div_or_zero", costly=True, arity=2, dtypes=FLOATS, evaluate=lambda x, y: np.where(x == 0, x, np.true_divide(x, y)),
+    "div_or_zero", costly=True, arity=2, dtypes=FLOATS, evaluate=_or_zero(np.true_divide),
     lower=lambda b, x, y: b.select(b.compare("eq", x, b.const(0, x.dtype)), x, b.div(x, y)), domain=((0.2, 2), (0.5, 2)),
     vjp=(lambda ct, out, x, y: div_or_zero(ct, y), lambda ct, out, x, y: neg(mul_or_zero(div_or_zero(ct, y), out))),
 )  # fmt: skip

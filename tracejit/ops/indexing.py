@@ -165,7 +165,12 @@ def _scatter_infer(updates: TensorType, indices: TensorType, axis: int, size: in
     end = axis + indices.rank
     fits = axis >= 0 and end <= updates.rank and size >= 0
     require(fits, "scatter_add", types, f"axis {axis} or size {size} does not fit it")
-    require(updates.shape[axis:end] == indices.shape, "scatter_add", types, f"the updates' axes {axis} to {end} are not the indices'")
+    require(
+        updates.shape[axis:end] == indices.shape,
+        "scatter_add",
+        types,
+        f"the updates' axes {axis} to {end} are not the indices'",
+    )
     return TensorType((*updates.shape[:axis], size, *updates.shape[end:]), updates.dtype)
 
 

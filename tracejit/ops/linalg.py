@@ -43,7 +43,13 @@ def _vjp_y(ct: Any, out: Any, x: Any, y: Any, transpose_a: bool, transpose_b: bo
 
 def _samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], dict[str, Any]]]:
     for dtype in NUMBERS:
-        for batch, rows, inner, columns in (((), 3, 5, 2), ((), 17, 33, 35), ((2, 3), 2, 4, 3), ((), 2, 0, 3), ((0,), 2, 1, 3)):
+        for batch, rows, inner, columns in (
+            ((), 3, 5, 2),
+            ((), 17, 33, 35),
+            ((2, 3), 2, 4, 3),
+            ((), 2, 0, 3),
+            ((0,), 2, 1, 3),
+        ):
             for transpose_a in (False, True):
                 for transpose_b in (False, True):
                     x = sample_array(rng, (*batch, rows, inner), dtype)

@@ -6,6 +6,8 @@ A view offers `shape`, `strides`, `with_layout(shape, strides, offset)` and `con
 
 from __future__ import annotations
 
+import builtins
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -28,13 +30,13 @@ def _sampler(*cases: tuple[Ints | tuple[Ints, ...], dict[str, Any]]) -> Any:
         for dtype in DTYPES:
             for shapes, attrs in cases:
                 several = bool(shapes) and isinstance(shapes[0], tuple)
-                yield tuple(sample_array(rng, shape, dtype) for shape in (shapes if several else (shapes,))), attrs  # type: ignore[union-attr,arg-type]
+                yield tuple(sample_array(rng, shape, dtype) for shape in (shapes if several else (shapes,))), attrs  # type: ignore[arg-type]
 
     return samples
 
 
 def _broadcast_infer(x: TensorType, shape: Ints, axes: Ints) -> TensorType:
-    ascending = all(low < high for low, high in zip(axes, axes[1:], strict=False))
+    ascending = all(low < high for low, high in itertools.pairwise(axes))
     require(len(axes) == x.rank and ascending, "broadcast", (x,), f"axes {list(axes)} do not place each axis of the operand")
     fits = all(0 <= axis < len(shape) and size in (1, shape[axis]) for axis, size in zip(axes, x.shape, strict=True))
     fits = fits and min(shape, default=0) >= 0
@@ -99,7 +101,9 @@ reshape: Op = Op(
     evaluate=lambda x, shape: np.reshape(x, shape),
     vjp=(lambda ct, out, x, shape: reshape(ct, shape=x.type.shape),),
     lower=View(lambda view, node: view.reshaped(node.type.shape)),
-    samples=_sampler(((), {"shape": (1, 1)}), ((6,), {"shape": (2, 3)}), ((2, 3), {"shape": (3, 1, 2)}), ((0, 3), {"shape": (0,)})),
+    samples=_sampler(
+        ((), {"shape": (1, 1)}), ((6,), {"shape": (2, 3)}), ((2, 3), {"shape": (3, 1, 2)}), ((0, 3), {"shape": (0,)})
+    ),
 )
 
 
@@ -115,9 +119,7 @@ transpose: Op = Op(
     evaluate=lambda x, permutation: np.transpose(x, permutation),
     vjp=(lambda ct, out, x, permutation: transpose(ct, permutation=tuple(np.argsort(permutation).tolist())),),
     lower=View(
-        lambda view, node: view.with_layout(
-            node.type.shape, [view.strides[axis] for axis in node.attrs["permutation"]]
-        )
+        lambda view, node: view.with_layout(node.type.shape, [view.strides[axis] for axis in node.attrs["permutation"]])
     ),
     samples=_sampler(((3,), {"permutation": (0,)}), ((2, 3), {"permutation": (1, 0)}), ((2, 3, 4), {"permutation": (2, 0, 1)})),
 )
@@ -148,7 +150,12 @@ reverse: Op = Op(
 
 
 def _slice_infer(x: TensorType, starts: Ints, sizes: Ints, strides: Ints) -> TensorType:
-    require(len(starts) == len(sizes) == len(strides) == x.rank, "slice", (x,), f"it needs {x.rank} starts, sizes and strides")
+    require(
+        len(starts) == len(sizes) == len(strides) == x.rank,
+        "slice",
+        (x,),
+        f"it needs {x.rank} starts, sizes and strides",
+    )
     for axis, (start, size, stride, extent) in enumerate(zip(starts, sizes, strides, x.shape, strict=True)):
         last = start + (size - 1) * stride if size else -1
         inside = stride > 0 and size >= 0 and 0 <= start <= extent and last < extent
@@ -163,7 +170,9 @@ def _slice_evaluate(x: Any, starts: Ints, sizes: Ints, strides: Ints) -> Any:
 
 
 def _slice_vjp(ct: Any, out: Any, x: Any, starts: Ints, sizes: Ints, strides: Ints) -> Any:
-    covered = [start + ((size - 1) * stride + 1 if size else 0) for start, size, stride in zip(starts, sizes, strides, strict=True)]
+    covered = [
+        start + ((size - 1) * stride + 1 if size else 0) for start, size, stride in zip(starts, sizes, strides, strict=True)
+    ]
     high = tuple(extent - end for extent, end in zip(x.type.shape, covered, strict=True))
     return pad(ct, low=starts, high=high, interior=tuple(stride - 1 for stride in strides), value=0.0)
 
@@ -175,7 +184,7 @@ def _slice_address(view: Any, node: Any) -> Any:
     return view.with_layout(node.type.shape, strides, offset if node.type.size else 0)
 
 
-builtin_slice = slice
+builtin_slice = builtins.slice
 slice: Op = Op(
     "slice",
     infer=_slice_infer,

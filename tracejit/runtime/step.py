@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import math
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -15,6 +17,10 @@ from tracejit.llvm.engine import assembly, host_target, load
 from tracejit.llvm.plan import ALIGNMENT, Plan, plan
 from tracejit.ops.indexing import range_message
 from tracejit.tensor import Tensor
+
+# Results of at least this many bytes lie in blocks that are used again; the C library keeps smaller ones itself.
+_POOLED = 1 << 17
+_BLOCKS = 2
 
 
 class Step:
@@ -32,6 +38,7 @@ class Step:
         self._first_result = len(graph.parameters)
         self._pointers = (ctypes.c_void_p * (self._first_result + len(kinds) + 1))()
         self._address = ctypes.addressof(self._pointers)
+        self._blocks: dict[int, list[np.ndarray]] = {}
         self._arena = np.empty(self.plan.arena_bytes + ALIGNMENT, np.uint8)
         start = self._arena.ctypes.data
         self._pointers[-1] = start + -start % ALIGNMENT
@@ -39,6 +46,18 @@ class Step:
     def assembly(self) -> str:
         """The machine code as the assembler writes it."""
         return assembly(self.module)
+
+    def _pooled(self, place: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """An array in a block whose earlier arrays are all gone: fresh memory would be mapped in page by page, which takes
+        longer than to write it. A step keeps at most _BLOCKS blocks for a result."""
+        blocks = self._blocks.setdefault(place, [])
+        for index in range(len(blocks)):
+            if _references(blocks, index) == _UNUSED:
+                return np.ndarray(shape, dtype, blocks[index])
+        block = np.empty(math.prod(shape) * dtype.itemsize, np.uint8)
+        if len(blocks) < _BLOCKS:
+            blocks.append(block)
+        return np.ndarray(shape, dtype, block)
 
     def set_pointer(self, index: int, pointer: int) -> None:
         """Let parameter number `index` lie at `pointer`, for this and later calls."""
@@ -52,7 +71,7 @@ class Step:
         pointers, place = self._pointers, self._first_result
         results = []
         for shape, dtype, kind in self._results:
-            array = np.empty(shape, dtype)
+            array = np.empty(shape, dtype) if kind.nbytes < _POOLED else self._pooled(place, shape, dtype)
             pointers[place] = array.ctypes.data
             place += 1
             results.append(Tensor(array, kind))
@@ -60,6 +79,14 @@ class Step:
         if status:
             _raise(self.module.failing[status])
         return results
+
+
+def _references(blocks: list[np.ndarray], index: int) -> int:
+    """How often a block is referred to, this frame included."""
+    return sys.getrefcount(blocks[index])
+
+
+_UNUSED = _references([np.empty(1)], 0)
 
 
 def buffer_of(value: Any, kind: TensorType) -> np.ndarray:

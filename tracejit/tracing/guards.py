@@ -8,16 +8,20 @@ is used only while all of them are what they were.
 from __future__ import annotations
 
 import dis
+import functools
 import types
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tracejit.tensor import Operators
+from tracejit.variable import Variable
 
 _MISSING = object()
 _LIMIT = 1000  # leaves of a container that are compared
+_REACH = 100_000  # objects that are looked at for variables behind them
 _OWN_MODULES = ("tracejit", "numpy", "builtins")
 
 
@@ -48,17 +52,26 @@ def snapshot(value: Any) -> Any:
 
 
 class _Same:
-    """Equal to another only if both hold the same object."""
+    """Equal to another only if both are of the same object, which still exists and is not kept alive where that can be."""
 
-    __slots__ = ("value",)
+    __slots__ = ("get",)
 
     def __init__(self, value: Any):
-        self.value = value
+        self.get = _getter(value)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.value is other.value
+        return isinstance(other, _Same) and (found := self.get()) is other.get() and found is not None
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _getter(value: Any) -> Callable[[], Any]:
+    """What gives `value`, without keeping it alive where it can be weakly referred to: a trace belongs to an instance, which
+    would else never be collected."""
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return lambda: value
 
 
 def changed(guards: tuple[Guard, ...]) -> str | None:
@@ -73,16 +86,16 @@ def collect(function: Callable[..., Any], arguments: dict[str, Any]) -> tuple[Gu
     """Guards for what `function` reads from outside when it is called with `arguments` (the non-tensor ones)."""
     found: dict[str, Guard] = {}
     seen: set[Any] = set()
-    pending: list[tuple[Any, dict[str, Any]]] = [(function, arguments)]
+    pending: list[tuple[Any, dict[str, Any]]] = [(function, {name: _getter(value) for name, value in arguments.items()})]
     while pending:
         each, given = pending.pop()
         if isinstance(each, types.MethodType):
             self_name = each.__func__.__code__.co_varnames[:1] if hasattr(each.__func__, "__code__") else ()
-            given, each = dict(zip(self_name, (each.__self__,), strict=False)), each.__func__
+            given, each = dict(zip(self_name, (_getter(each.__self__),), strict=False)), each.__func__
         each = getattr(each, "python_function", each)
         if not isinstance(each, types.FunctionType) or _is_own(each.__module__):
             continue
-        mark = (each.__code__, tuple(map(id, given.values())))
+        mark = (each.__code__, tuple([id(get()) for get in given.values()]))
         if mark in seen:
             continue
         seen.add(mark)
@@ -108,6 +121,29 @@ def settled(before: tuple[Guard, ...]) -> tuple[Guard, ...]:
     return tuple(kept)
 
 
+def variables_behind(guards: tuple[Guard, ...]) -> set[int]:
+    """The ids of the variables that can be reached from what is guarded, through containers and attributes."""
+    found: set[int] = set()
+    seen: set[int] = set()
+    pending = [guard.get() for guard in guards]
+    while pending and len(seen) < _REACH:
+        value = pending.pop()
+        if id(value) in seen or isinstance(value, (type, types.ModuleType, types.FunctionType, str, bytes)):
+            continue
+        seen.add(id(value))
+        if isinstance(value, Variable):
+            found.add(id(value))
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            pending.extend(value)
+        elif isinstance(value, dict):
+            pending.extend(value.values())
+        elif isinstance(value, types.MethodType):
+            pending.append(value.__self__)
+        else:
+            pending.extend(getattr(value, "__dict__", {}).values())
+    return found
+
+
 def _is_own(module: str | None) -> bool:
     root = (module or "").partition(".")[0]
     return root in _OWN_MODULES and module != "tracejit.demo"
@@ -121,14 +157,15 @@ def _code_behind(value: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
         for item in value[:_LIMIT]:
             yield from _code_behind(item)
     elif not isinstance(value, (type, Operators, np.ndarray, types.ModuleType)):
-        call = getattr(type(value), "__call__", None)
+        call = getattr(type(value), "__call__", None)  # noqa: B004  (the function itself is wanted)
         if isinstance(call, types.FunctionType) and not _is_own(type(value).__module__):
             yield types.MethodType(call, value), {}
 
 
 def _reads(function: types.FunctionType, given: dict[str, Any]) -> Iterator[tuple[str, Callable[[], Any]]]:
     """(name, getter) of every global, closure cell and attribute chain that the code loads."""
-    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    closure = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    cells = {name: functools.partial(_cell, cell) for name, cell in closure}
     yield from _code_reads(function.__code__, function.__globals__, cells, given)
 
 
@@ -141,12 +178,12 @@ def _code_reads(code: types.CodeType, names: dict[str, Any], cells: dict[str, An
         elif operation in ("LOAD_GLOBAL", "LOAD_NAME"):
             chain = (name, lambda name=name: names.get(name, _MISSING)) if name in names else None
         elif operation in ("LOAD_DEREF", "LOAD_CLASSDEREF") and name in cells:
-            chain = (name, lambda cell=cells[name]: _cell(cell))
+            chain = (name, cells[name])
         elif operation.startswith("LOAD_FAST"):
             # Newer Pythons load two at once; an attribute is then read from the second.
             last = name[-1] if isinstance(name, tuple) else name
             if last in given:
-                chain = (last, lambda value=given[last]: value)
+                chain = (last, given[last])
                 continue  # an argument is part of the signature; only what hangs on it is guarded
             chain = None
         elif operation in ("PUSH_NULL", "CACHE", "COPY_FREE_VARS", "RESUME", "PRECALL"):
@@ -157,8 +194,8 @@ def _code_reads(code: types.CodeType, names: dict[str, Any], cells: dict[str, An
             yield chain
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            inner = {name: value for name, value in given.items() if name in constant.co_freevars}
-            yield from _code_reads(constant, names, cells | {n: types.CellType(v) for n, v in inner.items()}, {})
+            inner = {name: get for name, get in given.items() if name in constant.co_freevars}
+            yield from _code_reads(constant, names, cells | inner, {})
 
 
 def _cell(cell: Any) -> Any:
