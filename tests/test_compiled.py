@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from graphs import all_cases, cases_of, parts_of, random_graph
-from hypothesis import given, settings, strategies
+from hypothesis import example, given, settings, strategies
 
 import tracejit as tj
 from tracejit import ops, passes
 from tracejit.errors import IndexOutOfRangeError, InvalidArgumentError
-from tracejit.ir import OPS, Graph, Node, interpret, make
+from tracejit.ir import OPS, Graph, Node, interpret, make, reachable
 from tracejit.ir.op import Reduction, Scalar
 from tracejit.ir.types import array_type, bool_, float32, float64
 from tracejit.runtime.step import Step, run_graph
@@ -121,9 +121,27 @@ def test_random_graphs(part: int) -> None:
             with pytest.raises(type(error)):
                 compiled(graph, arguments)
             continue
-        for one, wanted in zip([*sum(compiled(graph, arguments), [])], [*sum(expected, [])], strict=True):
-            # A value may go through some thirty ops, each of which may magnify what the ones before have rounded.
-            assert_near(one, wanted, seed, factor=100)
+        found = compiled(graph, arguments)
+        roots = [*graph.results, *(value for _, value in graph.updates)]
+        for root, one, wanted in zip(roots, [*found[0], *found[1]], [*expected[0], *expected[1]], strict=True):
+            rounded = {node.dtype for node in reachable([root]) if hasattr(node.type, "shape")} | {root.dtype}
+            if _depends_on_a_decision(root):
+                assert (one.dtype, one.shape) == (wanted.dtype, wanted.shape)
+            else:
+                # A value may go through some thirty ops, each of which may magnify what the ones before have rounded;
+                # a float64 may have been a float32.
+                assert_near(one, wanted, seed, factor=2e9 if root.dtype is float64 and float32 in rounded else 100)
+
+
+def _depends_on_a_decision(root: Node) -> bool:
+    """Whether a comparison, a cast or the like of what was computed in floats, whose rounding may turn it, is behind `root`."""
+    rounded: set[Node] = set()
+    for node in reachable([root]):
+        if any(operand in rounded for operand in node.operands) and not (hasattr(node.type, "items") or node.dtype.is_floating):
+            return True
+        if node.op not in (ops.parameter, ops.constant_op) and (hasattr(node.type, "items") or node.dtype.is_floating):
+            rounded.add(node)
+    return False
 
 
 # -- sizes and dtypes
@@ -331,6 +349,12 @@ def _arguments(seed: int, dtype: str) -> list[np.ndarray]:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @settings(max_examples=50, deadline=None, derandomize=True, database=None)
 @given(seed=strategies.integers(0, 2**31))
+@example(seed=613)  # an end reduction along the lanes next to a scalar
+@example(seed=5662)
+@example(seed=23845)  # a broadcast of a broadcast, made by folding
+@example(seed=2521)
+@example(seed=101781)  # a cycle through a member of a third cluster
+@example(seed=103926)
 def test_random_programs_with_gradients(dtype: str, seed: int) -> None:
     f = _with_gradient(_Program(seed))
     given = _arguments(seed, dtype)
@@ -568,3 +592,9 @@ def test_matmul_with_every_transposition(shape: tuple[int, int, int], dtype: Any
                 return tj.matmul(x, y, transpose_a=left, transpose_b=right)
 
             assert_near(tj.function(f)(a, b), f(tj.constant(a), tj.constant(b)))
+
+
+@pytest.mark.xfail(strict=True, reason="functions/arrays.py: transpose without perm calls tracejit's own `range`, a traced tensor")
+def test_transpose_without_perm() -> None:
+    x = tj.ones([2, 3])
+    assert tj.function(lambda x: tj.transpose(x))(x).shape == (3, 2)

@@ -163,10 +163,10 @@ def test_a_second_gradient_of_a_consumed_tape() -> None:
         return tape.gradient(y, x), tape.gradient(y, x)
 
     _variable.assign([1.0, 2.0, 3.0])
-    with pytest.raises(RuntimeError, match="can only be used to compute one set of gradients.*persistent=True"):
+    with pytest.raises(RuntimeError, match=r"can only be used to compute one set of gradients.*persistent=True"):
         tj.function(f)(F32)
     np.testing.assert_array_equal(_variable, [1.0, 2.0, 3.0])
-    with pytest.raises(RuntimeError, match="can only be used to compute one set of gradients.*persistent=True"):
+    with pytest.raises(RuntimeError, match=r"can only be used to compute one set of gradients.*persistent=True"):
         f(F32)
 
 

@@ -480,6 +480,33 @@ def test_a_tape_outside_and_a_non_float_result() -> None:
     assert tape.gradient(constant, x) is None
 
 
+def test_a_function_is_collected_though_tapes_recorded_it() -> None:
+    v = tj.Variable(2.0)
+    f = tj.function(lambda x: x * v)
+    with tj.GradientTape() as tape:
+        y = f(tj.constant(3.0))
+    assert float(tape.gradient(y, v)) == 3.0
+    entries = [weakref.ref(f), weakref.ref(f.python_function)]
+    del f, tape, y
+    gc.collect()
+    assert [entry() for entry in entries] == [None, None]
+
+
+def test_each_result_has_the_gradients_that_eager_mode_gives() -> None:
+    def f(x: Any, y: Any) -> Any:
+        return x * y, x * 2.0, tj.stop_gradient(x) * y, x
+
+    x, y = tj.constant(3.0), tj.constant(5.0)
+    found = []
+    for g in (f, tj.function(f)):
+        with tj.GradientTape(persistent=True) as tape:
+            tape.watch([x, y])
+            results = g(x, y)
+        found.append([tape.gradient(result, [x, y]) for result in results] + [tape.gradient(results, [x, y])])
+    eager, compiled = ([[None if each is None else float(each) for each in pair] for pair in one] for one in found)
+    assert compiled == eager == [[5.0, 3.0], [2.0, None], [None, 3.0], [1.0, None], [8.0, 6.0]]
+
+
 def test_second_order_through_a_compiled_call() -> None:
     f = tj.function(lambda x: x**3)
     x = tj.constant(2.0)

@@ -38,8 +38,15 @@ def arguments_for(graph: Graph, seed: int = 0) -> list[np.ndarray]:
 
 
 def assert_same_values(before: Graph, after: Graph, arguments: list[np.ndarray], where: object) -> None:
-    """To the bit, but for what a rewrite may round otherwise: 1e-6 relative to the largest element."""
-    for found, expected in zip(sum(interpret(after, arguments), []), sum(interpret(before, arguments), []), strict=True):
+    """To the bit, but for what a rewrite may round otherwise: 1e-6 relative to the largest element. What fails, fails alike."""
+    try:
+        interpret(before, arguments)
+    except InvalidArgumentError as error:
+        with pytest.raises(type(error)):
+            interpret(after, arguments)
+        return
+    (results, updates), (wanted, wanted_updates) = interpret(after, arguments), interpret(before, arguments)
+    for found, expected in zip([*results, *updates], [*wanted, *wanted_updates], strict=True):
         assert (found.dtype, found.shape) == (expected.dtype, expected.shape), where
         if expected.dtype.kind == "f":
             scale = float(np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected)))
@@ -77,12 +84,6 @@ def test_a_pass_alone_changes_no_value(name: str) -> None:
         if name == "fuse":
             graph = passes.apply("backward", graph)  # it stands behind it: a gradient is not for it to see
         after = passes.apply(name, graph)
-        try:
-            interpret(graph, arguments)
-        except InvalidArgumentError as error:
-            with pytest.raises(type(error)):
-                interpret(after, arguments)
-            continue
         assert_same_values(graph, after, arguments, seed)
 
 
@@ -188,12 +189,12 @@ def _bodies(graph: Graph) -> list[set[str]]:
 
 
 def test_forward_and_backward_are_fused() -> None:
-    """sin of the forward computation and cos of the backward one run in one loop nest."""
+    """tanh of the forward computation and 1 - tanh * tanh of the backward one run in one loop nest."""
     x = make(ops.parameter, type=TensorType((8, 4), float32), name="x")
-    y = ops.sin(x)
+    y = ops.tanh(x)
     gradient = make(ops.gradient, y, x, targets=1, sources=1, seeded=False)
     (body,) = _bodies(Graph("g", [x], [y, make(ops.element, gradient, index=0)]))
-    assert {"sin", "cos"} <= body
+    assert {"tanh", "sub", "mul"} <= body
 
 
 def test_a_softmax_is_one_fusion() -> None:

@@ -168,7 +168,7 @@ def _call_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: Any)
 # A call as a tape records it: `operands` are those of the graph's parameters (`places`) on which the results depend, `given`
 # holds all of them.
 call_op = Op(
-    "call", infer=lambda *types, callee, **_: TupleType([result.type for result in callee.graph.results]), vjp=_call_vjp
+    "call", infer=lambda *types, callee, **_: TupleType([result.type for result in callee.results]), vjp=_call_vjp
 )
 
 
@@ -185,7 +185,7 @@ def _record(callee: _Callee, operands: Sequence[Tensor], results: Sequence[Tenso
     operand between which nothing lies give None, as they do in eager mode."""
     if not context.tapes:
         return
-    for part, numbers, places in _parts_of(callee):
+    for part, numbers, places in _parts_of(callee.graph):
         attrs = {"callee": part, "places": places, "given": tuple(operands)}
         for tape in context.tapes:
             tape.record(call_op, [operands[place] for place in places], attrs, [results[number] for number in numbers])
@@ -202,12 +202,11 @@ def _recorded_call(entry: Entry, leaves: Sequence[Any]) -> Any:
     return entry.traced.pack(results)
 
 
-_parts: weakref.WeakKeyDictionary[Graph, list[tuple[_Callee, list[int], tuple[int, ...]]]] = weakref.WeakKeyDictionary()
+_parts: weakref.WeakKeyDictionary[Graph, list[tuple[Graph, list[int], tuple[int, ...]]]] = weakref.WeakKeyDictionary()
 
 
-def _parts_of(callee: _Callee) -> list[tuple[_Callee, list[int], tuple[int, ...]]]:
+def _parts_of(graph: Graph) -> list[tuple[Graph, list[int], tuple[int, ...]]]:
     """(the graph for some of the results, their numbers, the numbers of the parameters that have a gradient of them)."""
-    graph = callee.graph
     if graph not in _parts:
         replaced = ops.expand_gradients(graph.nodes)
         results = [replaced.get(result, result) for result in graph.results]
@@ -217,11 +216,7 @@ def _parts_of(callee: _Callee) -> list[tuple[_Callee, list[int], tuple[int, ...]
         for number, result in enumerate(results):
             groups.setdefault(tuple([place for place, ids in enumerate(reached) if id(result) in ids]), []).append(number)
         _parts[graph] = [
-            (
-                callee._replace(graph=Graph(graph.name, graph.parameters, [results[number] for number in numbers])),
-                numbers,
-                places,
-            )
+            (Graph(graph.name, graph.parameters, [results[number] for number in numbers]), numbers, places)
             for places, numbers in groups.items()
             if places
         ]
@@ -231,12 +226,12 @@ def _parts_of(callee: _Callee) -> list[tuple[_Callee, list[int], tuple[int, ...]
 _backwards: weakref.WeakKeyDictionary[Graph, dict[Any, Any]] = weakref.WeakKeyDictionary()
 
 
-def _backward_of(callee: _Callee, needed: tuple[int, ...]) -> tuple[_Callee | None, list[bool]]:
-    """The compiled gradient of a callee with respect to the operands `needed`: it takes the operands and the cotangents of
+def _backward_of(graph: Graph, needed: tuple[int, ...]) -> tuple[_Callee | None, list[bool]]:
+    """The compiled gradient of a graph with respect to the operands `needed`: it takes the operands and the cotangents of
     the results, and computes the forward values that it needs again."""
-    known = _backwards.setdefault(callee.graph, {})
+    known = _backwards.setdefault(graph, {})
     if needed not in known:
-        known[needed] = _derive(callee.graph, needed)
+        known[needed] = _derive(graph, needed)
     return known[needed]
 
 

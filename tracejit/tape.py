@@ -25,6 +25,10 @@ from tracejit.tensor import Operators, Tensor, context, convert_to_tensor
 from tracejit.variable import Variable
 
 
+# The frames of an op's call in front of the user's: place, record, what applies the op, the op's own call.
+_CALLERS = 4
+
+
 class UnconnectedGradients(enum.Enum):
     """What the gradient with respect to a source is that the target does not depend on."""
 
@@ -86,7 +90,7 @@ class GradientTape:
             return
         for result in results:
             tracked[id(result)] = result
-        self._records.append(_new_record(Record, (op, tuple(operands), attrs, tuple(results), place())))
+        self._records.append(_new_record(Record, (op, tuple(operands), attrs, tuple(results), place(_CALLERS))))
 
     def note_read(self, variable: Variable, tensor: Tensor) -> None:
         """Watch `tensor`, the value of `variable` that was read, where the tape watches the variable."""

@@ -6,6 +6,7 @@ What is current, the trace being made and the tapes that record, is held in `con
 from __future__ import annotations
 
 import contextvars
+import functools
 import numbers
 import threading
 from collections.abc import Iterator
@@ -291,11 +292,15 @@ def apply_values(op: Op, operands: tuple[Any, ...], attrs: dict[str, Any]) -> An
         return trace.apply(op, operands, attrs)
     evaluate: Any = op.evaluate
     try:
-        # The commonest case is written out, and ** left out where it passes nothing: each takes a quarter off the call.
+        # The commonest cases are written out, and ** left out where it passes nothing: each takes a quarter off the call.
         if len(operands) == 2 and not attrs:
             x, y = operands
             result_type = op.type_of((x.type, y.type), attrs)
             value = context.quiet.run(evaluate, x.value, y.value)
+        elif len(operands) == 1:
+            (x,) = operands
+            result_type = op.type_of((x.type,), attrs)
+            value = context.quiet.run(evaluate, x.value, **attrs)
         else:
             result_type = op.type_of(tuple([operand.type for operand in operands]), attrs)
             value = context.quiet.run(evaluate, *[operand.value for operand in operands], **attrs)
@@ -417,12 +422,18 @@ def lift_values(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
 _EXACT = 2**53  # below, an int is a float64, so that float32 is rounded to once; and nothing overflows
 
 
+@functools.lru_cache(256)
+def _number(value: float, dtype: DType) -> Tensor:
+    """What as_array gives, for the numbers that programs are full of and that need no check; made once, since it is an
+    operand of an op and nobody gets hold of it. (Not 0, which is -0 as well.)"""
+    return Tensor(np.array(value, dtype.numpy), TensorType((), dtype))
+
+
 def _lift(name: str, operand: Any, dtype: DType | None, operands: tuple[Any, ...]) -> Any:
     kind = type(operand)
     plain = (kind is float or kind is int) and dtype is not None and dtype.is_floating and context.trace is None
-    if plain and -_EXACT < operand < _EXACT:
-        # What as_array gives, for the numbers that programs are full of and that need no check.
-        return Tensor(np.array(operand, dtype.numpy), TensorType((), dtype))  # type: ignore[union-attr,arg-type]
+    if plain and -_EXACT < operand < _EXACT and operand:
+        return _number(operand, dtype)  # type: ignore[arg-type]
     try:
         return convert_to_tensor(operand, dtype)
     except TypeError as error:

@@ -10,7 +10,7 @@ import linecache
 import os
 import sys
 import threading
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import NamedTuple
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -36,7 +36,8 @@ class Location(NamedTuple):
 
 
 # A location as it is found, cheaply: the file as Python names it, and the line. A Location is one, too.
-Place = tuple[str, int]
+# A location, or what one can be made of: a code object and an offset into it.
+Place = Location | tuple[CodeType, int]
 
 
 class _Override(threading.local):
@@ -71,22 +72,27 @@ def here() -> Location | None:
 
 def location_of(place: Place | None) -> Location | None:
     """The location that `place` found."""
-    return None if place is None else Location(short_path(place[0]), place[1])
+    if place is None or isinstance(place, Location):
+        return place
+    code, offset = place
+    lines = [line for start, end, line in code.co_lines() if start <= offset < end and line is not None]
+    return Location(short_path(code.co_filename), lines[0] if lines else code.co_firstlineno)
 
 
-def place() -> Place | None:
-    """`here`, for a tape's record: `location_of` makes the location of it. The three callers of it are tracejit's own."""
+def place(skip: int = 1) -> Place | None:
+    """`here`, for a caller that seldom needs it: `location_of` makes the location of it. The first `skip` frames are known to
+    be tracejit's own."""
     found = _override.place
     if found is not None:
         return found
-    frame = sys._getframe(4)
+    frame = sys._getframe(skip)
     while frame is not None:
         file = frame.f_code.co_filename
         inside = _is_library.get(file)
         if inside is None:
             inside = _library(file)
         if not inside:
-            return file, frame.f_lineno
+            return frame.f_code, frame.f_lasti
         frame = frame.f_back  # type: ignore[assignment]
     return None
 

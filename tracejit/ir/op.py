@@ -99,7 +99,7 @@ class Op:
 
     def type_of(self, types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
         """`infer`, remembered for operand types and attributes seen before."""
-        key = (types, tuple(attrs.items())) if attrs else types
+        key = (types, *attrs, *attrs.values()) if attrs else types
         try:
             found = self._types.get(key)
         except TypeError:  # an attribute that cannot be hashed, such as an array

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tracejit.ops.autodiff import Record, expand_gradient, expand_gradients, reached_from, records_of, reverse
 from tracejit.ops.control import (
     constant, constant_op, custom_gradient, element, frozen, fusion, gradient, identity, iota, parameter, stop_gradient,
@@ -34,7 +36,8 @@ from tracejit.ops.shape import (
 
 def filled_like(x: Any, value: float) -> Any:
     """A value of x's shape and dtype, every element `value`."""
-    _, filled = lift("fill", (x, value))
+    # As an array, of which each lift makes a tensor of its own.
+    _, filled = lift("fill", (x, np.array(value, x.type.dtype.numpy)))
     return broadcast_to(filled, x.type.shape)
 
 

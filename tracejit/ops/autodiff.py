@@ -38,24 +38,25 @@ def differentiable_operands(record: Record) -> list[int]:
 
 def reached_from(records: Iterable[Record], sources: Iterable[Any]) -> set[int]:
     """The ids of the sources and of all floating-point results that have a gradient with respect to one of them."""
-    return _needs(records, sources)[0]
+    return _path_from(records, sources)[0]
 
 
-def _needs(records: Iterable[Record], sources: Iterable[Any]) -> tuple[set[int], list[list[int]]]:
-    """What `reached_from` gives; and for each record the indices of the operands that a cotangent has to get to."""
+def _path_from(records: Iterable[Record], sources: Iterable[Any]) -> tuple[set[int], list[tuple[Record, list[int]]]]:
+    """What `reached_from` gives; and the records on the way, each with the indices of the operands that a cotangent has to get
+    to."""
     reached = {id(source) for source in sources if source.type.dtype.is_floating}
-    needs = []
+    path = []
     for record in records:
         vjp, needed = record.op.vjp, []
         for index, operand in enumerate(record.operands):
-            if id(operand) in reached and (callable(vjp) or vjp[index] is not None):
+            if id(operand) in reached and (type(vjp) is not tuple or vjp[index] is not None):
                 needed.append(index)
         if needed:
+            path.append((record, needed))
             for result in record.results:
                 if result.type.dtype.is_floating:
                     reached.add(id(result))
-        needs.append(needed)
-    return reached, needs
+    return reached, path
 
 
 def reverse(records: Sequence[Record], targets: Sequence[Any], seeds: Sequence[Any], sources: Sequence[Any]) -> list[Any]:
@@ -63,7 +64,7 @@ def reverse(records: Sequence[Record], targets: Sequence[Any], seeds: Sequence[A
 
     `records` are in order of execution; `seeds` are the targets' cotangents.
     """
-    reached, needs = _needs(records, sources)
+    reached, path = _path_from(records, sources)
     kept = {id(source) for source in sources}
     cotangents: dict[int, Any] = {}
     for target, seed in zip(targets, seeds, strict=True):
@@ -72,20 +73,20 @@ def reverse(records: Sequence[Record], targets: Sequence[Any], seeds: Sequence[A
             cotangents[id(target)] = seed if before is None else ops.add(before, seed)
     line = at(None)
     with line:
-        for record, needed in zip(reversed(records), reversed(needs), strict=True):
-            if not needed:
-                continue
-            op, operands, attrs, results, place = record
-            arrived = [(cotangents.get if id(result) in kept else cotangents.pop)(id(result), None) for result in results]
-            if all(cotangent is None for cotangent in arrived):
+        for (op, operands, attrs, results, place), needed in reversed(path):
+            arrived = []
+            for result in results:
+                key = id(result)
+                arrived.append(cotangents.get(key) if key in kept else cotangents.pop(key, None))
+            if not arrived or (arrived[0] is None and all(cotangent is None for cotangent in arrived)):
                 continue
             line.move(place)
             vjp = op.vjp
-            if callable(vjp):
-                given = _cotangents_of_several(record, needed, arrived)
+            if type(vjp) is not tuple:
+                given = _cotangents_of_several(vjp, needed, arrived, results, operands, attrs)
             for index in needed:
-                rule = None if callable(vjp) else vjp[index]
-                cotangent = rule(arrived[0], results[0], *operands, **attrs) if rule else given[index]
+                rule = vjp[index] if type(vjp) is tuple else None
+                cotangent = given[index] if rule is None else rule(arrived[0], results[0], *operands, **attrs)
                 if cotangent is not None:
                     key = id(operands[index])
                     before = cotangents.get(key)
@@ -93,11 +94,12 @@ def reverse(records: Sequence[Record], targets: Sequence[Any], seeds: Sequence[A
     return [cotangents.get(id(source)) if source.type.dtype.is_floating else None for source in sources]
 
 
-def _cotangents_of_several(record: Record, needed: list[int], found: list[Any]) -> Sequence[Any]:
+def _cotangents_of_several(vjp: Any, needed: list[int], arrived: list[Any], results: Any, operands: Any, attrs: Any) -> Any:
     """What the rule of an op with any number of operands and results gives, one an operand."""
-    op, operands, attrs, results, _ = record
-    cts = [ops.zeros_like(result) if cotangent is None else cotangent for cotangent, result in zip(found, results, strict=True)]
-    return op.vjp(needed, cts, results, operands, attrs)
+    cts = [
+        ops.zeros_like(result) if cotangent is None else cotangent for cotangent, result in zip(arrived, results, strict=True)
+    ]
+    return vjp(needed, cts, results, operands, attrs)
 
 
 def records_of(nodes: Iterable[Node]) -> list[Record]:

@@ -1,0 +1,344 @@
+"""The machine code: where values lie, what the module's text holds, and that nothing outside of the arrays is touched."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from graphs import all_cases, cases_of, random_graph, sample_graph
+
+import tracejit as tj
+from tracejit import ops, passes
+from tracejit.errors import InvalidArgumentError
+from tracejit.ir import Graph, TensorType, interpret, make, parse, reachable
+from tracejit.ir.types import DTYPES, array_type, bool_, float32, float64
+from tracejit.llvm import engine, matmul
+from tracejit.llvm.emit import Target, emit
+from tracejit.llvm.plan import ALIGNMENT, Plan, plan
+from tracejit.runtime import step as runtime
+from tracejit.runtime.step import Step, run_graph
+
+# A few ULP of the vector math, and sums in another order.
+TOLERANCE = {"f": {4: 2e-5, 8: 1e-12}}
+LANE_SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65)
+
+
+def assert_near(found: np.ndarray, expected: np.ndarray, where: object = "") -> None:
+    """The same type; integers and bools equal, floats within TOLERANCE of the largest element."""
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape), where
+    if expected.dtype.kind != "f":
+        np.testing.assert_array_equal(found, expected, err_msg=str(where))
+        return
+    bound = TOLERANCE["f"][expected.dtype.itemsize]
+    scale = float(np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected)))
+    np.testing.assert_allclose(found, expected, rtol=bound, atol=bound * scale, equal_nan=True, err_msg=str(where))
+
+
+def train_step_graph() -> Graph:
+    """Two layers with their gradients and updates."""
+    w1, b1 = tj.Variable(np.full((64, 48), 0.01, np.float32)), tj.Variable(np.zeros(48, np.float32))
+    w2, b2 = tj.Variable(np.full((48, 10), 0.02, np.float32)), tj.Variable(np.zeros(10, np.float32))
+
+    @tj.function
+    def step(x: Any, labels: Any) -> Any:
+        with tj.GradientTape() as tape:
+            hidden = tj.tanh(tj.tanh(x @ w1 + b1) * 1.5)
+            losses = tj.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=hidden @ w2 + b2)
+            loss = tj.reduce_mean(losses)
+        variables = [w1, b1, w2, b2]
+        for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
+            variable.assign_sub(0.1 * gradient)
+        return loss
+
+    return parse(step.ir(np.ones((32, 64), np.float32), np.zeros(32, np.int32)))
+
+
+# -- the plan
+
+
+def _lives(plan: Plan) -> dict[Any, tuple[int, int]]:
+    """The first and the last step that touches each buffer of the arena."""
+    lives: dict[Any, tuple[int, int]] = {}
+    for index, step in enumerate(plan.steps):
+        for view in (*step.outputs, *step.operands, *step.scratch):
+            if view.buffer.kind == "arena":
+                first, _ = lives.get(view.buffer, (index, index))
+                lives[view.buffer] = (first, index)
+    return lives
+
+
+def assert_arena_is_sound(plan: Plan) -> None:
+    """Buffers that live at the same time do not overlap, lie inside of the arena, and are aligned."""
+    lives = list(_lives(plan).items())
+    for number, (buffer, (born, dead)) in enumerate(lives):
+        assert buffer.index % ALIGNMENT == 0
+        assert 0 <= buffer.index <= buffer.index + buffer.nbytes <= plan.arena_bytes
+        for other, (other_born, other_dead) in lives[:number]:
+            apart = buffer.index + buffer.nbytes <= other.index or other.index + other.nbytes <= buffer.index
+            assert apart or dead < other_born or other_dead < born or not buffer.nbytes or not other.nbytes
+
+
+def test_the_arena_is_smaller_than_the_temporaries() -> None:
+    found = plan(train_step_graph())
+    assert_arena_is_sound(found)
+    assert 0 < found.arena_bytes < found.temporaries_bytes
+
+
+def test_a_chain_of_temporaries_takes_two_of_them() -> None:
+    kind = TensorType((64, 64), float32)
+    x = node = make(ops.parameter, type=kind, name="x")
+    for _ in range(6):
+        node = ops.matmul(node, x, transpose_a=False, transpose_b=False)
+    found = plan(Graph("chain", [x], [node]))
+    assert found.temporaries_bytes == 5 * kind.nbytes
+    assert found.arena_bytes == 2 * kind.nbytes
+    assert_arena_is_sound(found)
+
+
+def test_the_arena_of_random_graphs() -> None:
+    for seed in range(60):
+        graph, _ = random_graph(np.random.default_rng(seed), gradients=seed % 3 == 0)
+        assert_arena_is_sound(plan(passes.run(graph)))
+
+
+def test_nothing_is_written_before_all_that_may_fail() -> None:
+    """A step that writes to a parameter stands behind every step that can fail."""
+    for seed in range(120):
+        graph, _ = random_graph(np.random.default_rng(seed))
+        steps = plan(passes.run(graph)).steps
+        written = [index for index, step in enumerate(steps) for view in step.outputs if view.buffer.kind == "parameter"]
+        failing = [index for index, step in enumerate(steps) if step.fails]
+        assert not written or not failing or min(written) > max(failing), seed
+
+
+def test_variables_are_updated_in_place() -> None:
+    graph = train_step_graph()
+    assert len(plan(graph).in_place) == len(graph.updates) == 4
+
+
+# -- the text
+
+
+def test_no_allocation_inside_and_one_entry() -> None:
+    text = emit(plan(train_step_graph()), engine.host_target()).text
+    declared = set(re.findall(r"^declare .*@([\w.]+)\(", text, re.MULTILINE))
+    assert all(name.startswith(("llvm.", "tracejit_sgemm", "tracejit_dgemm")) for name in declared), declared
+    called = set(re.findall(r'call [^@\n]*@("[^"]+"|[\w.]+)\(', text))
+    defined = set(re.findall(r'^define [^@\n]*@("[^"]+"|[\w.]+)\(', text, re.MULTILINE))
+    assert called <= declared | defined
+    assert not re.search(r"malloc|calloc|realloc|\bfree\b|alloca|\bPy", text)
+
+
+@pytest.mark.parametrize(("width", "lanes"), [(16, 4), (32, 8), (64, 16)])
+def test_a_fused_loop_has_the_target_s_vectors(width: int, lanes: int) -> None:
+    x = make(ops.parameter, type=TensorType((1000,), float32), name="x")
+    text = emit(plan(passes.run(Graph("g", [x], [ops.add(ops.exp(x), x)]))), Target(width=width, fma=True)).text
+    assert f"load <{lanes} x float>" in text
+    assert f"store <{lanes} x float>" in text
+    assert f"<{lanes * 2} x float>" not in text
+
+
+def test_kernels_name_the_user_s_line() -> None:
+    f = tj.function(lambda x: tj.exp(x) @ x)
+    f(tj.ones([4, 4]))
+    assert re.search(r"^; tests/test_backend\.py:\d+$", f.ir(stage="llvm"), re.MULTILINE)
+
+
+def _run_for(graph: Graph, target: Target, arguments: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime, "host_target", lambda: target)
+        step = Step(graph)
+    return [result.value for result in run_graph(step, arguments)]
+
+
+def _fits_host(target: Target) -> bool:
+    host = engine.host_target()
+    return target.width <= host.width and (host.fma or not target.fma)
+
+
+TARGETS = [Target(width=16, fma=False), Target(width=32, fma=True), Target(width=32, fma=False), Target(width=16, fma=True)]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.width}-{'fma' if target.fma else 'plain'}")
+@pytest.mark.parametrize("name", sorted({case.op.name for case in all_cases()}))
+def test_samples_for_other_targets(name: str, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third of an op's samples for targets that this machine can stand in for."""
+    if not _fits_host(target):
+        pytest.skip("this machine has not what the target has")
+    parameters, arguments, results = [], [], []
+    for case in cases_of(name)[::3]:
+        names = [make(ops.parameter, type=array_type(array), name=f"x{len(parameters) + i}") for i, array in enumerate(case.arrays)]
+        parameters += names
+        arguments += [np.asarray(array) for array in case.arrays]
+        results.append(make(case.op, *names, **case.attrs))
+    graph = Graph("samples", parameters, results)
+    expected, _ = interpret(graph, arguments)
+    for found, wanted in zip(_run_for(passes.run(graph), target, arguments, monkeypatch), expected, strict=True):
+        assert_near(found, wanted, name)
+
+
+# -- matrix multiplication without a BLAS
+
+
+@pytest.fixture
+def no_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (matmul, engine):
+        monkeypatch.setattr(module, "find_blas", lambda: None)
+
+
+MATRICES = [((1, 1), (1, 1)), ((17, 33), (33, 65)), ((64, 64), (64, 64)), ((5, 100), (100, 3)), ((3, 16, 20), (3, 20, 17)), ((70, 0), (0, 64))]
+
+
+@pytest.mark.parametrize("dtype", [float32, float64], ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize(("left", "right"), MATRICES)
+def test_matmul_by_the_generated_loop(left: Any, right: Any, dtype: Any, no_blas: None, rng: np.random.Generator) -> None:
+    a, b = (rng.uniform(-1, 1, shape).astype(dtype.numpy) for shape in (left, right))
+    for transpose_a in (False, True):
+        for transpose_b in (False, True):
+            given = [np.ascontiguousarray(np.swapaxes(each, -1, -2)) if flip else each for each, flip in ((a, transpose_a), (b, transpose_b))]
+            x, y = (make(ops.parameter, type=array_type(each), name=f"x{i}") for i, each in enumerate(given))
+            graph = Graph("product", [x, y], [ops.matmul(x, y, transpose_a=transpose_a, transpose_b=transpose_b)])
+            step = Step(passes.run(graph))
+            assert "gemm" not in step.module.text
+            assert_near(run_graph(step, given)[0].value, a @ b)
+
+
+def test_a_train_step_without_a_blas(no_blas: None) -> None:
+    graph = train_step_graph()
+    rng = np.random.default_rng(3)
+    arguments = [
+        rng.uniform(-0.5, 0.5, p.shape).astype(p.dtype.numpy) if p.dtype.is_floating else rng.integers(0, 10, p.shape).astype(p.dtype.numpy)
+        for p in graph.parameters
+    ]
+    expected, updates = interpret(graph, arguments)
+    step = Step(graph)
+    assert "gemm" not in step.module.text
+    held = [np.array(each) for each in arguments]
+    assert_near(run_graph(step, held)[0].value, expected[0])
+    for (parameter, _), wanted in zip(graph.updates, updates, strict=True):
+        assert_near(held[graph.parameters.index(parameter)], wanted)
+
+
+def test_a_large_matmul_goes_to_the_blas() -> None:
+    if matmul.find_blas() is None:
+        pytest.skip("this NumPy has no BLAS that can be found")
+    x = make(ops.parameter, type=TensorType((64, 64), float32), name="x")
+    graph = Graph("product", [x], [ops.matmul(x, x, transpose_a=False, transpose_b=False)])
+    assert "call void @tracejit_sgemm" in Step(passes.run(graph)).module.text
+
+
+# -- nothing outside is touched
+
+
+@pytest.fixture
+def fence() -> Iterator[Callable[[Any, np.dtype], np.ndarray]]:
+    """Makes arrays that end where memory ends: a read or a write behind them kills the process."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    held: list[tuple[mmap.mmap, int, int]] = []
+
+    def protect(address: int, size: int, mode: int) -> None:
+        assert libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), mode) == 0, ctypes.get_errno()
+
+    def make_array(shape: Any, dtype: np.dtype) -> np.ndarray:
+        count = int(np.prod(shape, dtype=np.int64))
+        nbytes = count * dtype.itemsize
+        pages = -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        memory = mmap.mmap(-1, pages + mmap.PAGESIZE)
+        address = np.frombuffer(memory, np.uint8).ctypes.data
+        protect(address + pages, mmap.PAGESIZE, 0)
+        held.append((memory, address + pages, mmap.PAGESIZE))
+        return np.frombuffer(memory, dtype, count, pages - nbytes).reshape(shape)
+
+    yield make_array
+    for _, address, size in held:
+        protect(address, size, mmap.PROT_READ | mmap.PROT_WRITE)
+
+
+def _run_fenced(graph: Graph, arguments: list[np.ndarray], fence: Any) -> list[np.ndarray]:
+    """Run with every operand and every result at the end of a page."""
+    step = Step(passes.run(graph))
+    held = []
+    for index, argument in enumerate(arguments):
+        array = fence(argument.shape, argument.dtype)
+        array[...] = argument
+        step.set_pointer(index, array.ctypes.data)
+        held.append(array)
+    results = [fence(result.shape, result.dtype.numpy) for result in graph.results]
+    for number, result in enumerate(results):
+        step.set_pointer(len(graph.parameters) + number, result.ctypes.data)
+    assert step._entry(step._address) == 0
+    for argument, array in zip(arguments, held, strict=True):
+        np.testing.assert_array_equal(array, argument)
+    return [np.array(result) for result in results]
+
+
+@pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="it protects pages as Unix does")
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
+def test_masked_tails_touch_nothing_outside(dtype: Any, fence: Any, rng: np.random.Generator) -> None:
+    """Elementwise ops, copies, reductions along both axes, matmul by the loop, at sizes around the lanes."""
+    for size in LANE_SIZES:
+        kind, flat = TensorType((3, size), dtype), TensorType((size,), dtype)
+        x, y, z = (make(ops.parameter, type=each, name=name) for each, name in ((kind, "x"), (kind, "y"), (flat, "z")))
+        results = [ops.select(ops.equal(x, y), x, y), ops.concat(x, y, axis=1), ops.transpose(x, permutation=(1, 0)), ops.concat(z, z, axis=0)]
+        results += [ops.equal(x, y), ops.reverse_axes(x, axes=(1,))]
+        if dtype is bool_:
+            results += [ops.reduce_any(x, axes=(0,)), ops.reduce_all(x, axes=(1,)), ops.logical_xor(x, y)]
+        else:
+            spread = ops.broadcast(z, shape=(3, size), axes=(1,))
+            results += [ops.add(x, ops.mul(y, spread)), ops.reduce_sum(x, axes=(1,)), ops.reduce_max(y, axes=(0,)), ops.reduce_sum(z, axes=(0,))]
+            results += [ops.matmul(x, y, transpose_a=True, transpose_b=False), ops.matmul(x, y, transpose_a=False, transpose_b=True)]
+        graph = Graph("fenced", [x, y, z], results)
+        arguments = [np.asarray(rng.integers(0, 2, each.shape)).astype(dtype.numpy) for each in (kind, kind, flat)]
+        expected, _ = interpret(graph, arguments)
+        for found, wanted in zip(_run_fenced(graph, arguments, fence), expected, strict=True):
+            assert_near(found, wanted, size)
+
+
+@pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="it protects pages as Unix does")
+@pytest.mark.parametrize("name", sorted({case.op.name for case in all_cases()}))
+def test_samples_touch_nothing_outside(name: str, fence: Any) -> None:
+    for case in cases_of(name)[::4]:
+        graph = sample_graph(case.op, case.arrays, case.attrs)
+        arguments = [np.asarray(array) for array in case.arrays]
+        for found, wanted in zip(_run_fenced(graph, arguments, fence), interpret(graph, arguments)[0], strict=True):
+            assert_near(found, wanted, case)
+
+
+def test_the_arena_is_not_overrun() -> None:
+    """Bytes behind the arena are as they were, and what lay in it before does not matter."""
+    for seed in range(40):
+        graph, arguments = random_graph(np.random.default_rng(seed))
+        try:
+            expected, _ = interpret(graph, arguments)
+        except InvalidArgumentError:
+            continue
+        step = Step(passes.run(graph))
+        size = step.plan.arena_bytes
+        memory = np.full(size + 2 * ALIGNMENT + 4096, 0xA5, np.uint8)
+        start = -memory.ctypes.data % ALIGNMENT
+        step.set_pointer(len(graph.parameters) + len(graph.results), memory.ctypes.data + start)
+        found = [result.value for result in run_graph(step, [np.array(each) for each in arguments])]
+        assert (memory[start + size :] == 0xA5).all()
+        assert (memory[:start] == 0xA5).all()
+        for result, one, wanted in zip(graph.results, found, expected, strict=True):
+            if not result.dtype.is_floating or any(not hasattr(n.type, "shape") or n.dtype is bool_ for n in reachable([result])):
+                continue  # it may depend on a comparison, which rounding may turn
+            # 0xA5A5... as an element would be far from it; a chain of ops magnifies what each rounds.
+            scale = float(np.max(np.abs(wanted), initial=1.0, where=np.isfinite(wanted))) if wanted.dtype.kind == "f" else 0.0
+            np.testing.assert_allclose(one, wanted, rtol=1e-3, atol=1e-3 * scale, equal_nan=True)
+
+
+@pytest.mark.xfail(strict=True, reason="loops.py: an end reduction over the last lane axis only stores lane over lane (fuse.py avoids it)")
+def test_an_end_reduction_of_the_last_lane_axis_alone() -> None:
+    """space=(8, 5), rows=0: the sum over axis 1 is an end, and the lanes' axes are both."""
+    x = make(ops.parameter, type=TensorType((8, 5), float32), name="p0")
+    body = Graph("body", [x], [ops.reduce_sum(x, axes=(1,))])
+    outer = make(ops.parameter, type=TensorType((8, 5), float32), name="x")
+    graph = Graph("g", [outer], [make(ops.fusion, outer, body=body, space=(8, 5), rows=0)])
+    argument = np.arange(40, dtype=np.float32).reshape(8, 5)
+    assert_near(run_graph(Step(graph), [argument])[0].value, argument.sum(1))
