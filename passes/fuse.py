@@ -157,14 +157,7 @@ class _Fuser:
         return merged if self._links_hold(merged) else None
 
     def _links_hold(self, cluster: Cluster) -> bool:
-        """Whether every member finds its operands where they are when it needs them, and an end reduction of lanes its place:
-        the loop along the last axis ends in one number only where all axes of the lanes are reduced."""
-        rank, rows = len(cluster.space), cluster.rows
-        for node, its_place in cluster.places.items():
-            if its_place == "end" and rows is not None and node.operands[0].shape == cluster.space:
-                axes = node.attrs["axes"]
-                if rank - 1 in axes and not all(axis in axes for axis in range(rows, rank)):
-                    return False
+        """Whether every member finds its operands where they are when it needs them."""
         for node in cluster.places:
             for operand in node.operands:
                 spread = operand.op is ops.broadcast

@@ -172,7 +172,9 @@ def test_samples_for_other_targets(name: str, target: Target, monkeypatch: pytes
         pytest.skip("this machine has not what the target has")
     parameters, arguments, results = [], [], []
     for case in cases_of(name)[::3]:
-        names = [make(ops.parameter, type=array_type(array), name=f"x{len(parameters) + i}") for i, array in enumerate(case.arrays)]
+        names = [
+            make(ops.parameter, type=array_type(array), name=f"x{len(parameters) + i}") for i, array in enumerate(case.arrays)
+        ]
         parameters += names
         arguments += [np.asarray(array) for array in case.arrays]
         results.append(make(case.op, *names, **case.attrs))
@@ -191,7 +193,14 @@ def no_blas(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "find_blas", lambda: None)
 
 
-MATRICES = [((1, 1), (1, 1)), ((17, 33), (33, 65)), ((64, 64), (64, 64)), ((5, 100), (100, 3)), ((3, 16, 20), (3, 20, 17)), ((70, 0), (0, 64))]
+MATRICES = [
+    ((1, 1), (1, 1)),
+    ((17, 33), (33, 65)),
+    ((64, 64), (64, 64)),
+    ((5, 100), (100, 3)),
+    ((3, 16, 20), (3, 20, 17)),
+    ((70, 0), (0, 64)),
+]
 
 
 @pytest.mark.parametrize("dtype", [float32, float64], ids=lambda dtype: dtype.name)
@@ -200,7 +209,10 @@ def test_matmul_by_the_generated_loop(left: Any, right: Any, dtype: Any, no_blas
     a, b = (rng.uniform(-1, 1, shape).astype(dtype.numpy) for shape in (left, right))
     for transpose_a in (False, True):
         for transpose_b in (False, True):
-            given = [np.ascontiguousarray(np.swapaxes(each, -1, -2)) if flip else each for each, flip in ((a, transpose_a), (b, transpose_b))]
+            given = [
+                np.ascontiguousarray(np.swapaxes(each, -1, -2)) if flip else each
+                for each, flip in ((a, transpose_a), (b, transpose_b))
+            ]
             x, y = (make(ops.parameter, type=array_type(each), name=f"x{i}") for i, each in enumerate(given))
             graph = Graph("product", [x, y], [ops.matmul(x, y, transpose_a=transpose_a, transpose_b=transpose_b)])
             step = Step(passes.run(graph))
@@ -212,7 +224,9 @@ def test_a_train_step_without_a_blas(no_blas: None) -> None:
     graph = train_step_graph()
     rng = np.random.default_rng(3)
     arguments = [
-        rng.uniform(-0.5, 0.5, p.shape).astype(p.dtype.numpy) if p.dtype.is_floating else rng.integers(0, 10, p.shape).astype(p.dtype.numpy)
+        rng.uniform(-0.5, 0.5, p.shape).astype(p.dtype.numpy)
+        if p.dtype.is_floating
+        else rng.integers(0, 10, p.shape).astype(p.dtype.numpy)
         for p in graph.parameters
     ]
     expected, updates = interpret(graph, arguments)
@@ -284,14 +298,27 @@ def test_masked_tails_touch_nothing_outside(dtype: Any, fence: Any, rng: np.rand
     for size in LANE_SIZES:
         kind, flat = TensorType((3, size), dtype), TensorType((size,), dtype)
         x, y, z = (make(ops.parameter, type=each, name=name) for each, name in ((kind, "x"), (kind, "y"), (flat, "z")))
-        results = [ops.select(ops.equal(x, y), x, y), ops.concat(x, y, axis=1), ops.transpose(x, permutation=(1, 0)), ops.concat(z, z, axis=0)]
+        results = [
+            ops.select(ops.equal(x, y), x, y),
+            ops.concat(x, y, axis=1),
+            ops.transpose(x, permutation=(1, 0)),
+            ops.concat(z, z, axis=0),
+        ]
         results += [ops.equal(x, y), ops.reverse_axes(x, axes=(1,))]
         if dtype is bool_:
             results += [ops.reduce_any(x, axes=(0,)), ops.reduce_all(x, axes=(1,)), ops.logical_xor(x, y)]
         else:
             spread = ops.broadcast(z, shape=(3, size), axes=(1,))
-            results += [ops.add(x, ops.mul(y, spread)), ops.reduce_sum(x, axes=(1,)), ops.reduce_max(y, axes=(0,)), ops.reduce_sum(z, axes=(0,))]
-            results += [ops.matmul(x, y, transpose_a=True, transpose_b=False), ops.matmul(x, y, transpose_a=False, transpose_b=True)]
+            results += [
+                ops.add(x, ops.mul(y, spread)),
+                ops.reduce_sum(x, axes=(1,)),
+                ops.reduce_max(y, axes=(0,)),
+                ops.reduce_sum(z, axes=(0,)),
+            ]
+            results += [
+                ops.matmul(x, y, transpose_a=True, transpose_b=False),
+                ops.matmul(x, y, transpose_a=False, transpose_b=True),
+            ]
         graph = Graph("fenced", [x, y, z], results)
         arguments = [np.asarray(rng.integers(0, 2, each.shape)).astype(dtype.numpy) for each in (kind, kind, flat)]
         expected, _ = interpret(graph, arguments)
@@ -326,14 +353,15 @@ def test_the_arena_is_not_overrun() -> None:
         assert (memory[start + size :] == 0xA5).all()
         assert (memory[:start] == 0xA5).all()
         for result, one, wanted in zip(graph.results, found, expected, strict=True):
-            if not result.dtype.is_floating or any(not hasattr(n.type, "shape") or n.dtype is bool_ for n in reachable([result])):
+            if not result.dtype.is_floating or any(
+                not hasattr(n.type, "shape") or n.dtype is bool_ for n in reachable([result])
+            ):
                 continue  # it may depend on a comparison, which rounding may turn
             # 0xA5A5... as an element would be far from it; a chain of ops magnifies what each rounds.
             scale = float(np.max(np.abs(wanted), initial=1.0, where=np.isfinite(wanted))) if wanted.dtype.kind == "f" else 0.0
             np.testing.assert_allclose(one, wanted, rtol=1e-3, atol=1e-3 * scale, equal_nan=True)
 
 
-@pytest.mark.xfail(strict=True, reason="loops.py: an end reduction over the last lane axis only stores lane over lane (fuse.py avoids it)")
 def test_an_end_reduction_of_the_last_lane_axis_alone() -> None:
     """space=(8, 5), rows=0: the sum over axis 1 is an end, and the lanes' axes are both."""
     x = make(ops.parameter, type=TensorType((8, 5), float32), name="p0")

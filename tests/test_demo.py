@@ -22,9 +22,7 @@ def start(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run tracejit's command line in `folder`, away from the checkout."""
     command = [sys.executable, "-W", "error", "-m", "tracejit", *arguments]
     environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=120
-    )
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +44,7 @@ def test_the_network_learns(done: tuple[Path, str]) -> None:
 
 def test_each_epoch_is_a_line(done: tuple[Path, str]) -> None:
     _, printed = done
-    losses = [
-        float(loss) for loss in re.findall(r"^epoch +\d+ of 20: loss ([\d.]+), held-out acc", printed, re.MULTILINE)
-    ]
+    losses = [float(loss) for loss in re.findall(r"^epoch +\d+ of 20: loss ([\d.]+), held-out acc", printed, re.MULTILINE)]
     assert len(losses) == 20
     assert losses[-1] < 0.2 * losses[0]
     assert "\r" not in printed
@@ -116,7 +112,5 @@ def test_the_step_by_hand_is_the_traced_step(rng: np.random.Generator) -> None:
     for _ in range(4):
         loss = network.train_step(tj.constant(pixels), tj.constant(digits))
         np.testing.assert_allclose(loss.numpy(), by_hand.train_step(pixels, digits), atol=1e-5)
-    for variable, array in zip(
-        [*network.weights, *network.velocities], [*by_hand.weights, *by_hand.velocities], strict=True
-    ):
+    for variable, array in zip([*network.weights, *network.velocities], [*by_hand.weights, *by_hand.velocities], strict=True):
         np.testing.assert_allclose(variable.numpy(), array, atol=1e-5)

@@ -377,9 +377,7 @@ def test_indexing_by_tensors():
 
 def test_errors_of_indexing():
     x = tj.zeros((3, 4))
-    with pytest.raises(
-        IndexError, match=r"getitem\(f32\[3,4\]\): index 3 is out of range for axis 0 of size 3"
-    ) as caught:
+    with pytest.raises(IndexError, match=r"getitem\(f32\[3,4\]\): index 3 is out of range for axis 0 of size 3") as caught:
         x[3]
     assert this_line(-1) in str(caught.value)
     with pytest.raises(tj.errors.InvalidArgumentError, match="3 indices for 2 axes"):

@@ -172,7 +172,11 @@ def test_a_second_gradient_of_a_consumed_tape() -> None:
 
 @pytest.mark.parametrize(
     ("use", "error"),
-    [(lambda a: np.exp(a), NumpyConversionError), (lambda a: 1 if a[0] > 0 else 2, TracingError), (lambda a: a.numpy(), AttributeError)],
+    [
+        (lambda a: np.exp(a), NumpyConversionError),
+        (lambda a: 1 if a[0] > 0 else 2, TracingError),
+        (lambda a: a.numpy(), AttributeError),
+    ],
     ids=["NumPy", "bool", "numpy()"],
 )
 def test_a_traced_tensor_has_no_value(use: Callable[[Any], Any], error: type[Exception]) -> None:

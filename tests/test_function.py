@@ -64,7 +64,15 @@ def test_nan_is_one_signature() -> None:
 
 def test_tensors_arrays_and_numpy_scalars_share_by_dtype_and_shape() -> None:
     f = double()
-    calls = [tj.constant(1.0), np.float32(2), np.array(3, np.float32), np.float64(1), tj.constant([1.0]), np.ones(1, np.float32), np.ones(1)]
+    calls = [
+        tj.constant(1.0),
+        np.float32(2),
+        np.array(3, np.float32),
+        np.float64(1),
+        tj.constant([1.0]),
+        np.ones(1, np.float32),
+        np.ones(1),
+    ]
     assert counts(f, *[(each,) for each in calls]) == [1, 1, 1, 2, 3, 3, 4]
     assert count_of(f) == 4
     np.testing.assert_array_equal(f(np.float32(7)), 14.0)
@@ -226,7 +234,12 @@ def test_results_of_any_structure() -> None:
     assert found["b"][1][1] is None
     assert found["d"] == ()
     assert isinstance(found["a"].second, tj.Tensor)
-    assert [float(found["b"][0]), float(found["b"][1][0]), int(found["a"].first), float(found["a"].second)] == [1.0, 2.0, 1, 3.0]
+    assert [float(found["b"][0]), float(found["b"][1][0]), int(found["a"].first), float(found["a"].second)] == [
+        1.0,
+        2.0,
+        1,
+        3.0,
+    ]
     assert (found["c"].dtype.name, found["a"].first.dtype.name) == ("float64", "int32")
 
 
@@ -773,7 +786,12 @@ def test_a_leaked_tensor_names_both_lines() -> None:
 
     f(tj.constant(1.0))
     made, here = line_of("it leaks"), "test_function.py"
-    uses: list[Callable[[], Any]] = [lambda: leaked[0] + 1, lambda: float(leaked[0]), lambda: tj.sin(leaked[0]), lambda: f(leaked[0])]
+    uses: list[Callable[[], Any]] = [
+        lambda: leaked[0] + 1,
+        lambda: float(leaked[0]),
+        lambda: tj.sin(leaked[0]),
+        lambda: f(leaked[0]),
+    ]
     for use in uses:
         with pytest.raises(TracingError) as caught:
             use()
@@ -896,7 +914,9 @@ def test_explain_names_what_differed() -> None:
     assert "1: x: f32[4] instead of f32[3]; " in lines[2]
     assert "2: mode: the str 'b' instead of the str 'a'; " in lines[3]
     assert "3: scale has changed; " in lines[4]
-    assert all(re.search(r"\d+ nodes traced, \d+ optimized; \d+\.\d ms to trace, \d+\.\d ms to compile$", line) for line in lines[1:])
+    assert all(
+        re.search(r"\d+ nodes traced, \d+ optimized; \d+\.\d ms to trace, \d+\.\d ms to compile$", line) for line in lines[1:]
+    )
 
 
 def test_every_stage_can_be_seen_and_parsed() -> None:

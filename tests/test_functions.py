@@ -89,8 +89,7 @@ def test_reductions_of_nothing():
     empty = tj.zeros((0, 2))
     assert tj.reduce_sum(empty, 0).numpy().tolist() == [0, 0] and tj.reduce_prod(empty, 0).numpy().tolist() == [1, 1]
     assert (
-        tj.reduce_max(empty, 0).numpy().tolist() == [-np.inf] * 2
-        and tj.reduce_min(empty, 0).numpy().tolist() == [np.inf] * 2
+        tj.reduce_max(empty, 0).numpy().tolist() == [-np.inf] * 2 and tj.reduce_min(empty, 0).numpy().tolist() == [np.inf] * 2
     )
     assert np.isnan(tj.reduce_mean(empty)) and not bool(tj.reduce_any(tj.zeros(0, tj.bool)))
     assert int(tj.reduce_max(tj.zeros(0, tj.int32))) == -(2**31)
@@ -213,9 +212,7 @@ def test_gather_with_batch_dims(batch, axis, rest):
     x = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
     along = (batch if axis is None else axis) % x.ndim
     indices = RNG.integers(0, x.shape[along], x.shape[:batch] + rest)
-    rows = [
-        np.take(x[place], indices[place], along - batch) for place in itertools.product(*map(range, x.shape[:batch]))
-    ]
+    rows = [np.take(x[place], indices[place], along - batch) for place in itertools.product(*map(range, x.shape[:batch]))]
     expected = np.stack(rows).reshape(x.shape[:batch] + rows[0].shape)
     np.testing.assert_array_equal(tj.gather(x, indices, axis=axis, batch_dims=batch), expected)
 

@@ -155,17 +155,13 @@ def test_interpreting_twice_gives_the_same(seed: int) -> None:
         np.testing.assert_array_equal(one, other, strict=True)
     for array, copy in zip(arguments, before, strict=True):
         np.testing.assert_array_equal(array, copy, strict=True)
-    for array, result in zip(
-        [*first[0], *first[1]], [*graph.results, *(value for _, value in graph.updates)], strict=True
-    ):
+    for array, result in zip([*first[0], *first[1]], [*graph.results, *(value for _, value in graph.updates)], strict=True):
         assert (array.shape, array.dtype) == (result.shape, result.dtype.numpy)
 
 
 def test_updates_see_the_old_values() -> None:
     x, y = parameter("x", ()), parameter("y", ())
-    results, updates = interpret(
-        Graph("swap", [x, y], [ops.add(x, y)], [(x, y), (y, x)]), [np.array(1.0), np.array(2.0)]
-    )
+    results, updates = interpret(Graph("swap", [x, y], [ops.add(x, y)], [(x, y), (y, x)]), [np.array(1.0), np.array(2.0)])
     assert [array.tolist() for array in results] == [3]
     assert [array.tolist() for array in updates] == [2, 1]
 

@@ -108,9 +108,7 @@ def test_every_module_has_a_layer() -> None:
 
 
 def test_imports_run_one_way() -> None:
-    wrong = [
-        line for path in sources("tracejit", "passes") for line in backward_imports(module_name(path), imports_of(path))
-    ]
+    wrong = [line for path in sources("tracejit", "passes") for line in backward_imports(module_name(path), imports_of(path))]
     assert not wrong, "\n".join(wrong)
 
 

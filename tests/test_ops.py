@@ -140,9 +140,7 @@ def _first_best(better: Callable[[Any, Any], bool]) -> Callable[..., Any]:
         for index in np.ndindex(result.shape):
             row = [x[(*index[:axis], k, *index[axis:])] for k in range(x.shape[axis])]
             nans = [k for k, value in enumerate(row) if value != value]
-            result[index] = (
-                nans[0] if nans else next(k for k in range(len(row)) if not any(better(y, row[k]) for y in row))
-            )
+            result[index] = nans[0] if nans else next(k for k in range(len(row)) if not any(better(y, row[k]) for y in row))
         return result
 
     return arg
@@ -165,9 +163,7 @@ def _reshape(x: np.ndarray, shape: Any) -> np.ndarray:
 
 
 def _transpose(x: np.ndarray, permutation: Any) -> np.ndarray:
-    return _by_index(
-        [x.shape[k] for k in permutation], lambda at: x[tuple(at[permutation.index(k)] for k in range(x.ndim))]
-    )
+    return _by_index([x.shape[k] for k in permutation], lambda at: x[tuple(at[permutation.index(k)] for k in range(x.ndim))])
 
 
 def _reverse(x: np.ndarray, axes: Any) -> np.ndarray:
@@ -175,9 +171,7 @@ def _reverse(x: np.ndarray, axes: Any) -> np.ndarray:
 
 
 def _slice(x: np.ndarray, starts: Any, sizes: Any, strides: Any) -> np.ndarray:
-    return _by_index(
-        sizes, lambda at: x[tuple(start + i * step for start, i, step in zip(starts, at, strides, strict=True))]
-    )
+    return _by_index(sizes, lambda at: x[tuple(start + i * step for start, i, step in zip(starts, at, strides, strict=True))])
 
 
 def _pad(x: np.ndarray, low: Any, high: Any, interior: Any, value: float) -> np.ndarray:
@@ -318,9 +312,7 @@ def test_integer_division_rounds_down(dtype: Any) -> None:
     pairs = [(x, y) for x in range(-5, 6) for y in (-3, -2, -1, 1, 2, 3)]
     x, y = (np.array(side, dtype.numpy) for side in zip(*pairs, strict=True))
     for op, rule in ((ops.floordiv, operator.floordiv), (ops.mod, operator.mod)):
-        assert_same(
-            interpret(sample_graph(op, (x, y), {}), (x, y))[0][0], np.array([rule(*p) for p in pairs], dtype.numpy), op
-        )
+        assert_same(interpret(sample_graph(op, (x, y), {}), (x, y))[0][0], np.array([rule(*p) for p in pairs], dtype.numpy), op)
 
 
 @pytest.mark.parametrize("source", [float32, float64])
@@ -423,9 +415,7 @@ STEP = 6e-6
 GRADIENT_TOLERANCE = 1e-7
 
 
-def check_gradient(
-    outputs: list[Node], inputs: list[Node], values: dict[Node, np.ndarray], order: int, rng: Any
-) -> None:
+def check_gradient(outputs: list[Node], inputs: list[Node], values: dict[Node, np.ndarray], order: int, rng: Any) -> None:
     """Compare the cotangents of `inputs` with central differences of `outputs` along a random direction, for random
     cotangents of `outputs`; then do so with the cotangents themselves, as functions of both. (As HIPS autograd's
     check_grads.)"""
@@ -446,8 +436,7 @@ def check_gradient(
         return {node: value + step * direction[node] if node in direction else value for node, value in values.items()}
 
     difference = [
-        (high - low) / (2 * STEP)
-        for high, low in zip(run(outputs, moved(STEP)), run(outputs, moved(-STEP)), strict=True)
+        (high - low) / (2 * STEP) for high, low in zip(run(outputs, moved(STEP)), run(outputs, moved(-STEP)), strict=True)
     ]
     terms = [(values[seed] * change).reshape(-1) for seed, change in zip(seeds, difference, strict=True)]
     numeric = sum(float(term.sum()) for term in terms)
@@ -456,9 +445,7 @@ def check_gradient(
     for cotangent, source in zip(found, inputs, strict=True):
         assert (cotangent.shape, cotangent.dtype) == (source.shape, source.dtype.numpy)
     exact = sum(float((cotangent * direction[node]).sum()) for cotangent, node in zip(found, inputs, strict=True))
-    assert abs(exact - numeric) <= GRADIENT_TOLERANCE * scale, (
-        f"order {4 - order}: {exact} but differences give {numeric}"
-    )
+    assert abs(exact - numeric) <= GRADIENT_TOLERANCE * scale, f"order {4 - order}: {exact} but differences give {numeric}"
     if order > 1:
         check_gradient(cotangents, [*inputs, *seeds], values, order - 1, rng)
 
@@ -569,9 +556,7 @@ def _tripled(connected: bool = True) -> tuple[Graph, Graph]:
     backward = Graph("backward", [ct, captured], [ops.mul(ops.mul(ct, 3.0), captured)] if connected else [])
     x = make(ops.parameter, type=kind, name="x")
     square = ops.mul(x, x)
-    node = make(
-        OPS["custom_gradient"], square, x, square, results=1, arguments=1, backward=backward, connected=(connected,)
-    )
+    node = make(OPS["custom_gradient"], square, x, square, results=1, arguments=1, backward=backward, connected=(connected,))
     target = make(ops.element, node, index=0)
     gradient = make(ops.gradient, target, x, targets=1, sources=1, seeded=False)
     graph = Graph("custom", [x], [target, make(ops.element, gradient, index=0)])

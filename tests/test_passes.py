@@ -109,7 +109,10 @@ def test_after_fusing_no_elementwise_op_is_alone() -> None:
     for seed in range(60):
         graph, _ = random_graph(np.random.default_rng(seed))
         for node in passes.run(graph).nodes:
-            assert node.op in (ops.fusion, ops.element, ops.constant_op) or type(node.op.lower).__name__ in ("View", "Kernel"), node
+            assert node.op in (ops.fusion, ops.element, ops.constant_op) or type(node.op.lower).__name__ in (
+                "View",
+                "Kernel",
+            ), node
 
 
 def test_stages_are_the_pipeline_s() -> None:
@@ -168,7 +171,9 @@ def test_a_pass_that_changes_a_value_is_named(wrong_pass: types.ModuleType, monk
 
 def test_a_pass_that_changes_an_update_is_named(wrong_pass: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACEJIT_CHECK", "1")
-    wrong_pass.run = lambda graph: Graph(graph.name, graph.parameters, graph.results, [(p, ops.neg(v)) for p, v in graph.updates])  # type: ignore[attr-defined]
+    wrong_pass.run = lambda graph: Graph(
+        graph.name, graph.parameters, graph.results, [(p, ops.neg(v)) for p, v in graph.updates]
+    )  # type: ignore[attr-defined]
     x = make(ops.parameter, type=TensorType((3,), float32), name="x")
     with pytest.raises(VerifyError, match="the pass wrong is at fault: it changed a value of g"):
         passes.run(Graph("g", [x], [], [(x, ops.exp(x))]))

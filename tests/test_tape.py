@@ -36,9 +36,7 @@ def test_second_gradient_of_a_tape_that_is_not_persistent():
     with tj.GradientTape() as tape:
         y = x * x
     tape.gradient(y, x)
-    with pytest.raises(
-        RuntimeError, match="A non-persistent GradientTape can only be used to compute one set of gradients"
-    ):
+    with pytest.raises(RuntimeError, match="A non-persistent GradientTape can only be used to compute one set of gradients"):
         tape.gradient(y, x)
 
 
@@ -180,9 +178,7 @@ def test_structure_of_sources_is_mirrored():
     with tj.GradientTape() as tape:
         y = a * b
     found = tape.gradient(y, {"z": (a, [b]), "a": c})
-    assert (
-        type(found) is dict and list(found) == ["z", "a"] and type(found["z"]) is tuple and type(found["z"][1]) is list
-    )
+    assert type(found) is dict and list(found) == ["z", "a"] and type(found["z"]) is tuple and type(found["z"][1]) is list
     assert (float(found["z"][0]), float(found["z"][1][0]), found["a"]) == (2.0, 1.0, None)
 
 

@@ -290,9 +290,7 @@ def test_attributes_are_immutable() -> None:
     graph, node = a_graph()
     with pytest.raises(TypeError):
         node.attrs["shape"] = (2,)  # type: ignore[index]
-    assert all(
-        type(part) is tuple for part in (graph.parameters, graph.results, graph.updates, graph.nodes, node.operands)
-    )
+    assert all(type(part) is tuple for part in (graph.parameters, graph.results, graph.updates, graph.nodes, node.operands))
     value = np.zeros(2)
     constant = ops.constant(value)
     value[0] = 1

@@ -62,9 +62,7 @@ def test_a_parameter_is_a_parameter_node() -> None:
 
 
 def test_parameters_have_distinct_names() -> None:
-    assert (
-        refused(Graph("g", [parameter("x"), parameter("x")], [])) == "g: two parameters have the same name: ['x', 'x']"
-    )
+    assert refused(Graph("g", [parameter("x"), parameter("x")], [])) == "g: two parameters have the same name: ['x', 'x']"
     x = parameter()
     assert "the same name" in refused(Graph("g", [x, x], []))
 
@@ -155,8 +153,7 @@ def test_an_array_has_a_dtype_of_tracejit(any_op: Op) -> None:
 def test_a_region_is_verified(any_op: Op) -> None:
     body = Graph("body", [], [parameter("stranger")])
     assert (
-        refused(Graph("g", [], [make(any_op, a=body)]))
-        == "body: it returns <parameter : f32[2]>, a parameter of another graph"
+        refused(Graph("g", [], [make(any_op, a=body)])) == "body: it returns <parameter : f32[2]>, a parameter of another graph"
     )
     assert refused(Graph("g", [], [make(any_op, a=(1, body))])).startswith("body: ")
 

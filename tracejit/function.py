@@ -167,9 +167,7 @@ def _call_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: Any)
 
 # A call as a tape records it: `operands` are those of the graph's parameters (`places`) on which the results depend, `given`
 # holds all of them.
-call_op = Op(
-    "call", infer=lambda *types, callee, **_: TupleType([result.type for result in callee.results]), vjp=_call_vjp
-)
+call_op = Op("call", infer=lambda *types, callee, **_: TupleType([result.type for result in callee.results]), vjp=_call_vjp)
 
 
 def _call(callee: _Callee, operands: Sequence[Tensor]) -> list[Tensor]:

@@ -76,7 +76,7 @@ def expand_dims(input: Any, axis: int, name: str | None = None) -> Any:
 def transpose(a: Any, perm: Any = None, conjugate: bool = False, name: str | None = None) -> Any:
     """`a` with its axes in the order `perm`, reversed where None."""
     x = tensor("transpose", a)
-    order = tuple(reversed(range(len(x.type.shape)))) if perm is None else tuple(int(each) for each in np.asarray(perm))
+    order = tuple(reversed(builtin_range(len(x.type.shape)))) if perm is None else tuple(int(each) for each in np.asarray(perm))
     return ops.transpose(x, permutation=order)
 
 

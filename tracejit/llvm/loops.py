@@ -149,12 +149,12 @@ class _Fusion:
             for number in range(len(self.outputs[node])):
                 b.store_at(self._row_value(node), self.bases[node, number])
         for node in ends:
-            self._collect(node, self._row_value(node.operands[0]))
+            self._collect(node, self._row_value(node.operands[0]), self.bases)
 
-    def _collect(self, node: Node, value: Lanes) -> None:
-        """Combine one number into the element of an end result that the row belongs to."""
+    def _collect(self, node: Node, value: Lanes, places: dict[tuple[Node, int], str]) -> None:
+        """Combine one number into the element of an end result that lies at `places`."""
         for number in range(len(self.outputs[node])):
-            pointer = self.bases[node, number]
+            pointer = places[node, number]
             before = self.b.load_at(pointer, node.dtype)
             self.b.store_at(_combine(self.b, node, before, value), pointer)
 
@@ -213,14 +213,11 @@ class _Fusion:
 
         collected = empty if 0 in self.lane_shape else nest(0, [], empty)
         for place, node in enumerate(in_lanes):
-            total = collected[place * unroll]
-            for other in collected[place * unroll + 1 : (place + 1) * unroll]:
-                total = _combine(b, node, total, other)
-            value = _across(b, node, total)
+            value = self._total(node, collected[place * unroll : (place + 1) * unroll])
             if self.plan.place[node] == "row":
                 self.row_values[node] = value
             else:
-                self._collect(node, value)
+                self._collect(node, value, self.bases)
 
     def _lane_strides(self, node: Node) -> tuple[int, ...]:
         """The strides of a reduction's result along the lanes' axes: all 0 where the lanes are reduced."""
@@ -261,8 +258,13 @@ class _Fusion:
         unroll: int,
         carried: list[Lanes],
     ) -> list[Lanes]:
-        """Run along the last axis: several vectors at a time, then one at a time, then a masked rest."""
+        """Run along the last axis: several vectors at a time, then one at a time, then a masked rest. `carried` are the totals
+        of the reductions `in_lanes`; a reduction over the last axis alone of several is complete here."""
         b, lanes, count = self.b, self.lanes, self.count
+        others = [node for node in stage.reductions if node not in in_lanes]
+        along = [node for node in others if not self._lane_strides(node)[-1]]
+        summed = in_lanes + along
+        carried = carried + [b.const(_identity(node), node.dtype, lanes) for node in along for _ in range(unroll)]
         starts: dict[tuple[Node, int], str] = {}
         for key, access in self.access.items():
             if key in self.bases:
@@ -297,10 +299,10 @@ class _Fusion:
                 b.store_at(values[node], pointer((node, -1)), stride((node, -1)), active)
             for node in stage.reductions:
                 value = values[node.operands[0]]
-                if node in in_lanes:
+                if node in summed:
                     if active is not None and active < lanes:
                         value = self._blanked(value, active, _identity(node))
-                    place = in_lanes.index(node) * unroll + copy
+                    place = summed.index(node) * unroll + copy
                     totals[place] = _combine(b, node, totals[place], value)
                 else:
                     for each in range(len(self.outputs[node])):
@@ -330,7 +332,17 @@ class _Fusion:
             totals = list(carried)
             vector(b.const(0, int64), blocks + vectors, rest, totals, 0)
             carried = totals
-        return carried
+        for place, node in enumerate(along, len(in_lanes)):
+            value = self._total(node, carried[place * unroll : (place + 1) * unroll])
+            self._collect(node, value, starts)
+        return carried[: len(in_lanes) * unroll]
+
+    def _total(self, node: Node, parts: list[Lanes]) -> Lanes:
+        """What a reduction collected, over the vectors that ran side by side and over their lanes."""
+        total = parts[0]
+        for other in parts[1:]:
+            total = _combine(self.b, node, total, other)
+        return _across(self.b, node, total)
 
     def _positions(self, node: Node, position: Lanes, ahead: int) -> Lanes:
         """An iota's lanes."""
