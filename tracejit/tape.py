@@ -24,7 +24,6 @@ from tracejit.ops.autodiff import differentiable_operands
 from tracejit.tensor import Operators, Tensor, context, convert_to_tensor
 from tracejit.variable import Variable
 
-
 # The frames of an op's call in front of the user's: place, record, what applies the op, the op's own call.
 _CALLERS = 4
 
