@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ir", "nest"),  # nest: structures of leaves; knows nothing of tracejit
     ("ops",),
     ("functions", "passes"),
-    ("tensor", "variable", "tape", "random", "tracing"),
+    ("operators", "tensor", "variable", "tape", "custom", "random", "tracing"),
     ("llvm", "runtime"),
     ("function",),
     ("inspect",),

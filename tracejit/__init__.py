@@ -19,8 +19,10 @@ from tracejit.ops import (
     abs, add, cos, equal, erf, exp, expm1, floor, greater, greater_equal, less, less_equal, log, log1p, logical_and,
     logical_not, logical_or, maximum, minimum, not_equal, round, rsqrt, sigmoid, sign, sin, sqrt, tan, tanh,
 )  # fmt: skip
-from tracejit.tape import GradientTape, UnconnectedGradients, custom_gradient, stop_gradient
-from tracejit.tensor import Tensor, TensorShape, constant, convert_to_tensor
+from tracejit.custom import custom_gradient, stop_gradient
+from tracejit.tape import GradientTape, UnconnectedGradients
+from tracejit.operators import TensorShape
+from tracejit.tensor import Tensor, constant, convert_to_tensor
 from tracejit.variable import Variable
 from tracejit import inspect, linalg, math  # isort: skip  (they take their names from above)
 

@@ -15,7 +15,8 @@ import numpy as np
 from tracejit import ops
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.types import DType, TensorType
-from tracejit.tensor import Operators, Tensor, array_repr, as_array, context, convert_to_tensor, holds_tensor
+from tracejit.operators import Operators
+from tracejit.tensor import Tensor, array_repr, as_array, context, convert_to_tensor, holds_tensor
 
 # Held while a variable's tensor is taken or replaced, and during the whole of a compiled call that updates one.
 state_lock = threading.RLock()

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from tracejit import ops
 from tracejit.ir import Graph, Node
 from tracejit.ir.op import Reduction
 from tracejit.ir.types import DType, bool_, int64
 from tracejit.llvm.builder import Lanes, vector_type
-from tracejit.llvm.kernel import SCALAR_TYPES, Array, KernelBuilder, collapse, mask_text, power_above
+from tracejit.llvm.kernel import SCALAR_TYPES, Array, KernelBuilder, mask_text, power_above
+from tracejit.llvm.layout import Key, Layout
 from tracejit.llvm.schedule import Schedule, Stage
-from tracejit.ops import contiguous_strides, kept_axes
 
 # Sweeps whose bodies hold at most this many ops run several vectors at once, so that they do not wait for each other.
 _UNROLL = ((16, 4), (48, 2))
-
-
-@dataclass
-class _Access:
-    """How a value lies over the space: `rows` and `lanes` are strides along the collapsed axes."""
-
-    array: Array
-    rows: tuple[int, ...]
-    lanes: tuple[int, ...]
 
 
 class _Fusion:
@@ -37,85 +27,15 @@ class _Fusion:
         results: Sequence[Array],
         scratch: Sequence[Array],
     ):
-        self.b, self.body, self.plan = b, body, plan
+        self.b, self.plan = b, plan
+        layout = Layout(body, plan, operands, results, scratch)
+        self.access, self.outputs, self.scratch = layout.access, layout.results, layout.scratch
+        self.row_shape, self.lane_shape = layout.row_shape, layout.lane_shape
         self.row_values: dict[Node, Lanes] = {}
-        self.where: dict[Node, Array] = dict(zip(body.parameters, operands, strict=True))
-        self.outputs: dict[Node, list[Array]] = {}
-        for node, array in zip(body.results, results, strict=True):
-            self.outputs.setdefault(node, []).append(array)
-        self.scratch = dict(zip(plan.spills, scratch, strict=True))
-        self._lay_out()
-
-    # -- layout
-
-    def _lay_out(self) -> None:
-        """Collapse the axes of rows and lanes, and give every access its strides along them."""
-        space, rows = self.plan.space, self.plan.rows
-        found: dict[tuple[Node, int], tuple[Array, tuple[int, ...]]] = {}
-        for node, strides, array, number in self._accesses():
-            found[node, number] = (array, strides)
-        layouts = [strides for _, strides in found.values()]
-        if rows == len(space):
-            # Nothing is reduced within a row: the last axis that is left when all are collapsed is the one of the lanes.
-            sizes, together = collapse(space, layouts)
-            self.row_shape, self.lane_shape = sizes[:-1], sizes[-1:]
-            parts = [(strides[:-1], strides[-1:]) for strides in together]
-        else:
-            self.row_shape, outer = collapse(space[:rows], [strides[:rows] for strides in layouts])
-            self.lane_shape, inner = collapse(space[rows:], [strides[rows:] for strides in layouts])
-            parts = list(zip(outer, inner, strict=True))
-        self.access: dict[tuple[Node, int], _Access] = {
-            key: _Access(array, *part) for (key, (array, _)), part in zip(found.items(), parts, strict=True)
-        }
-        dtypes: set[DType] = {node.dtype for node, place in self.plan.place.items() if place == "full"}
+        dtypes: set[DType] = {node.dtype for node, place in plan.place.items() if place == "full"}
         self.count = self.lane_shape[-1] if self.lane_shape else 1
         widest = max((dtype.size for dtype in dtypes), default=8)
-        self.lanes = min(max(self.b.width // widest, 1), power_above(self.count))
-
-    def _accesses(self) -> list[tuple[Node, tuple[int, ...], Array, int]]:
-        """(node, strides over the space, array, number): number 0 and up for results, -1 for operands and positions."""
-        space, place = self.plan.space, self.plan.place
-        none = Array("null", (), (), int64)
-        found = []
-        direct = {operand for node in self.body.nodes if node.op is not ops.broadcast for operand in node.operands}
-        for node, array in self.where.items():
-            if node in direct:
-                found.append((node, self._spread(array.strides, place[node]), array, -1))
-        for node in self.body.nodes:
-            if node.op is ops.broadcast and node.operands[0] in self.where:
-                array = self.where[node.operands[0]]
-                strides = [0] * len(node.shape)
-                for axis, size, stride in zip(node.attrs["axes"], array.shape, array.strides, strict=True):
-                    strides[axis] = stride if size == node.shape[axis] else 0
-                found.append((node, self._spread(tuple(strides), place[node]), array, -1))
-            elif node.op is ops.iota:
-                axis = node.attrs["axis"]
-                unit = tuple(1 if each == axis else 0 for each in range(len(node.shape)))
-                found.append((node, self._spread(unit, place[node]), none, -1))
-        for node, arrays in self.outputs.items():
-            for number, array in enumerate(arrays):
-                found.append((node, self._result_strides(node, array), array, number))
-        for node, array in self.scratch.items():
-            rows = self.plan.rows
-            found.append((node, (0,) * rows + contiguous_strides(space[rows:]), array, -1))
-        return found
-
-    def _spread(self, strides: tuple[int, ...], place: str) -> tuple[int, ...]:
-        """Strides over the space of what has them over the space, or over the rows only."""
-        if place == "full":
-            return strides
-        strides = strides if len(strides) == self.plan.rows else (0,) * self.plan.rows
-        return strides + (0,) * (len(self.plan.space) - self.plan.rows)
-
-    def _result_strides(self, node: Node, array: Array) -> tuple[int, ...]:
-        place = self.plan.place[node]
-        if place != "end":
-            return self._spread(array.strides, place)
-        source = node.operands[0]
-        strides = [0] * len(source.shape)
-        for axis, stride in zip(kept_axes(len(source.shape), node.attrs["axes"]), array.strides, strict=True):
-            strides[axis] = stride
-        return self._spread(tuple(strides), self.plan.place[source])
+        self.lanes = min(max(b.width // widest, 1), power_above(self.count))
 
     # -- the nest
 
@@ -131,13 +51,13 @@ class _Fusion:
         b, plan = self.b, self.plan
         self.index = index
         self.row_values = {}
-        self.bases: dict[tuple[Node, int], str] = {}
+        self.bases: dict[Key, str] = {}
         for key, access in self.access.items():
-            if access.array.pointer == "null":
+            if access.array is None:
                 continue
-            pointer = b.address(access.array.pointer, access.array.dtype, access.array.offset)
+            pointer = b.address(access.array.pointer, access.dtype, access.array.offset)
             for position, stride in zip(index, access.rows, strict=True):
-                pointer = b.address(pointer, access.array.dtype, index=position, stride=stride)
+                pointer = b.address(pointer, access.dtype, index=position, stride=stride)
             self.bases[key] = pointer
         for number, stage in enumerate(plan.stages):
             self._sweep(number, stage)
@@ -151,7 +71,7 @@ class _Fusion:
         for node in ends:
             self._collect(node, self._row_value(node.operands[0]), self.bases)
 
-    def _collect(self, node: Node, value: Lanes, places: dict[tuple[Node, int], str]) -> None:
+    def _collect(self, node: Node, value: Lanes, places: dict[Key, str]) -> None:
         """Combine one number into the element of an end result that lies at `places`."""
         for number in range(len(self.outputs[node])):
             pointer = places[node, number]
@@ -265,24 +185,24 @@ class _Fusion:
         along = [node for node in others if not self._lane_strides(node)[-1]]
         summed = in_lanes + along
         carried = carried + [b.const(_identity(node), node.dtype, lanes) for node in along for _ in range(unroll)]
-        starts: dict[tuple[Node, int], str] = {}
+        starts: dict[Key, str] = {}
         for key, access in self.access.items():
             if key in self.bases:
                 pointer = self.bases[key]
                 for position, stride in zip(self.outer, access.lanes[:-1], strict=False):
-                    pointer = b.address(pointer, access.array.dtype, index=position, stride=stride)
+                    pointer = b.address(pointer, access.dtype, index=position, stride=stride)
                 starts[key] = pointer
 
         def vector(position: Lanes, ahead: int, active: int | None, totals: list[Lanes], copy: int) -> None:
             values = dict(shared)
 
-            def pointer(key: tuple[Node, int]) -> str:
+            def pointer(key: Key) -> str:
                 access = self.access[key]
                 stride = access.lanes[-1] if access.lanes else 0
-                start = b.address(starts[key], access.array.dtype, ahead * stride)
-                return b.address(start, access.array.dtype, index=position, stride=stride)
+                start = b.address(starts[key], access.dtype, ahead * stride)
+                return b.address(start, access.dtype, index=position, stride=stride)
 
-            def stride(key: tuple[Node, int]) -> int:
+            def stride(key: Key) -> int:
                 return self.access[key].lanes[-1] if self.access[key].lanes else 1
 
             for node in used:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tracejit.tensor import Operators
+from tracejit.operators import Operators
 from tracejit.variable import Variable
 
 _MISSING = object()
