@@ -14,6 +14,7 @@ from tracejit.ir.graph import Node
 from tracejit.ir.op import Kernel
 from tracejit.llvm.builder import MEMORY_TYPES, SCALAR_TYPES, literal
 from tracejit.llvm.kernel import Array, KernelBuilder
+from tracejit.llvm.layout import Layout
 from tracejit.llvm.loops import emit_fusion
 from tracejit.llvm.plan import Plan, Step
 from tracejit.llvm.views import Buffer, View
@@ -79,7 +80,7 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
     if step.node is None:
         b.copy(outputs[0], operands[0])
     elif step.schedule is not None:
-        emit_fusion(b, step.node.attrs["body"], step.schedule, operands, outputs, scratch)
+        emit_fusion(b, step.schedule, Layout(step.node.attrs["body"], step.schedule, operands, outputs, scratch))
     else:
         assert isinstance(step.node.op.lower, Kernel)
         step.node.op.lower.emit(b, step.node, outputs[0], *operands)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tracejit import ops
-from tracejit.ir import Graph, Node
+from tracejit.ir import Node
 from tracejit.ir.op import Reduction
 from tracejit.ir.types import DType, bool_, int64
 from tracejit.llvm.builder import Lanes, vector_type
-from tracejit.llvm.kernel import SCALAR_TYPES, Array, KernelBuilder, mask_text, power_above
+from tracejit.llvm.kernel import SCALAR_TYPES, KernelBuilder, mask_text, power_above
 from tracejit.llvm.layout import Key, Layout
 from tracejit.llvm.schedule import Schedule, Stage
 
@@ -18,17 +18,8 @@ _UNROLL = ((16, 4), (48, 2))
 
 
 class _Fusion:
-    def __init__(
-        self,
-        b: KernelBuilder,
-        body: Graph,
-        plan: Schedule,
-        operands: Sequence[Array],
-        results: Sequence[Array],
-        scratch: Sequence[Array],
-    ):
+    def __init__(self, b: KernelBuilder, plan: Schedule, layout: Layout):
         self.b, self.plan = b, plan
-        layout = Layout(body, plan, operands, results, scratch)
         self.access, self.outputs, self.scratch = layout.access, layout.results, layout.scratch
         self.row_shape, self.lane_shape = layout.row_shape, layout.lane_shape
         self.row_values: dict[Node, Lanes] = {}
@@ -323,13 +314,6 @@ def _across(b: KernelBuilder, node: Node, value: Lanes) -> Lanes:
     return value
 
 
-def emit_fusion(
-    b: KernelBuilder,
-    body: Graph,
-    plan: Schedule,
-    operands: Sequence[Array],
-    results: Sequence[Array],
-    scratch: Sequence[Array],
-) -> None:
-    """Write the loops of a fusion's body: `operands` one a parameter, `results` one a result, `scratch` one a spill."""
-    _Fusion(b, body, plan, operands, results, scratch).write()
+def emit_fusion(b: KernelBuilder, plan: Schedule, layout: Layout) -> None:
+    """Write the loops of a fusion whose values are computed as `plan` and lie as `layout` says."""
+    _Fusion(b, plan, layout).write()
