@@ -6,6 +6,8 @@ Names, arguments and results are TensorFlow 2's. What is particular to tracejit:
 code that a function became, `.explain()` why it was traced, `tape.why_none()` why a gradient is None.
 """
 
+import builtins
+
 from tracejit import errors, functions as _functions, ir, ops as _ops, random
 from tracejit.function import function, run_functions_eagerly
 from tracejit.functions import (
@@ -27,17 +29,17 @@ from tracejit.variable import Variable
 from tracejit import inspect, linalg, math  # isort: skip  (they take their names from above)
 
 subtract, multiply, divide, negative = _ops.sub, _ops.mul, _functions.divide, _ops.neg
-floordiv, math_mod = _functions.floordiv, _functions.floormod
+floordiv = _functions.floordiv
 matrix_transpose = linalg.matrix_transpose
 newaxis = None
 __version__ = "0.1.0"
 
 
-def identity(input: object, name: str | None = None) -> object:
+def identity(input: object, name: str | None = None) -> Tensor:
     """The tensor `input`, as another tensor."""
     return _ops.identity(convert_to_tensor(input))
 
 
-def is_tensor(x: object) -> object:
+def is_tensor(x: object) -> builtins.bool:
     """Whether `x` is a tensor or a variable."""
     return isinstance(x, (Tensor, Variable))
