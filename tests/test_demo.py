@@ -114,3 +114,12 @@ def test_the_step_by_hand_is_the_traced_step(rng: np.random.Generator) -> None:
         np.testing.assert_allclose(loss.numpy(), by_hand.train_step(pixels, digits), atol=1e-5)
     for variable, array in zip([*network.weights, *network.velocities], [*by_hand.weights, *by_hand.velocities], strict=True):
         np.testing.assert_allclose(variable.numpy(), array, atol=1e-5)
+
+
+def test_it_runs_in_the_root_of_a_checkout(tmp_path: Path) -> None:
+    """There `python -m` finds the package of the checkout first, whose passes lie beside it."""
+    root = Path(__file__).resolve().parent.parent
+    command = [sys.executable, "-m", "tracejit", "demo", "--epochs", "1", "--output", str(tmp_path)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "train_step.ir.txt").is_file()

@@ -7,6 +7,12 @@ code that a function became, `.explain()` why it was traced, `tape.why_none()` w
 """
 
 import builtins
+import os
+
+_folder = os.path.dirname(os.path.abspath(__file__))
+if not os.path.isdir(os.path.join(_folder, "passes")):
+    # Imported from a checkout, as `python -m tracejit` does in its root: there the passes lie beside the package.
+    __path__.append(os.path.dirname(_folder))
 
 from tracejit import errors, functions as _functions, ir, ops as _ops, random
 from tracejit.function import function, run_functions_eagerly
