@@ -400,3 +400,25 @@ def test_a_failed_trace_leaves_nothing() -> None:
     broken = False
     assert [float(f(x)), count_of(f)] == [2.0, 1]
     assert float(x * 3.0) == 3.0  # eager mode is back
+
+
+def test_a_function_that_retraces_for_what_it_captured_says_so_once_and_keeps_a_bounded_number_of_steps() -> None:
+    state = {"k": 0.0}
+
+    @tj.function
+    def f(x):
+        return x * state["k"]
+
+    def step(k: float) -> float:
+        state["k"] = k
+        return float(f(tj.constant(2.0)))
+
+    assert [step(float(k)) for k in range(4)] == [0, 2, 4, 6]
+    with pytest.warns(UserWarning, match=r"f was traced 5 times, lately for state has changed\. .* Variable"):
+        assert step(4.0) == 8
+    assert [step(float(k)) for k in range(5, 12)] == [2.0 * k for k in range(5, 12)]
+    lines = f.explain().splitlines()
+    assert lines[0] == "f: 12 traces"
+    assert sum("dropped since" in line for line in lines) == 4
+    assert step(11.0) == 22 and f.experimental_get_tracing_count() == 12
+    assert step(0.0) == 0 and f.experimental_get_tracing_count() == 13  # its trace is one of the dropped

@@ -32,6 +32,9 @@ from tracejit.variable import Variable, state_lock
 
 # A function that is traced this often for Python numbers or strings is told so, once.
 _RETRACES_TOLD = 5
+# The traces that are kept of one signature, for different captured values; what the cause of a new one ends with.
+_KEPT = 8
+_CHANGED = " has changed"
 
 _run_eagerly = False
 
@@ -50,6 +53,7 @@ class Entry:
         self.traced_seconds = traced_seconds
         self.compiled_seconds = 0.0
         self._step: Step | None = None
+        self.forgotten = False
         self._optimized: Graph | None = None
         self._lock = threading.RLock()
         updated = {parameter for parameter, _ in traced.graph.updates}
@@ -83,6 +87,11 @@ class Entry:
                     self._step = Step(self.optimized)
                     self.compiled_seconds = time.perf_counter() - start
         return self._step
+
+    def forget(self) -> None:
+        """Let go of the machine code of a trace that is not looked at any more."""
+        self._step = self._optimized = None
+        self.forgotten = True
 
     def fits(self, leaves: Sequence[Any]) -> str | None:
         """None where the trace can be used for a call with its signature; else what has changed."""
@@ -235,7 +244,9 @@ class Function:
             entries = self._entries.setdefault(key, [])
             # A trace whose captured values have changed is not used again: the newest is looked at first.
             entries.insert(0, entry)
-            del entries[8:]
+            for old in entries[_KEPT:]:
+                old.forget()
+            del entries[_KEPT:]
             self._order.append(entry)
             self._tell_of_retraces()
             return entry
@@ -286,18 +297,23 @@ class Function:
         if not self._order:
             return "first call"
         for entry in self._entries.get(key, ()):
-            return f"{entry.fits(leaves) or 'a captured value'} has changed"
+            return f"{entry.fits(leaves) or 'a captured value'}{_CHANGED}"
         nearest = min(self._order, key=lambda entry: sum(a != b for a, b in zip(entry.key, key, strict=False)))
         return describe_difference(self._parameters.names, key, nearest.key)
 
     def _tell_of_retraces(self) -> None:
-        last = self._order[-_RETRACES_TOLD:]
-        if self._told or len(last) < _RETRACES_TOLD or any("the " not in entry.cause for entry in last[1:]):
+        causes = [entry.cause for entry in self._order[-_RETRACES_TOLD:]][1:]
+        if self._told or len(causes) < _RETRACES_TOLD - 1:
+            return
+        if all(": the " in cause for cause in causes):
+            advice = "A Python number is a constant of the trace; pass it as a tensor, such as tj.constant(x), to trace once"
+        elif all(cause.endswith(_CHANGED) for cause in causes):
+            advice = "What a trace captured is a constant of it; keep what changes in a Variable, or pass it, to trace once"
+        else:
             return
         self._told = True
         warnings.warn(
-            f"{self.name} was traced {len(self._order)} times, lately for {last[-1].cause}. A Python number is a constant "
-            "of the trace; pass it as a tensor, such as tj.constant(x), to trace once",
+            f"{self.name} was traced {len(self._order)} times, lately for {causes[-1]}. {advice}",
             stacklevel=4,
         )
 
@@ -346,7 +362,8 @@ class Function:
         """The traces so far, a line each: why it was made, how large it is, how long it took."""
         lines = [f"{self.name}: {len(self._order)} trace{'' if len(self._order) == 1 else 's'}"]
         for number, entry in enumerate(self._order):
-            size = f"{len(entry.traced.graph.nodes)} nodes traced, {len(entry.optimized.nodes)} optimized"
+            optimized = "dropped since" if entry.forgotten else f"{len(entry.optimized.nodes)} optimized"
+            size = f"{len(entry.traced.graph.nodes)} nodes traced, {optimized}"
             spent = f"{entry.traced_seconds * 1e3:.1f} ms to trace"
             if entry.compiled_seconds:
                 spent += f", {entry.compiled_seconds * 1e3:.1f} ms to compile"
@@ -379,7 +396,12 @@ def function(
     autograph: bool = True,
     jit_compile: bool | None = None,
     reduce_retracing: bool = False,
-    **experimental: Any,
+    experimental_implements: Any = None,
+    experimental_autograph_options: Any = None,
+    experimental_attributes: Any = None,
+    experimental_relax_shapes: bool | None = None,
+    experimental_compile: bool | None = None,
+    experimental_follow_type_hints: bool | None = None,
 ) -> Any:
     """Compile a Python function: `@function` or `@function(...)`.
 
@@ -390,7 +412,7 @@ def function(
         raise NotImplementedError(
             "function: input_signature is not supported; each signature is traced when it is first called"
         )
-    if reduce_retracing:
+    if reduce_retracing or experimental_relax_shapes:
         raise NotImplementedError("function: reduce_retracing is not supported; shapes are static")
     if func is None:
         return Function

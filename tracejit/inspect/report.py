@@ -13,7 +13,7 @@ def report(function: Function, *args: Any, **kwargs: Any) -> str:
     """`function` for a call with these arguments: a line a kernel, in the order in which they run, with the user's line, the
     ops it holds and the bytes it reads and writes; then the arena, and the variables that are updated in place."""
     plan = function.compiled(*args, **kwargs).plan
-    lines = [f"{function.name}: {len(plan.steps)} kernels"]
+    lines = [f"{function.name}: {len(plan.steps)} kernel{'' if len(plan.steps) == 1 else 's'}"]
     for number, step in enumerate(plan.steps):
         what, where = _described(step)
         read, written = _distinct_bytes(step.operands), _distinct_bytes(step.outputs)
