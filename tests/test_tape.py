@@ -870,3 +870,14 @@ def test_gradient_and_second_gradient_agree_with_differences(name):
     second = outer.gradient(along, [a, b], unconnected_gradients="zero")
     for found, plus, minus in zip(second, gradients_up, gradients_down, strict=True):
         np.testing.assert_allclose(found, (plus - minus) / (2 * step), rtol=1e-6, atol=1e-6)
+
+
+def test_output_gradients_have_the_structure_of_the_target():
+    x = tj.Variable(2.0)
+    with tj.GradientTape(persistent=True) as tape:
+        target = {"a": x * 2.0, "b": x * x}
+    assert tape.gradient(target, x, output_gradients={"a": 1.0, "b": 10.0}).numpy() == 42
+    with pytest.raises(tj.errors.InvalidArgumentError, match="another structure"):
+        tape.gradient(target, x, output_gradients=[1.0, 10.0])
+    pair = list(target.values())
+    assert tape.gradient(pair, x, output_gradients=(1.0, 10.0)).numpy() == 42

@@ -163,7 +163,7 @@ class Function:
         self._order: list[Entry] = []
         self._methods: weakref.WeakKeyDictionary[Any, Function] = weakref.WeakKeyDictionary()
         self._bound: weakref.ref[Bound] | None = None
-        self._has_variables = False
+        self._was_traced = False
         self._told = False
         self._lock = threading.RLock()
         functools.update_wrapper(self, python_function)
@@ -226,13 +226,13 @@ class Function:
                     return entry
             cause = self._cause(key, signature.leaves)
             start = time.perf_counter()
-            tracing = Trace(self._graph_name(), variables_may_be_created=not self._has_variables)
+            tracing = Trace(self._graph_name(), variables_may_be_created=not self._was_traced)
             given = self._placeholders(tracing, args, kwargs, signature)
             guards = self._guards(args, kwargs)
             owner = () if self._instance is None else (self._owner(),)
             traced = trace(self.python_function, tracing, (*owner, *given[0]), given[1])
             verify(traced.graph)
-            self._has_variables = True
+            self._was_traced = True
             entry = Entry(key, traced, settled(guards), cause, time.perf_counter() - start)
             if any(type(leaf) is Variable for leaf in signature.leaves):
                 outside = variables_behind(guards)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -47,17 +47,12 @@ def pack(structure: Any, leaves: Iterator[Any]) -> Any:
     return next(leaves)
 
 
-def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
-    """`structure` with `function` applied to every leaf."""
-    return pack(structure, iter([function(leaf) for leaf in flatten(structure)]))
-
-
 def same_structure(first: Any, second: Any) -> bool:
-    """Whether the two differ in nothing but their leaves. A list and a tuple differ."""
+    """Whether the two differ in nothing but their leaves. A list may stand for a tuple."""
     children, others = _children(first), _children(second)
     if children is None or others is None:
         return children is others is None
-    if type(first) is not type(second) or len(children) != len(others):
+    if isinstance(first, dict) is not isinstance(second, dict) or len(children) != len(others):
         return False
     if isinstance(first, dict) and sorted_keys(first) != sorted_keys(second):
         return False

@@ -229,6 +229,8 @@ class GradientTape:
         if len(leaves) != len(targets):
             message = f"output_gradients has {len(leaves)} tensors, the target {len(targets)}"
             fail(InvalidArgumentError, "gradient", targets, message)
+        if not nest.same_structure(target, output_gradients):
+            fail(InvalidArgumentError, "gradient", targets, "output_gradients has another structure than the target")
         seeds: list[Any] = []
         for number, (leaf, tensor) in enumerate(zip(leaves, targets, strict=True)):
             if leaf is None:

@@ -85,7 +85,6 @@ class Trace:
     def __init__(self, name: str, variables_may_be_created: bool):
         self.name = name
         self.may_create = variables_may_be_created
-        self.created_any = False
         self.parameters: list[Node] = []
         self.bindings: list[Binding] = []
         self._names: set[str] = set()
@@ -167,7 +166,6 @@ class Trace:
                 f"{self.name}: a Variable is created in a traced function after its first call; create it once, outside, or "
                 "keep the one that the first call created" + (f"\n  at {place.describe()}" if (place := here()) else "")
             )
-        self.created_any = True
         node = self.node(value)
         if any(each.op is ops.parameter for each in reachable([node])):
             value.refuse("the initial value of a Variable may not depend on the function's arguments or on variables")
