@@ -9,6 +9,7 @@ from tracejit import ops
 from tracejit.functions.arrays import hot_mask
 from tracejit.functions.math import keep, normalize_axes, reduce_mean, square, tensor
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
+from tracejit.ir.types import int32, int64
 
 sigmoid = ops.sigmoid
 tanh = ops.tanh
@@ -109,6 +110,9 @@ def sparse_softmax_cross_entropy_with_logits(labels: Any, logits: Any, name: str
     if not index.type.dtype.is_integer:
         fail(DtypeError, function, (index, x), f"labels must be int32 or int64, not {index.type.dtype.name}")
     inside = ops.check_range(index, low=0, high=shape[-1], what="label")
+    if index.type.dtype is int64:
+        # What is below the number of classes fits, and takes as many lanes as a float32.
+        inside = ops.cast(inside, dtype=int32)
     shifted, total, axes = _shifted(function, x, -1)
     hot = hot_mask(inside, shape[-1])
     at_label = ops.reduce_sum(ops.select(hot, shifted, ops.zeros_like(shifted)), axes=axes)
