@@ -63,7 +63,6 @@ class Entry:
             (index, binding.kind, binding.source, parameter.type, parameter in updated)
             for index, (parameter, binding) in enumerate(zip(parameters, traced.bindings, strict=True))
         ]
-        self._bound_arrays: dict[int, weakref.ref[np.ndarray]] = {}
         self.captured = [binding.source for binding in traced.bindings if binding.kind == "variable"]
         # Arguments that may have been captured as well: what the trace made of one holds for that variable only.
         self.only: dict[int, weakref.ref[Variable]] = {}
@@ -122,7 +121,7 @@ class Entry:
             value = leaves[source] if kind in ("argument", "argument variable") else source
             if kind in ("variable", "argument variable"):
                 array = value.take_buffer() if updated else value._tensor.value
-                known = self._bound_arrays.get(index)
+                known = step.bound.get(index)
                 if known is not None and known() is array:
                     continue  # its address stands in the step
                 if not updated:
@@ -130,7 +129,7 @@ class Entry:
                     kept.append(array)
                 step.set_pointer(index, array.ctypes.data)
                 # Not held, since a variable's array is written in place only while nobody else holds it.
-                self._bound_arrays[index] = weakref.ref(array)
+                step.bound[index] = weakref.ref(array)
                 continue
             array = buffer_of(value.value if isinstance(value, Tensor) else value, type)
             kept.append(array)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
+import weakref
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -38,6 +39,8 @@ class Step:
         self._first_result = len(graph.parameters)
         self._pointers = (ctypes.c_void_p * (self._first_result + len(kinds) + 1))()
         self._address = ctypes.addressof(self._pointers)
+        # The arrays of variables whose addresses stand in the pointers.
+        self.bound: dict[int, weakref.ref[np.ndarray]] = {}
         self._blocks: dict[int, list[np.ndarray]] = {}
         self._arena = np.empty(self.plan.arena_bytes + ALIGNMENT, np.uint8)
         start = self._arena.ctypes.data
