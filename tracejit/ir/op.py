@@ -56,7 +56,7 @@ class Op:
     lower                                 Scalar, Reduction, View or Kernel; None where a pass removes the op
     samples(rng) -> (arrays, attrs)...    what the generated tests run on, away from kinks
     expand(node) -> results               for an op that stands for other nodes: makes them
-    fails                                 whether running it can raise (an index out of range)
+    fails(types, attrs) -> error          for an op that can fail on values: (exception class, the op's public name, message)
     """
 
     __slots__ = ("_types", "evaluate", "expand", "fails", "infer", "lower", "name", "samples", "vjp")
@@ -80,7 +80,7 @@ class Op:
         lower: Lowering = None,
         samples: Callable[..., Any] | None = None,
         expand: Callable[[Node], Any] | None = None,
-        fails: bool = False,
+        fails: Callable[..., tuple[type[Exception], str, str]] | None = None,
     ):
         self.name, self.infer, self.evaluate, self.vjp, self.lower = name, infer, evaluate, vjp, lower
         self.samples, self.expand, self.fails = samples, expand, fails

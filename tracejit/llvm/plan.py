@@ -32,7 +32,7 @@ class Step:
 
     @property
     def fails(self) -> bool:
-        return self.node is not None and self.node.op.fails
+        return self.node is not None and self.node.op.fails is not None
 
 
 @dataclass

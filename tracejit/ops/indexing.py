@@ -29,7 +29,7 @@ def _range_evaluate(x: Any, low: int, high: int, what: str) -> Any:
 
 def range_message(what: str, low: int, high: int, value: int | None = None) -> str:
     """What is said of a value outside of low..high-1."""
-    return f"{what} {'' if value is None else f'{value} '}is not in [{low}, {high})"
+    return f"{f'one {what}' if value is None else f'{what} {value}'} is not in [{low}, {high})"
 
 
 def _range_lower(b: Any, node: Any, out: Any, x: Any) -> None:
@@ -58,7 +58,8 @@ def _range_samples(rng: np.random.Generator) -> Samples:
 # The operand itself, once each of its elements is known to lie in low..high-1.
 check_range: Op = Op(
     "check_range", infer=_range_infer, evaluate=_range_evaluate, vjp=(None,), lower=Kernel(_range_lower),
-    samples=_range_samples, fails=True,
+    samples=_range_samples,
+    fails=lambda types, low, high, what: (IndexOutOfRangeError, "check_range", range_message(what, low, high)),
 )  # fmt: skip
 
 
@@ -90,7 +91,7 @@ def _nonzero_samples(rng: np.random.Generator) -> Samples:
 # The operand itself, once no element is zero.
 check_nonzero: Op = Op(
     "check_nonzero", infer=_nonzero_infer, evaluate=_nonzero_evaluate, vjp=(None,), lower=Kernel(_nonzero_lower),
-    samples=_nonzero_samples, fails=True,
+    samples=_nonzero_samples, fails=lambda types: (InvalidArgumentError, "floordiv", "an integer is divided by zero"),
 )  # fmt: skip
 
 
@@ -104,8 +105,12 @@ def _check_bounds(name: str, indices: Any, size: int, axis: int) -> None:
     indices = np.asarray(indices)
     outside = indices[(indices < 0) | (indices >= size)]
     if outside.size:
-        message = f"{range_message('index', 0, size, int(outside.flat[0]))}, the size of axis {axis}"
-        fail(IndexOutOfRangeError, name, (), message)
+        fail(IndexOutOfRangeError, name, (), _outside(size, axis, int(outside.flat[0])))
+
+
+def _outside(size: int, axis: int, index: int | None = None) -> str:
+    """What is said of an index outside of an axis."""
+    return f"{range_message('index', 0, size, index)}, the size of axis {axis}"
 
 
 def _gather_evaluate(params: Any, indices: Any, axis: int) -> Any:
@@ -154,7 +159,7 @@ gather: Op = Op(
     ),
     lower=Kernel(_gather_lower),
     samples=_gather_samples,
-    fails=True,
+    fails=lambda types, axis: (IndexOutOfRangeError, "gather", _outside(types[0].shape[axis], axis)),
 )
 
 
@@ -210,5 +215,5 @@ scatter_add: Op = Op(
     vjp=(lambda ct, out, updates, indices, axis, size: gather(ct, indices, axis=axis), None),
     lower=Kernel(_scatter_lower),
     samples=_scatter_samples,
-    fails=True,
+    fails=lambda types, axis, size: (IndexOutOfRangeError, "scatter_add", _outside(size, axis)),
 )

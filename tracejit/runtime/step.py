@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tracejit.ir import Graph, Node, TensorType
-from tracejit.ir.errors import IndexOutOfRangeError, InvalidArgumentError
+from tracejit.ir.errors import fail
+from tracejit.ir.location import at
 from tracejit.llvm.emit import Module, emit
 from tracejit.llvm.engine import assembly, host_target, load
 from tracejit.llvm.plan import ALIGNMENT, Plan, plan
-from tracejit.ops.indexing import range_message
 from tracejit.tensor import Tensor
 
 # Results of at least this many bytes lie in blocks that are used again; the C library keeps smaller ones itself.
@@ -112,15 +112,9 @@ def run_graph(step: Step, arguments: Sequence[Any]) -> list[Tensor]:
 
 
 def _raise(node: Node) -> NoReturn:
-    """What the op's evaluate raises in eager mode, here without the value that did not fit."""
-    types = ", ".join(str(operand.type) for operand in node.operands)
-    where = f"\n  at {node.location.describe()}" if node.location else ""
-    name, attrs = node.op.name, node.attrs
-    if name == "check_nonzero":
-        raise InvalidArgumentError(f"floordiv({types}): an integer is divided by zero{where}")
-    if name == "check_range":
-        message = range_message(attrs["what"], attrs["low"], attrs["high"])
-    else:
-        size = attrs["size"] if name == "scatter_add" else node.operands[0].shape[attrs["axis"]]
-        message = f"{range_message('an index', 0, size)}, the size of axis {attrs['axis']}"
-    raise IndexOutOfRangeError(f"{name}({types}): {message}{where}")
+    """What the op raises in eager mode, here without the value that did not fit."""
+    assert node.op.fails is not None
+    types = [operand.type for operand in node.operands]
+    error, name, message = node.op.fails(types, **node.attrs)
+    with at(node.location):
+        fail(error, name, types, message)
