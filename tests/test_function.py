@@ -1047,3 +1047,27 @@ def test_calls_do_not_leak() -> None:
         step(x)
     gc.collect()
     assert _resident() - before < 32 * 2**20
+
+
+def test_a_variable_of_the_first_call_may_begin_with_random_numbers() -> None:
+    class Dense:
+        def __init__(self) -> None:
+            self.w = None
+
+        @tj.function
+        def __call__(self, x):
+            if self.w is None:
+                self.w = tj.Variable(tj.random.normal([3, 2], seed=5) * SCALE)
+            return x @ self.w
+
+    layer = Dense()
+    x = tj.ones([1, 3])
+    first = layer(x)
+    assert layer.w.shape == (3, 2) and np.abs(layer.w.numpy()).min() > 0
+    np.testing.assert_allclose(first, np.ones((1, 3)) @ layer.w.numpy(), rtol=1e-5)
+    np.testing.assert_array_equal(layer(x), first)
+    with pytest.raises(tj.errors.TracingError, match="may not depend on the function's arguments"):
+        tj.function(lambda y: tj.Variable(y * 2.0))(x)
+
+
+SCALE = tj.constant(2.0)

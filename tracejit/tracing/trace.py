@@ -167,9 +167,16 @@ class Trace:
                 "keep the one that the first call created" + (f"\n  at {place.describe()}" if (place := here()) else "")
             )
         node = self.node(value)
-        if any(each.op is ops.parameter for each in reachable([node])):
-            value.refuse("the initial value of a Variable may not depend on the function's arguments or on variables")
-        results, _ = interpret(Graph("initial_value", [], [node]), [])
+        parameters = [each for each in reachable([node]) if each.op is ops.parameter]
+        arguments = []
+        for binding in [self.bindings[self.parameters.index(parameter)] for parameter in parameters]:
+            if binding.kind.startswith("argument"):
+                value.refuse("the initial value of a Variable may not depend on the function's arguments")
+            # What was captured has a value now, before the call: a variable's, such as the state of random numbers.
+            source = binding.source._tensor if isinstance(binding.source, Variable) else binding.source
+            arguments.append(np.asarray(source))
+        kinds = zip(arguments, parameters, strict=True)
+        results, _ = interpret(Graph("initial_value", parameters, [node]), [a.astype(p.dtype.numpy) for a, p in kinds])
         return Tensor(np.array(results[0]), value.type)
 
     # -- custom gradients
