@@ -1,0 +1,40 @@
+"""What the README shows of a train step is what a train step shows."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text("utf-8")
+
+BEFORE = """import tracejit as tj
+
+w, b = tj.Variable(0.0, name="w"), tj.Variable(0.0, name="b")
+
+
+"""
+AFTER = """
+
+x, y = tj.constant([1.0, 2.0, 3.0, 4.0]), tj.constant([5.0, 8.0, 11.0, 14.0])
+for _ in range(1):
+    loss = train_step(x, y)
+print(train_step.ir(x, y, stage="traced"))
+print("=====")
+print(train_step.ir(x, y))
+"""
+
+
+def test_the_walk_shows_real_output(tmp_path: Path) -> None:
+    walk = README.split("## A train step, room by room")[1].split("\n## ")[0]
+    blocks = re.findall(r"```(?:python)?\n(.*?)```", walk, re.DOTALL)
+    program, traced, optimized = blocks
+    (tmp_path / "train.py").write_text(BEFORE + program + AFTER, "utf-8")
+    done = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+    for shown, real in zip((traced, optimized), done.stdout.split("=====\n"), strict=True):
+        lines = [line for line in shown.splitlines() if line.strip() != "..."]
+        assert len(lines) > 10
+        for line in lines:
+            start, _, end = line.partition(", ...")  # a parameter list that is cut short
+            assert any(each.startswith(start) and each.endswith(end) for each in real.splitlines()), line
