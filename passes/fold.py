@@ -9,6 +9,7 @@ An op that fails on its constants is left to fail when the function is called.
 from __future__ import annotations
 
 import numpy as np
+from tracejit.passes.simplify import scalar_constant
 
 from tracejit import ops
 from tracejit.ir import Graph, Node, make, rebuild
@@ -30,8 +31,8 @@ def _rule(node: Node, operands: tuple[Node, ...]) -> Node:
         return new
     if all(operand.op is ops.constant_op for operand in operands):
         return _evaluated(new) or new if _small(new) and node.op is not ops.broadcast else new
-    if isinstance(node.op.lower, Scalar) and all(_scalar(operand) is not None for operand in operands):
-        scalars = [_scalar(operand) for operand in operands]
+    if isinstance(node.op.lower, Scalar) and all(scalar_constant(operand) is not None for operand in operands):
+        scalars = [scalar_constant(operand) for operand in operands]
         folded = _evaluated(make(node.op, *scalars, location=node.location, **node.attrs))  # type: ignore[arg-type]
         if folded is not None:
             return make(ops.broadcast, folded, location=node.location, shape=new.shape, axes=())
@@ -40,13 +41,6 @@ def _rule(node: Node, operands: tuple[Node, ...]) -> Node:
 
 def _small(node: Node) -> bool:
     return getattr(node.type, "size", LIMIT + 1) <= LIMIT
-
-
-def _scalar(node: Node) -> Node | None:
-    """The scalar constant that `node` is, or is a broadcast of."""
-    if node.op is ops.broadcast:
-        node = node.operands[0]
-    return node if node.op is ops.constant_op and node.shape == () else None
 
 
 def _evaluated(node: Node) -> Node | None:

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import heapq
 
+from tracejit.passes.simplify import composed
+
 from tracejit import ops
 from tracejit.ir import Graph, Node, make, reachable, rebuild
 from tracejit.ir.op import Reduction, Scalar
@@ -86,8 +88,7 @@ def _composed(node: Node, operands: tuple[Node, ...]) -> Node:
         return new
     (x,), shape, axes = new.operands, new.attrs["shape"], new.attrs["axes"]
     if x.op is ops.broadcast:
-        inner = tuple(axes[axis] for axis in x.attrs["axes"])
-        return make(ops.broadcast, x.operands[0], location=new.location, shape=shape, axes=inner)
+        return composed(new)
     if x.op is ops.iota:
         axis = x.attrs["axis"]
         if x.shape[axis] == shape[axes[axis]]:

@@ -46,11 +46,17 @@ def _again(node: Node, op: Op, *operands: Node, **attrs: object) -> Node:
     return make(op, *operands, location=node.location, **attrs)
 
 
-def scalar_value(node: Node) -> float | None:
-    """The number that every element of `node` is, where that is a constant."""
+def scalar_constant(node: Node) -> Node | None:
+    """The scalar constant that `node` is, or is a broadcast of."""
     if node.op is ops.broadcast:
         node = node.operands[0]
-    return node.attrs["value"].item() if node.op is ops.constant_op and node.shape == () else None
+    return node if node.op is ops.constant_op and node.shape == () else None
+
+
+def scalar_value(node: Node) -> float | None:
+    """The number that every element of `node` is, where that is a constant."""
+    constant = scalar_constant(node)
+    return None if constant is None else constant.attrs["value"].item()
 
 
 def _same(node: Node) -> Node | None:
@@ -63,13 +69,19 @@ def _broadcast(node: Node) -> Node | None:
     if shape == x.shape:
         return x
     if x.op is ops.broadcast:
-        inner = tuple(axes[axis] for axis in x.attrs["axes"])
-        return _again(node, ops.broadcast, x.operands[0], shape=shape, axes=inner)
+        return composed(node)
     if x.op is ops.reshape:
         kept = _unit_reshape(x)
         if kept is not None:
             return _again(node, ops.broadcast, x.operands[0], shape=shape, axes=tuple(axes[axis] for axis in kept))
     return None
+
+
+def composed(node: Node) -> Node:
+    """A broadcast of a broadcast as one."""
+    (x,), axes = node.operands, node.attrs["axes"]
+    inner = tuple(axes[axis] for axis in x.attrs["axes"])
+    return _again(node, ops.broadcast, x.operands[0], shape=node.attrs["shape"], axes=inner)
 
 
 def _unit_reshape(node: Node) -> tuple[int, ...] | None:

@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import passes
+from tracejit import nest, passes
 from tracejit.ir import Graph, verify
 from tracejit.ir.errors import SignatureError
 from tracejit.ir.types import array_type
-from tracejit.nest import sorted_keys
 from tracejit.runtime.recorded import Callee, record_call
 from tracejit.runtime.step import Step, buffer_of
 from tracejit.tensor import Tensor, context
@@ -105,8 +104,8 @@ class Entry:
     def call(self, leaves: Sequence[Any]) -> Any:
         """Run the step; the structure that the function returned comes back."""
         step = self.step
-        operands = self.operands(leaves) if context.tapes else []
         with state_lock:
+            operands = self.operands(leaves) if context.tapes else []
             kept = self._bind(step, leaves)
             results = step.run()
             del kept
@@ -265,31 +264,21 @@ class Function:
         return collect(function, known)
 
     def _placeholders(self, tracing: Trace, args: tuple[Any, ...], kwargs: dict[str, Any], signature: Signature) -> Any:
-        """The arguments with parameters of the trace in the place of tensors and arrays."""
-        leaves = iter(range(len(signature.leaves)))
+        """(args, kwargs) with parameters of the trace in the place of tensors and arrays."""
+        numbers = iter(range(len(signature.leaves)))
 
-        def placeholder(value: Any) -> Any:
-            if isinstance(value, (Tensor, np.ndarray, np.generic)):
-                index = next(leaves)
-                kind = value.type if isinstance(value, Tensor) else array_type(value)
+        def placeholder(leaf: Any) -> Any:
+            if isinstance(leaf, (Tensor, np.ndarray, np.generic)):
+                index = next(numbers)
+                kind = leaf.type if isinstance(leaf, Tensor) else array_type(leaf)
                 return tracing.tensor(tracing.parameter(signature.names[index], kind, Binding("argument", index)))
-            if type(value) is Variable:
-                index = next(leaves)
-                tracing.bind_variable(value, signature.names[index], Binding("argument variable", index))
-                return value
-            if isinstance(value, tuple):
-                items = [placeholder(item) for item in value]
-                return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-            if isinstance(value, list):
-                return [placeholder(item) for item in value]
-            if isinstance(value, dict):
-                packed = {name: placeholder(value[name]) for name in sorted_keys(value)}
-                return {name: packed[name] for name in value}
-            return value
+            if type(leaf) is Variable:
+                index = next(numbers)
+                tracing.bind_variable(leaf, signature.names[index], Binding("argument variable", index))
+            return leaf
 
-        positional = tuple([placeholder(value) for value in args])
-        named = {name: placeholder(value) for name, value in sorted(kwargs.items())}
-        return positional, named
+        given = (args, kwargs)
+        return nest.pack(given, iter([placeholder(leaf) for leaf in nest.flatten(given)]))
 
     def _cause(self, key: Any, leaves: Sequence[Any]) -> str:
         """Why a call needs a new trace, in words."""

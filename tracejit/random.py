@@ -14,7 +14,7 @@ import numpy as np
 from tracejit import functions, ops
 from tracejit.ir.types import TensorType, as_dtype, float32, int64
 from tracejit.tensor import Tensor, context, convert_to_tensor
-from tracejit.variable import Variable
+from tracejit.variable import Variable, state_lock
 
 _states: dict[int | None, Variable] = {}
 _global_seed: int | None = None
@@ -50,10 +50,11 @@ def _state(op_seed: int | None) -> Variable:
 def _draw(shape: tuple[int, ...], dtype: Any, op_seed: int | None) -> Any:
     """Numbers in [0, 1)."""
     state = _state(op_seed)
-    value = state.read()
     count = math.prod(shape)
+    with state_lock:  # no two threads draw the same numbers
+        value = state.read()
+        state.assign_add(convert_to_tensor([0, count], int64))
     key, counter = value[0], value[1]
-    state.assign_add(convert_to_tensor([0, count], int64))
     numbers = ops.add(ops.iota(shape=(count,), axis=0, dtype=int64), counter)
     drawn = ops.random_uniform(numbers, ops.broadcast_to(key, (count,)), dtype=as_dtype(dtype))
     return ops.reshape(drawn, shape=shape)
@@ -62,7 +63,7 @@ def _draw(shape: tuple[int, ...], dtype: Any, op_seed: int | None) -> Any:
 def uniform(
     shape: Any, minval: Any = 0, maxval: Any = 1, dtype: Any = float32, seed: int | None = None, name: str | None = None
 ) -> Any:
-    """Numbers drawn evenly from [minval, maxval)."""
+    """Numbers drawn evenly from [minval, maxval); a number just below maxval may be rounded to it."""
     drawn = _draw(functions.static_shape("random.uniform", shape), dtype, seed)
     return ops.add(ops.mul(drawn, ops.sub(convert_to_tensor(maxval, dtype), minval)), minval)
 

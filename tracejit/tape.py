@@ -269,9 +269,9 @@ class GradientTape:
             if any(id(result) in wanted for result in record.results):
                 wanted.update(id(operand) for operand in record.operands if id(operand) in touched)
                 if any(id(operand) in reached for operand in record.operands):
-                    where = f" at {record.location.describe()}" if record.location else ""
+                    where = f", at {record.location.describe()}" if record.location else ""
                     why = "has no gradient" if not list(differentiable_operands(record)) else f"gives {record.results[0].type}"
-                    return f"the path ends at {record.op.name}, which {why},{where}"
+                    return f"the path ends at {record.op.name}, which {why}{where}"
         return "the path from the source to the target passes no op with a gradient"
 
 

@@ -35,7 +35,6 @@ class Location(NamedTuple):
         return f"{self}: {source}" if source else str(self)
 
 
-# A location as it is found, cheaply: the file as Python names it, and the line. A Location is one, too.
 # A location, or what one can be made of: a code object and an offset into it.
 Place = Location | tuple[CodeType, int]
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tracejit.ir.location import here
-from tracejit.ir.types import TensorType, Type
+from tracejit.ir.types import Type
 
 if TYPE_CHECKING:
     from tracejit.ir.graph import Node
@@ -137,6 +136,3 @@ def require(condition: Any, op: str, types: tuple[Any, ...], message: str, error
         from tracejit.ir.errors import InvalidArgumentError, fail
 
         fail(error or InvalidArgumentError, op, types, message)
-
-
-__all__ = ["OPS", "Kernel", "Op", "Reduction", "Scalar", "TensorType", "View", "find_op", "here", "require"]

@@ -6,6 +6,8 @@ import ctypes
 import functools
 from typing import NamedTuple
 
+from numpy._core import _multiarray_umath
+
 from tracejit.ir.types import DType, float32, float64
 
 # What the generated code calls; bound to the library's own names when the code is loaded.
@@ -32,10 +34,7 @@ class Blas(NamedTuple):
 @functools.cache
 def find_blas() -> Blas | None:
     """NumPy's BLAS, None where it has none whose functions can be found."""
-    import numpy as np
-
-    module = getattr(np, "_core", None) or np.core
-    library = ctypes.CDLL(module._multiarray_umath.__file__)
+    library = ctypes.CDLL(_multiarray_umath.__file__)
     for prefix, suffix, bits in _SPELLINGS:
         names = {GEMM[float32]: f"{prefix}sgemm{suffix}", GEMM[float64]: f"{prefix}dgemm{suffix}"}
         try:

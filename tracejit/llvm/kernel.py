@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tracejit.ir.types import DType, bool_, int64
-from tracejit.llvm.builder import MEMORY_TYPES, SCALAR_TYPES, Builder, Lanes, vector_type
+from tracejit.llvm.builder import MEMORY_TYPES, Builder, Lanes, vector_type
 
 
 @dataclass(frozen=True)
@@ -260,6 +260,3 @@ def collapse_arrays(arrays: Sequence[Array]) -> list[Array]:
     """The arrays, which have one shape, with as few axes as possible."""
     shape, layouts = collapse(arrays[0].shape, [array.strides for array in arrays])
     return [replace(array, shape=shape, strides=layout) for array, layout in zip(arrays, layouts, strict=True)]
-
-
-__all__ = ["SCALAR_TYPES", "Array", "KernelBuilder", "collapse", "collapse_arrays", "kind_suffix", "mask_text"]

@@ -8,8 +8,8 @@ from tracejit import ops
 from tracejit.ir import Node
 from tracejit.ir.op import Reduction
 from tracejit.ir.types import DType, bool_, int64
-from tracejit.llvm.builder import Lanes, vector_type
-from tracejit.llvm.kernel import SCALAR_TYPES, KernelBuilder, mask_text, power_above
+from tracejit.llvm.builder import SCALAR_TYPES, Lanes, vector_type
+from tracejit.llvm.kernel import KernelBuilder, mask_text, power_above
 from tracejit.llvm.layout import Key, Layout
 from tracejit.llvm.schedule import Schedule, Stage
 

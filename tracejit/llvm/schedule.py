@@ -50,10 +50,7 @@ def schedule(body: Graph, space: tuple[int, ...], rows: int) -> Schedule:
         place[parameter], stage[parameter] = ("full" if parameter.shape == space else "row"), 0
     for node in body.nodes:
         place[node] = _place(node, place, space, rows)
-        if node.op is ops.broadcast and node.operands[0].op is ops.parameter:
-            stage[node] = 0
-        else:
-            stage[node] = max((stage[operand] for operand in node.operands), default=0)
+        stage[node] = max((stage[operand] for operand in node.operands), default=0)
         if place[node] == "row" and isinstance(node.op.lower, Reduction):
             stage[node] += 1
     assert all(place[node] != "row" or node.shape == lead or node in body.parameters or _is_constant(node) for node in place)
@@ -68,7 +65,6 @@ def schedule(body: Graph, space: tuple[int, ...], rows: int) -> Schedule:
             found.stages[stage[node]].results.append(node)
         else:
             (found.row_results if place[node] == "row" else found.end_results).append(node)
-    found.end_results.extend(node for node in body.nodes if place[node] == "end" and node not in found.end_results)
     _find_spills(found)
     return found
 
