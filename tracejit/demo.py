@@ -22,7 +22,7 @@ import tracejit as tj
 
 PIXELS, HIDDEN, DIGITS = 64, 128, 10
 BATCH, LEARNING_RATE, MOMENTUM = 64, 0.1, 0.9
-NOISE = 0.15  # added to the pixels that are learned from: a held-out accuracy of 96 % or more, whatever the seed
+NOISE = 0.15  # added to the pixels that are learned from: the held-out accuracy was 97.2 to 99.2 % with the seeds 0 to 19
 DUMP = "train_step.ir.txt"
 
 # -- the network, as anyone would write it
