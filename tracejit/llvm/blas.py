@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
 from typing import NamedTuple
-
-from numpy._core import _multiarray_umath
 
 from tracejit.ir.types import DType, float32, float64
 
@@ -34,7 +33,7 @@ class Blas(NamedTuple):
 @functools.cache
 def find_blas() -> Blas | None:
     """NumPy's BLAS, None where it has none whose functions can be found."""
-    library = ctypes.CDLL(_multiarray_umath.__file__)
+    library = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
     for prefix, suffix, bits in _SPELLINGS:
         names = {GEMM[float32]: f"{prefix}sgemm{suffix}", GEMM[float64]: f"{prefix}dgemm{suffix}"}
         try:
