@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.report import count, progress, table, write
 
 # The cases' names, here too, since the options are read before NumPy and with it the BLAS are loaded.
 NAMES = ("regression", "dense", "mlp", "norm_gelu", "cross_entropy")
@@ -18,34 +19,16 @@ HEADER = ("case", "eager", "compiled", "NumPy", "NumPy/compiled", "eager/compile
 FRESH_PROCESSES = 3
 
 
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Eager, compiled and NumPy by hand.")
     parser.add_argument("--cases", nargs="+", choices=NAMES, default=list(NAMES), help="which (default: all)")
-    parser.add_argument("--rounds", type=_count, default=30, help="samples of each contestant (default: %(default)s)")
-    parser.add_argument("--threads", type=_count, default=1, help="of NumPy's BLAS (default: %(default)s)")
+    parser.add_argument("--rounds", type=count, default=30, help="samples of each contestant (default: %(default)s)")
+    parser.add_argument("--threads", type=count, default=1, help="of NumPy's BLAS (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE as well")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     help = "leave out the first call in fresh processes and the million calls for the memory"
     parser.add_argument("--no-processes", action="store_true", help=help)
     return parser.parse_args(arguments)
-
-
-def _table(rows: list[Sequence[str]], markdown: bool) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-
-    def line(row: Sequence[str]) -> str:
-        cells = [cell.rjust(width) if 0 < i < len(row) - 1 else cell.ljust(width)
-                 for i, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
-        return f"| {' | '.join(cells)} |" if markdown else "  ".join(cells).rstrip()
-
-    dashes = ["-" * width for width in widths]
-    return "\n".join(line(row) for row in [rows[0], dashes, *rows[1:]])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[Sequence[str]] = [HEADER]
     wrong = []
     for name in options.cases:
-        _progress(f"{name} ...")
+        progress(f"{name} ...")
         case = CASES[name]()
         apart = disagreement(case)
         if apart:
@@ -89,34 +72,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "limit": limit,
         }
         del case
-    _progress("")
-    print(_table(rows, options.markdown))
+    progress("")
+    print(table(rows, options.markdown))
     print("\nTimes are medians of a call; ratios are medians over the rounds (10th to 90th percentile), above 1 where")
     print("compiled is faster. limit: inputs and outputs moved once, or arithmetic, at the machine's limits above, and")
     print("its share of the compiled time (data that stays in the caches can be faster than the copy).")
     if not options.no_processes:
-        _progress("first calls in fresh processes ...")
+        progress("first calls in fresh processes ...")
         runs = [in_fresh_process("first_call") for _ in range(FRESH_PROCESSES)]
         first = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-        _progress("a million calls ...")
+        progress("a million calls ...")
         memory = in_fresh_process("memory")
-        _progress("")
+        progress("")
         told = {key.removesuffix("_s"): duration(seconds) for key, seconds in first.items()}
         print(f"\nMLP in a fresh process: first call {told['first_call']}, second {told['second_call']}; import of NumPy")
         print(f"{told['numpy_import']}, then of tracejit {told['tracejit_import']} (medians of {FRESH_PROCESSES})")
         print(f"memory: {memory['growth_bytes']:,} bytes more after {memory['calls']:,} calls of the linear regression")
         figures |= {"first_call": first, "memory": memory}
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write(figures, options.json)
     for each in wrong:
         print(f"DISAGREEMENT, not timed: {each}", file=sys.stderr)
     return 1 if wrong else 0
-
-
-def _progress(text: str) -> None:
-    """Replace the line that says what is being done, where there is someone to see it."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tracejit as tj
+from benchmarks.libraries import apart, leaves
+from benchmarks.libraries.data import BATCH, LAYERS, RATE, mlp_data
+from benchmarks.libraries.models_numpy import Mlp as NumpyMlp
 
 CONTESTANTS = ("eager", "compiled", "numpy")
 
@@ -25,12 +28,14 @@ class Contestant(NamedTuple):
 
 
 class Case(NamedTuple):
-    """Three contestants that compute the same; `flops` counts an exp, tanh or log as 10."""
+    """Three contestants that compute the same; `flops` counts an exp, tanh or log as 10. `traced` is the function that is
+    compiled, with its arguments."""
 
     title: str
     contestants: dict[str, Contestant]
     bytes: int
     flops: int
+    traced: tuple[Any, ...]
 
 
 def _stateless() -> list[Any]:
@@ -95,7 +100,8 @@ def linear_regression() -> Case:
         by_hand.step,
         (eager.state, compiled.state, by_hand.state),
     )
-    return Case("linear regression, 4 points, step", contestants, bytes=4 * (8 + 4), flops=40)
+    return Case("linear regression, 4 points, step", contestants, bytes=4 * (8 + 4), flops=40,
+                traced=(step, compiled.x, compiled.y))  # fmt: skip
 
 
 # -- a dense layer of 10x3 to 1 with the mean squared error
@@ -128,28 +134,11 @@ def dense() -> Case:
         lambda: compiled(x, y, w, b),
         lambda: _numpy_dense(*arrays),
     )
-    return Case("dense 10x3 to 1, loss and gradients", contestants, bytes=4 * (44 + 5), flops=200)
+    return Case("dense 10x3 to 1, loss and gradients", contestants, bytes=4 * (44 + 5), flops=200,
+                traced=(compiled, x, y, w, b))  # fmt: skip
 
 
 # -- a step of a multi-layer perceptron
-
-RATE = 0.01
-LAYERS, BATCH = (784, 128, 10), 32
-
-
-def mlp_data() -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Images, labels and the four weights, always the same."""
-    rng = np.random.default_rng(2)
-    inputs, hidden, classes = LAYERS
-    images = rng.random((BATCH, inputs), dtype=np.float32)
-    labels = rng.integers(0, classes, BATCH)
-    weights = [
-        rng.standard_normal((inputs, hidden), dtype=np.float32) * np.float32(math.sqrt(2 / inputs)),
-        np.zeros(hidden, np.float32),
-        rng.standard_normal((hidden, classes), dtype=np.float32) * np.float32(math.sqrt(2 / hidden)),
-        np.zeros(classes, np.float32),
-    ]
-    return images, labels, weights
 
 
 class Mlp:
@@ -175,42 +164,9 @@ class Mlp:
         return list(self.weights)
 
 
-class _NumpyMlp:
-    def __init__(self) -> None:
-        self.images, self.labels, self.weights = mlp_data()
-        self.rows = np.arange(BATCH)
-
-    def step(self) -> Any:
-        w1, b1, w2, b2 = self.weights
-        images, labels, rows = self.images, self.labels, self.rows
-        hidden = images @ w1
-        hidden += b1
-        np.maximum(hidden, 0, out=hidden)
-        logits = hidden @ w2
-        logits += b2
-        logits -= logits.max(axis=1, keepdims=True)
-        at_label = logits[rows, labels]
-        delta = np.exp(logits, out=logits)
-        total = delta.sum(axis=1, keepdims=True)
-        loss = np.mean(np.log(total[:, 0]) - at_label)
-        delta /= total
-        delta[rows, labels] -= 1
-        delta *= np.float32(1 / BATCH)
-        hidden_delta = delta @ w2.T
-        hidden_delta *= hidden > 0
-        gradients = (images.T @ hidden_delta, hidden_delta.sum(axis=0), hidden.T @ delta, delta.sum(axis=0))
-        for weight, gradient in zip(self.weights, gradients, strict=True):
-            gradient *= np.float32(RATE)
-            weight -= gradient
-        return loss
-
-    def state(self) -> list[Any]:
-        return list(self.weights)
-
-
 def mlp() -> Case:
     """Forward, backward and the update of the weights in place."""
-    eager, compiled, by_hand = Mlp(), Mlp(), _NumpyMlp()
+    eager, compiled, by_hand = Mlp(), Mlp(), NumpyMlp()
     plain, step = Mlp.step.python_function, compiled.step
     contestants = _three(
         lambda: plain(eager, eager.images, eager.labels),
@@ -221,7 +177,8 @@ def mlp() -> Case:
     inputs, hidden, classes = LAYERS
     weights = inputs * hidden + hidden + hidden * classes + classes
     flops = 2 * BATCH * (2 * inputs * hidden + 3 * hidden * classes) + 2 * weights
-    return Case("MLP 784-128-10, batch 32, SGD step", contestants, bytes=4 * (BATCH * inputs + 2 * weights), flops=flops)
+    return Case("MLP 784-128-10, batch 32, SGD step", contestants, bytes=4 * (BATCH * inputs + 2 * weights), flops=flops,
+                traced=(step, compiled.images, compiled.labels))  # fmt: skip
 
 
 # -- layer norm and gelu with their gradient
@@ -292,7 +249,8 @@ def norm_gelu(rows: int = 1024, columns: int = 1024) -> Case:
     )
     size = rows * columns
     title = f"layer norm + gelu with gradient, {rows}x{columns}"
-    return Case(title, contestants, bytes=4 * (4 * size + 4 * columns), flops=50 * size)
+    return Case(title, contestants, bytes=4 * (4 * size + 4 * columns), flops=50 * size,
+                traced=(compiled, *tensors))  # fmt: skip
 
 
 # -- softmax cross entropy with its gradient
@@ -332,7 +290,8 @@ def cross_entropy(rows: int = 1024, classes: int = 4096) -> Case:
     )
     size = rows * classes
     title = f"softmax cross entropy with gradient, {rows}x{classes}"
-    return Case(title, contestants, bytes=4 * 2 * size + 8 * rows, flops=16 * size)
+    return Case(title, contestants, bytes=4 * 2 * size + 8 * rows, flops=16 * size,
+                traced=(compiled, *tensors))  # fmt: skip
 
 
 CASES: dict[str, Callable[[], Case]] = {
@@ -344,13 +303,6 @@ CASES: dict[str, Callable[[], Case]] = {
 }
 
 
-def leaves(result: Any) -> list[np.ndarray]:
-    """The arrays in what a contestant returned."""
-    if isinstance(result, (tuple, list)):
-        return [array for each in result for array in leaves(each)]
-    return [np.asarray(result)]
-
-
 def disagreement(case: Case, calls: int = 3) -> str:
     """Where the contestants differ by more than rounding (1e-4 of the largest element) in what they return, and in what
     they hold, at each of some calls; "" where they agree. To be called before anything else calls them."""
@@ -358,10 +310,7 @@ def disagreement(case: Case, calls: int = 3) -> str:
         found = {name: [*leaves(each.call()), *leaves(each.state())] for name, each in case.contestants.items()}
         expected = found.pop("numpy")
         for name, arrays in found.items():
-            for index, (array, other) in enumerate(zip(arrays, expected, strict=True)):
-                if array.dtype != np.float32 or other.dtype != np.float32 or array.shape != other.shape:
-                    return f"{name}: array {index} is {array.dtype}{array.shape}, numpy's {other.dtype}{other.shape}"
-                apart = float(np.max(np.abs(array - other), initial=0))
-                if not apart <= 1e-4 * max(float(np.max(np.abs(other), initial=0)), 1e-6):
-                    return f"{name}: array {index} of call {number} differs from numpy's by {apart:.2e}"
+            told = apart(arrays, expected)
+            if told:
+                return f"{name}: {told} (call {number})"
     return ""

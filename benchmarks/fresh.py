@@ -1,12 +1,18 @@
-"""What needs a process of its own: `python -m benchmarks.fresh first_call|memory` prints JSON."""
+"""What needs a process of its own: `python -m benchmarks.fresh first_call|memory|threads` prints JSON."""
 
 from __future__ import annotations
 
+import functools
+import gc
+import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,28 +57,102 @@ def resident_bytes() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def memory(calls: int = CALLS) -> dict[str, float]:
-    """By how many bytes a million calls of the compiled linear regression make the process grow."""
-    from benchmarks.cases import linear_regression
+def _call_of(case: str) -> tuple[Callable[[], Any], list[Any]]:
+    """A call to make a million times, and the objects that have to be held as often after it as before."""
+    if case == "regression":
+        from benchmarks.cases import linear_regression
 
-    call = linear_regression().contestants["compiled"].call
-    for _ in range(20_000):
+        made = linear_regression()
+        return made.contestants["compiled"].call, list(made.traced[1:])
+    from benchmarks.libraries.calls_tracejit import CASES
+
+    names = CASES[{"arrays": "wxb_arrays", "dictionary": "dictionary"}[case]]["tracejit"]().names
+    function, *given = names.values()
+    held = list(given[0].values()) if case == "dictionary" else given
+    return lambda: function(*given), [*held, function]
+
+
+def memory(calls: int = CALLS, case: str = "regression") -> dict[str, Any]:
+    """By how many bytes a million calls make the process grow, by how many blocks of Python's, and by how many references
+    to an argument or the function, the most of them, and to None."""
+    call, given = _call_of(case)
+    for _ in range(min(calls, 20_000)):
         call()
-    before = resident_bytes()
+    gc.collect()
+    references, nones = [sys.getrefcount(each) for each in given], sys.getrefcount(None)
+    blocks, before = sys.getallocatedblocks(), resident_bytes()
     for _ in range(calls):
         call()
-    return {"calls": calls, "growth_bytes": resident_bytes() - before}
+    growth = resident_bytes() - before
+    gc.collect()
+    after = [sys.getrefcount(each) for each in given]
+    return {
+        "case": case,
+        "calls": calls,
+        "growth_bytes": growth,
+        "growth_blocks": sys.getallocatedblocks() - blocks,
+        "growth_references": max(more - count for more, count in zip(after, references, strict=True)),
+        # Some come and go with whatever else runs.
+        "growth_none": sys.getrefcount(None) - nones,
+    }
 
 
-def in_fresh_process(what: str, *arguments: str) -> dict[str, Any]:
-    """The result of one of the functions above in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.fresh", what, *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
+def threads(threads: int = 4, calls: int = 50, rounds: int = 7) -> dict[str, Any]:
+    """Seconds of `calls` calls in each of some threads at once and, one after the other, in one; medians of rounds in
+    turns. A call is exp of 1 MiB: in NumPy, compiled, and compiled once for each thread."""
+    import numpy as np
+
+    import tracejit as tj
+    from benchmarks.report import cores
+
+    def wave(x: Any) -> Any:
+        return tj.exp(-tj.exp(-tj.exp(x)))
+
+    array = np.random.default_rng(9).standard_normal(2**18, dtype=np.float32)
+    x, shared = tj.constant(array), tj.function(wave)
+    contestants: dict[str, list[Callable[[], Any]]] = {
+        "numpy": [lambda: np.exp(-np.exp(-np.exp(array)))] * threads,
+        "one function": [lambda: shared(x)] * threads,
+        "a function a thread": [functools.partial(tj.function(lambda x: wave(x)), x) for _ in range(threads)],
+    }
+    for each in itertools.chain(*contestants.values()):
+        each()
+
+    def run(call: Callable[[], Any]) -> None:
+        for _ in range(calls):
+            call()
+
+    found: dict[str, Any] = {}
+    for name, calling in contestants.items():
+        times: dict[str, list[float]] = {"in_turn_s": [], "at_once_s": []}
+        for _ in range(rounds):
+            start = time.perf_counter()
+            for call in calling:
+                run(call)
+            half = time.perf_counter()
+            started = [threading.Thread(target=run, args=(call,)) for call in calling]
+            for thread in started:
+                thread.start()
+            for thread in started:
+                thread.join()
+            times["in_turn_s"].append(half - start)
+            times["at_once_s"].append(time.perf_counter() - half)
+        found[name] = {key: statistics.median(values) for key, values in times.items()}
+    return {"threads": threads, "calls": calls, "cores": cores(), "contestants": found}
+
+
+def in_fresh_process(
+    what: str, *arguments: str, module: str = "benchmarks.fresh", env: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The result of one of the functions above, or of another module's, in a process of its own."""
+    command = [sys.executable, "-m", module, what, *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=env or os.environ, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
     return json.loads(done.stdout)
 
 
 if __name__ == "__main__":
-    given = [int(each) for each in sys.argv[2:]]
-    print(json.dumps({"first_call": first_call, "memory": memory}[sys.argv[1]](*given)))
+    given = [int(each) if each.isdigit() else each for each in sys.argv[2:]]
+    known: dict[str, Callable[..., Any]] = {"first_call": first_call, "memory": memory, "threads": threads}
+    print(json.dumps(known[sys.argv[1]](*given)))

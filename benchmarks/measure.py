@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import statistics
 import time
@@ -15,6 +14,7 @@ import numpy as np
 
 import tracejit
 from benchmarks.cases import CONTESTANTS, Case
+from benchmarks.report import cores
 
 # A sample shorter than this is lost in the timer and in what else the machine does.
 SAMPLE_SECONDS = 6e-3
@@ -58,7 +58,10 @@ class Limits(NamedTuple):
 
 def duration(seconds: float) -> str:
     """Seconds in the unit that fits."""
-    return f"{seconds * 1e3:.2f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.1f} µs"
+    for unit, size, digits in (("s", 1.0, 2), ("ms", 1e-3, 2), ("µs", 1e-6, 1)):
+        if seconds >= size:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
 
 
 def _sample(call: Callable[[], Any], count: int) -> float:
@@ -81,7 +84,8 @@ def _count(call: Callable[[], Any]) -> int:
         count *= 2
 
 
-def _ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Ratio:
+def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Ratio:
+    """Of the ratios, a round each."""
     ratios = [a / b for a, b in zip(numerators, denominators, strict=True)]
     low, median, high = np.percentile(ratios, (10, 50, 90))
     return Ratio(float(median), float(low), float(high))
@@ -99,7 +103,7 @@ def timing(case: Case, rounds: int) -> Timing:
             seconds[name].append(_sample(calls[name], counts[name]))
     compiled = seconds["compiled"]
     median = {name: statistics.median(each) for name, each in seconds.items()}
-    return Timing(median, _ratio(seconds["numpy"], compiled), _ratio(seconds["eager"], compiled))
+    return Timing(median, ratio(seconds["numpy"], compiled), ratio(seconds["eager"], compiled))
 
 
 def limits() -> Limits:
@@ -118,10 +122,9 @@ def machine() -> dict[str, Any]:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "cores": cores,
+        "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": np.__version__,

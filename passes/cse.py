@@ -18,8 +18,8 @@ def run(graph: Graph) -> Graph:
     first: dict[Any, Node] = {}
 
     def rule(node: Node, operands: tuple[Node, ...]) -> Node:
-        attrs = tuple([(name, attr_key(value)) for name, value in node.attrs.items()])
-        key = (node.op.name, tuple([operand.serial for operand in operands]), attrs)
+        attrs = tuple([(name, attr_key(value)) for name, value in node.attrs.items()]) if node.attrs else ()
+        key = (node.op.name, operands, attrs)
         if key not in first:
             first[key] = rebuild(node, operands)
         return first[key]

@@ -15,6 +15,7 @@ Broadcasts, iotas and scalar constants cost nothing inside: each fusion that use
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 
 from tracejit.passes.simplify import composed
 
@@ -24,33 +25,45 @@ from tracejit.ir.op import Reduction, Scalar
 
 # More members than this make a loop body whose values no longer fit into registers.
 LIMIT = 160
+# Who waits for whom is known among the last so many nodes, up to twice as many. A unit that begins before them is closed: it
+# takes in no more members.
+WINDOW = 8192
 
 
-class Cluster:
+class Unit:
+    """Nodes that run at one time: those that will be one fusion, or one node that is in none."""
+
+    def __init__(self, places: dict[Node, str]):
+        self.places = places
+        self.bits = self.behind = 0  # its nodes, and the nodes that it waits for, a bit each of those in the window
+        self.closed = False
+
+
+class Cluster(Unit):
     """Nodes that will be one fusion."""
 
-    def __init__(self, node: Node):
-        self.space: tuple[int, ...] = node.shape
-        self.rows: int | None = None
-        self.places: dict[Node, str] = {node: "full"}
-        self.bits = self.behind = 0  # its members, and the nodes that it waits for, a bit each
-        if isinstance(node.op.lower, Reduction):
-            self.space = node.operands[0].shape
-            self.places[node] = "end"
-            kept = _trailing(node)
-            # Over all axes of a matrix it is complete at the end only, so that rows can still be told apart.
-            if kept is not None and (kept or len(self.space) == 1):
-                self.rows, self.places[node] = kept, "row"
+    def __init__(self, space: tuple[int, ...], rows: int | None, places: dict[Node, str]):
+        super().__init__(places)
+        self.space, self.rows = space, rows
+        self.sources: set[Node] = set()  # what its members take from other units
+
+    @classmethod
+    def of(cls, node: Node) -> Cluster:
+        """The cluster of `node` alone."""
+        if not isinstance(node.op.lower, Reduction):
+            return cls(node.shape, None, {node: "full"})
+        space, kept = node.operands[0].shape, _trailing(node)
+        # Over all axes of a matrix it is complete at the end only, so that rows can still be told apart.
+        if kept is not None and (kept or len(space) == 1):
+            return cls(space, kept, {node: "row"})
+        return cls(space, None, {node: "end"})
 
     @property
     def lead(self) -> tuple[int, ...] | None:
         return None if self.rows is None else self.space[: self.rows]
 
     def copy(self) -> Cluster:
-        other = object.__new__(Cluster)
-        other.space, other.rows, other.places = self.space, self.rows, dict(self.places)
-        other.bits = other.behind = 0
-        return other
+        return Cluster(self.space, self.rows, dict(self.places))
 
 
 def _trailing(node: Node) -> int | None:
@@ -66,10 +79,13 @@ def is_free(node: Node) -> bool:
     return node.op is ops.broadcast or node.op is ops.iota
 
 
+def _producer(operand: Node) -> Node:
+    return operand.operands[0] if operand.op is ops.broadcast else operand
+
+
 def sources(node: Node) -> list[Node]:
     """What a member takes from outside of itself: its operands, the source of a broadcast in its place."""
-    found = [operand.operands[0] if operand.op is ops.broadcast else operand for operand in node.operands]
-    return [source for source in found if not is_free(source)]
+    return [source for source in map(_producer, node.operands) if not is_free(source)]
 
 
 def _is_member(node: Node) -> bool:
@@ -102,30 +118,31 @@ class _Fuser:
     def __init__(self, graph: Graph):
         self.graph = graph
         self.of: dict[Node, Cluster] = {}
-        self.clusters: list[Cluster] = []
-        self.bits: dict[Node, int] = {}
-        self.alone: dict[Node, int] = {}  # what a node in no cluster waits for
+        self.units: dict[Node, Unit] = {}
+        self.users: dict[Node, list[Node]] = {}
+        self.recent: dict[Unit, None] = {}  # the units with a bit in the window, or that wait for one
+        self.count = 0
         for node in graph.nodes:
             if _is_member(node):
                 self._place(node)
             else:
-                self.alone[node] = self._enter(node)
+                self._enter(node, Unit({node: "alone"}), node.operands)
 
     # -- forming clusters
 
     def _place(self, node: Node) -> None:
-        cluster = Cluster(node)
-        cluster.behind, cluster.bits = self._enter(node), self.bits[node]
+        cluster = Cluster.of(node)
+        found = sources(node)
+        self._enter(node, cluster, found)
+        cluster.sources.update(source for source in found if source.op is not ops.parameter)
         self.of[node] = cluster
-        self.clusters.append(cluster)
         for operand in node.operands:
-            producer = operand.operands[0] if operand.op is ops.broadcast else operand
-            other = self.of.get(producer)
-            if other is None or other is cluster or len(other.places) + len(cluster.places) > LIMIT:
+            other = self.of.get(_producer(operand))
+            if other is None or other is cluster or other.closed or len(other.places) + len(cluster.places) > LIMIT:
                 continue
             merged = self._union(cluster, other)
             if merged is not None and not self._has_outer_path(cluster, other):
-                self._joined(merged, cluster, other)
+                self._join(merged, cluster, other)
                 cluster = merged
 
     def _union(self, new: Cluster, old: Cluster) -> Cluster | None:
@@ -155,15 +172,16 @@ class _Fuser:
             merged.places.update(dict.fromkeys(old.places, "row"))
         else:
             return None
-        return merged if self._links_hold(merged) else None
+        # The old members' links among themselves hold as they did.
+        users = [user for node in new.places for user in self.users.get(node, ()) if user in old.places]
+        return merged if self._links_hold(merged, (*new.places, *users)) else None
 
-    def _links_hold(self, cluster: Cluster) -> bool:
-        """Whether every member finds its operands where they are when it needs them."""
-        for node in cluster.places:
+    def _links_hold(self, cluster: Cluster, members: Iterable[Node]) -> bool:
+        """Whether each of `members` finds its operands where they are when it needs them."""
+        for node in members:
             for operand in node.operands:
                 spread = operand.op is ops.broadcast
-                producer = operand.operands[0] if spread else operand
-                place = cluster.places.get(producer)
+                place = cluster.places.get(_producer(operand))
                 if place is None:
                     continue
                 wanted = "row" if spread else self._place_of_operands(cluster, node)
@@ -182,42 +200,52 @@ class _Fuser:
     def _has_outer_path(self, cluster: Cluster, other: Cluster) -> bool:
         """Whether a node outside of both lies between them, so that as one they would wait for themselves."""
         inside = cluster.bits | other.bits
-        for node in (*cluster.places, *other.places):
-            for source in sources(node):
-                if source.op is not ops.parameter and not self.bits[source] & inside and self._behind(source) & inside:
-                    return True
-        return False
+        outer = (self.units[source] for source in (*cluster.sources, *other.sources))
+        return any(unit.behind & inside and unit is not cluster and unit is not other for unit in outer)
 
-    def _behind(self, node: Node) -> int:
-        """The nodes that `node`'s unit waits for: a bit each. One member of a cluster waits for what all of them wait for."""
-        cluster = self.of.get(node)
-        return self.alone[node] if cluster is None else cluster.behind
+    # -- who waits for whom
 
-    def _enter(self, node: Node) -> int:
-        """Give `node` its bit; gives what it waits for."""
-        self.bits[node] = 1 << len(self.bits)
-        behind = 0
-        for source in node.operands if is_free(node) or not _is_member(node) else sources(node):
+    def _enter(self, node: Node, unit: Unit, needs: Iterable[Node]) -> None:
+        """Note that `node`, the one node of `unit` so far, waits for `needs` and what they wait for."""
+        if self.count == 2 * WINDOW:
+            self._move_window()
+        unit.bits = 1 << self.count
+        self.count += 1
+        for source in needs:
             if source.op is not ops.parameter:
-                cluster = self.of.get(source)
-                behind |= self._behind(source) | (self.bits[source] if cluster is None else cluster.bits)
-        return behind
+                unit.behind |= self.units[source].behind | self.units[source].bits
+                self.users.setdefault(source, []).append(node)
+        self.units[node] = unit
+        self.recent[unit] = None
 
-    def _joined(self, merged: Cluster, cluster: Cluster, other: Cluster) -> None:
+    def _move_window(self) -> None:
+        for unit in self.recent:
+            unit.closed = unit.closed or unit.bits & ((1 << WINDOW) - 1) != 0
+            unit.bits >>= WINDOW
+            unit.behind >>= WINDOW
+        self.recent = {unit: None for unit in self.recent if unit.bits or unit.behind}
+        self.count -= WINDOW
+
+    def _join(self, merged: Cluster, cluster: Cluster, other: Cluster) -> None:
         """`merged` stands for both from now on: who waits for one of them waits for what both wait for."""
         merged.bits = cluster.bits | other.bits
         merged.behind = (cluster.behind | other.behind) & ~merged.bits
+        merged.sources = (cluster.sources | other.sources) - merged.places.keys()
         for member in merged.places:
-            self.of[member] = merged
-        self.clusters = [each for each in self.clusters if each is not cluster and each is not other]
-        everything = merged.behind | merged.bits
-        for each in self.clusters:
-            if each.behind & merged.bits:
-                each.behind |= everything
-        for node, behind in self.alone.items():
-            if behind & merged.bits:
-                self.alone[node] = behind | everything
-        self.clusters.append(merged)
+            self.units[member] = self.of[member] = merged
+        for part in (cluster, other):
+            self.recent.pop(part, None)
+        self.recent[merged] = None
+        # Nobody waits for the node that has just been entered: its own bit always comes with one of an older member.
+        everything = (merged.behind | merged.bits) & ~(1 << self.count - 1)
+        stack = [member for part in (cluster, other) if everything & ~(part.behind | part.bits) for member in part.places]
+        while stack:
+            for user in self.users.get(stack.pop(), ()):
+                unit = self.units[user]
+                if unit is not merged and everything & ~unit.behind:
+                    unit.behind |= everything
+                    self.recent[unit] = None
+                    stack.extend(unit.places)
 
     # -- rebuilding the graph
 
@@ -271,8 +299,7 @@ class _Fuser:
             self.new[result] = node if len(results) == 1 else make(ops.element, node, location=result.location, index=index)
 
     def _fusion_of(self, results: list[Node], space: tuple[int, ...], rows: int | None, members: dict[Node, str]) -> Node:
-        operands: list[Node] = []
-        parameters: list[Node] = []
+        parameters: dict[Node, Node] = {}  # of the body, by the operand of the fusion
         inner: dict[Node, Node] = {}
 
         def value(node: Node) -> Node:
@@ -283,22 +310,18 @@ class _Fuser:
                 inner[node] = make(node.op, *copies, location=node.location, **node.attrs)
             else:
                 outer = self.new[node]
-                if outer not in operands:
-                    operands.append(outer)
-                    parameters.append(make(ops.parameter, location=outer.location, type=outer.type, name=f"p{len(parameters)}"))
-                inner[node] = parameters[operands.index(outer)]
+                if outer not in parameters:
+                    name = f"p{len(parameters)}"
+                    parameters[outer] = make(ops.parameter, location=outer.location, type=outer.type, name=name)
+                inner[node] = parameters[outer]
             return inner[node]
 
         # In the program's order, so that no member recurses deeper than its free operands.
         for member in sorted(members, key=_serial):
             value(member)
-        body = Graph("body", parameters, [value(result) for result in results])
-        unused = [p for p in parameters if not any(p in node.operands for node in body.nodes) and p not in body.results]
-        assert not unused, unused
-        rank = len(space)
-        return make(
-            ops.fusion, *operands, location=results[-1].location, body=body, space=space, rows=rank if rows is None else rows
-        )
+        body = Graph("body", parameters.values(), [value(result) for result in results])
+        rows = len(space) if rows is None else rows
+        return make(ops.fusion, *parameters, location=results[-1].location, body=body, space=space, rows=rows)
 
 
 def _serial(node: Node) -> int:

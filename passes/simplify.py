@@ -23,27 +23,24 @@ Rule = Callable[[Node], Node | None]
 
 
 def run(graph: Graph) -> Graph:
-    """`graph` simplified until nothing changes."""
-    while True:
-        simpler = graph.rewrite(_rule)
-        if simpler is graph:
-            return graph
-        graph = simpler
+    """`graph` simplified as far as the rules go: each is given nodes whose operands have been through them."""
+    return graph.rewrite(lambda node, operands: _simplest(rebuild(node, operands)))
 
 
-def _rule(node: Node, operands: tuple[Node, ...]) -> Node:
-    new = rebuild(node, operands)
-    for rule in (RULES.get(new.op), _elementwise if isinstance(new.op.lower, Scalar) else None, _reduction):
-        if rule is not None:
-            found = rule(new)
-            if found is not None:
-                return found
-    return new
+def _simplest(node: Node) -> Node:
+    """What the rules make of a node; what they make anew has been through them too, in `_again`."""
+    op, lower = node.op, node.op.lower
+    found = RULES[op](node) if op in RULES else None
+    if found is None and isinstance(lower, Scalar):
+        found = _elementwise(node)
+    elif found is None and isinstance(lower, Reduction):
+        found = _reduction(node)
+    return node if found is None else found
 
 
 def _again(node: Node, op: Op, *operands: Node, **attrs: object) -> Node:
-    """A node that stands at `node`'s line."""
-    return make(op, *operands, location=node.location, **attrs)
+    """The simplest form of a node that stands at `node`'s line."""
+    return _simplest(make(op, *operands, location=node.location, **attrs))
 
 
 def scalar_constant(node: Node) -> Node | None:
@@ -180,8 +177,6 @@ def _cast(node: Node) -> Node | None:
 
 def _reduction(node: Node) -> Node | None:
     """Over axes of size 1 nothing is reduced."""
-    if not isinstance(node.op.lower, Reduction):
-        return None
     (x,) = node.operands
     if all(x.shape[axis] == 1 for axis in node.attrs["axes"]):
         return _again(node, ops.reshape, x, shape=node.shape)
@@ -190,23 +185,21 @@ def _reduction(node: Node) -> Node | None:
 
 def _elementwise(node: Node) -> Node | None:
     """op(view(x), view(y), scalar) becomes view(op(x, y, scalar)) where all views are the same broadcast or reshape."""
-    views = [operand for operand in node.operands if scalar_value(operand) is None]
-    if not views or any(view.op is not views[0].op for view in views) or views[0].op not in (ops.broadcast, ops.reshape):
+    first = next((operand for operand in node.operands if scalar_constant(operand) is None), None)
+    if first is None or first.op not in (ops.broadcast, ops.reshape):
         return None
-    first = views[0]
     source = first.operands[0]
-    for view in views:
-        if view.operands[0].shape != source.shape or view.attrs != first.attrs:
-            return None
     if first.op is ops.broadcast and source.type.size == first.type.size:  # type: ignore[union-attr]
         return None
     operands = []
     for operand in node.operands:
-        if operand in views:
+        scalar = scalar_constant(operand)
+        if scalar is not None:
+            operands.append(_again(node, ops.broadcast, scalar, shape=source.shape, axes=()))
+        elif operand.op is first.op and operand.operands[0].shape == source.shape and operand.attrs == first.attrs:
             operands.append(operand.operands[0])
         else:
-            scalar = operand.operands[0] if operand.op is ops.broadcast else operand
-            operands.append(_again(node, ops.broadcast, scalar, shape=source.shape, axes=()))
+            return None
     return _again(node, first.op, _again(node, node.op, *operands, **node.attrs), **first.attrs)
 
 

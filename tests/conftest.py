@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,12 @@ _ROOT = Path(__file__).resolve().parent.parent
 _ASKED_FOR = {Path(entry).resolve() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry}
 if _ROOT not in _ASKED_FOR:
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != _ROOT]
+
+# Before anything is compiled, here or in the processes that tests start: a cache of their own, removed at the end.
+_CACHE = tempfile.TemporaryDirectory(prefix="tracejit-tests-")
+os.environ["TRACEJIT_CACHE_DIR"] = _CACHE.name
+for _setting in ("TRACEJIT_CACHE", "TRACEJIT_CACHE_SIZE"):
+    os.environ.pop(_setting, None)
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -34,3 +41,7 @@ def any_op() -> Iterator[Op]:
     op = Op("any_op", infer=lambda *types, **attrs: TensorType((), float32))
     yield op
     del OPS[op.name]
+
+
+def pytest_unconfigure() -> None:
+    _CACHE.cleanup()

@@ -273,19 +273,22 @@ def fence() -> Iterator[Callable[[Any, np.dtype], np.ndarray]]:
         protect(address, size, mmap.PROT_READ | mmap.PROT_WRITE)
 
 
+def _run_at(step: Step, arrays: list[np.ndarray], arena: int) -> None:
+    """Run the machine code on parameters and results, in place, with the arena at an address."""
+    addresses = [*(array.ctypes.data for array in arrays), arena]
+    entry = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(step.executable.address)
+    assert entry((ctypes.c_void_p * len(addresses))(*addresses)) == 0
+
+
 def _run_fenced(graph: Graph, arguments: list[np.ndarray], fence: Any) -> list[np.ndarray]:
-    """Run with every operand and every result at the end of a page."""
+    """Run with every operand, every result and the arena at the end of a page."""
     step = Step(passes.run(graph))
-    held = []
-    for index, argument in enumerate(arguments):
-        array = fence(argument.shape, argument.dtype)
+    held = [fence(argument.shape, argument.dtype) for argument in arguments]
+    for argument, array in zip(arguments, held, strict=True):
         array[...] = argument
-        step.set_pointer(index, array.ctypes.data)
-        held.append(array)
     results = [fence(result.shape, result.dtype.numpy) for result in graph.results]
-    for number, result in enumerate(results):
-        step.set_pointer(len(graph.parameters) + number, result.ctypes.data)
-    assert step._entry(step._address) == 0
+    arena = fence((step.plan.arena_bytes,), np.dtype(np.uint8))
+    _run_at(step, [*held, *results], arena.ctypes.data)
     for argument, array in zip(arguments, held, strict=True):
         np.testing.assert_array_equal(array, argument)
     return [np.array(result) for result in results]
@@ -348,8 +351,8 @@ def test_the_arena_is_not_overrun() -> None:
         size = step.plan.arena_bytes
         memory = np.full(size + 2 * ALIGNMENT + 4096, 0xA5, np.uint8)
         start = -memory.ctypes.data % ALIGNMENT
-        step.set_pointer(len(graph.parameters) + len(graph.results), memory.ctypes.data + start)
-        found = [result.value for result in run_graph(step, [np.array(each) for each in arguments])]
+        found = [np.empty(result.shape, result.dtype.numpy) for result in graph.results]
+        _run_at(step, [*(np.array(each) for each in arguments), *found], memory.ctypes.data + start)
         assert (memory[start + size :] == 0xA5).all()
         assert (memory[:start] == 0xA5).all()
         for result, one, wanted in zip(graph.results, found, expected, strict=True):

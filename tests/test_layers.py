@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module imports its own row and the rows above it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("ir", "nest"),  # nest: structures of leaves; knows nothing of tracejit
+    ("ir", "nest", "locks"),  # nest: structures of leaves; it and locks know nothing of tracejit
     ("ops",),
     ("functions", "passes"),
     ("operators", "tensor", "variable", "tape", "custom", "random", "tracing"),
@@ -120,6 +122,21 @@ def test_only_the_backend_knows_llvmlite() -> None:
         if each.module.split(".")[0] == "llvmlite" and room(module_name(path)) not in ("llvm", "runtime")
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_eager_mode_does_not_import_llvmlite() -> None:
+    program = """
+import sys, tracejit as tj
+v = tj.Variable(tj.ones([2, 2]))
+with tj.GradientTape() as tape:
+    y = tj.reduce_sum(v @ v)
+v.assign_sub(tape.gradient(y, v))
+assert "llvmlite" not in sys.modules
+tj.function(lambda x: x + 1.0)(v)
+assert "llvmlite" in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_nobody_imports_passes_by_its_folder() -> None:

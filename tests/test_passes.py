@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from graphs import random_graph
+from tracejit.passes import fuse
 
 import tracejit as tj
 from tracejit import ops, passes
@@ -96,6 +97,14 @@ def test_a_pass_keeps_parameters_updates_and_name(name: str) -> None:
         assert after.parameters == graph.parameters
         assert [parameter for parameter, _ in after.updates] == [parameter for parameter, _ in graph.updates]
         assert [result.type for result in after.results] == [result.type for result in graph.results]
+
+
+@pytest.mark.parametrize("name", ["backward", "simplify", "cse"])
+def test_a_pass_is_done_after_one_run(name: str) -> None:
+    for seed in range(120):
+        graph, _ = random_graph(np.random.default_rng(seed), gradients=seed % 2 == 0)
+        after = passes.apply(name, graph)
+        assert passes.apply(name, after).text() == after.text(), seed
 
 
 def test_the_pipeline_leaves_no_op_that_cannot_be_compiled() -> None:
@@ -232,6 +241,17 @@ def test_fusing_avoids_a_cycle_through_two_clusters() -> None:
     late_a, late_b = ops.add(a, product(b)), ops.add(b, product(a))
     graph = Graph("g", [x], [late_a, late_b, ops.mul(late_a, b), ops.mul(late_b, a)])
     assert_same_values(graph, passes.run(graph), arguments_for(graph), "cycle")
+
+
+@pytest.mark.parametrize("window", [1, 2, 5, 16])
+def test_fusing_with_a_window_smaller_than_the_graph(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less is fused, and nothing waits for itself."""
+    monkeypatch.setattr(fuse, "WINDOW", window)
+    for seed in range(120):
+        graph, arguments = random_graph(np.random.default_rng(seed), gradients=seed % 2 == 0)
+        assert_same_values(graph, passes.run(graph), arguments, seed)
+    test_fusing_avoids_a_cycle_through_a_matmul()
+    test_fusing_avoids_a_cycle_through_two_clusters()
 
 
 def test_an_iota_and_a_broadcast_that_are_broadcast_are_fused() -> None:

@@ -1,4 +1,4 @@
-"""`python -m tracejit demo`."""
+"""`python -m tracejit demo` and `python -m tracejit cache`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tracejit import demo
+from tracejit.llvm import cache
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -35,6 +36,18 @@ def _folder(text: str) -> Path:
     return folder
 
 
+def _show_cache() -> None:
+    found = cache.state()
+    print(f"folder:  {found.folder}")
+    print(f"state:   {found.problem or 'usable'}")
+    print(f"entries: {found.entries}, {found.bytes:,d} bytes of at most {found.limit:,d}")
+
+
+def _clear_cache() -> None:
+    removed = cache.clear()
+    print(f"{removed} entr{'y' if removed == 1 else 'ies'} removed")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status of the command line `arguments`."""
     parser = argparse.ArgumentParser(prog="python -m tracejit", description="TensorFlow 2's gradients, compiled.")
@@ -45,7 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add.add_argument("--output", type=_folder, default=Path(), metavar="FOLDER", help=where)
     of_what = "of the split and the weights (default: %(default)s)"
     add.add_argument("--seed", type=_at_least(0), default=0, help=of_what)
+    keep = commands.add_parser("cache", help="show the compiled code that is kept on disk, or remove it")
+    keep.add_argument("action", nargs="?", choices=["clear"], help="remove the entries")
     given = parser.parse_args(arguments)
+    if given.command == "cache":
+        try:
+            (_clear_cache if given.action else _show_cache)()
+        except (OSError, cache.Unusable) as error:
+            print(f"python -m tracejit cache: {error}", file=sys.stderr)
+            return 1
+        return 0
     return demo.run(given.epochs, given.output, given.seed)
 
 

@@ -1,33 +1,38 @@
 """@function: a Python function as compiled steps, one a signature.
 
 A call finds the trace whose signature it has and whose captured values are still what they were; where there is none, the
-function is traced, optimized and compiled. What a call does then is one native call.
+function is traced, optimized and compiled. From the second call of a trace on that is native (tracejit.runtime.dispatcher);
+what is here is the general path, which can do all that the native one can and what that one leaves to it.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import threading
+import sys
 import time
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit import nest, passes
+from tracejit import nest
 from tracejit.ir import Graph, verify
 from tracejit.ir.errors import SignatureError
 from tracejit.ir.types import array_type
-from tracejit.runtime.recorded import Callee, record_call
-from tracejit.runtime.step import Step, buffer_of
-from tracejit.tensor import Tensor, context
-from tracejit.tracing.guards import Guard, changed, collect, settled, variables_behind
+from tracejit.locks import Lock
+from tracejit.runtime import native
+from tracejit.runtime.calls import NativeCalls
+from tracejit.runtime.entry import Entry, MemoryUse
+from tracejit.runtime.generated import MISS, PythonCalls
+from tracejit.runtime.step import Step
+from tracejit.tensor import Tensor, context, count_interpreted, interpreted
+from tracejit.tracing.guards import Guard, collect, settled, variables_behind
 from tracejit.tracing.signature import Parameters, Signature, describe_difference, signature_of
-from tracejit.tracing.trace import Binding, Trace, Traced, TracedTensor, trace
-from tracejit.variable import Variable, state_lock
+from tracejit.tracing.trace import Binding, Trace, TracedTensor, trace
+from tracejit.variable import Variable
 
 # A function that is traced this often for Python numbers or strings is told so, once.
 _RETRACES_TOLD = 5
@@ -35,121 +40,35 @@ _RETRACES_TOLD = 5
 _KEPT = 8
 _CHANGED = " has changed"
 
+# The types that are made of a class add a layout of their own.
+_NO_LAYOUT: tuple[str, ...] = ()
+
 _run_eagerly = False
 
 
 def run_functions_eagerly(run_eagerly: bool) -> None:
     """Let every traced function run as plain Python from now on (to debug it), or compiled again."""
     global _run_eagerly
+    count_interpreted(bool(run_eagerly) - _run_eagerly)
     _run_eagerly = bool(run_eagerly)
 
 
-class Entry:
-    """One trace, compiled when it is first called."""
-
-    def __init__(self, key: Any, traced: Traced, guards: tuple[Guard, ...], cause: str, traced_seconds: float):
-        self.key, self.traced, self.guards, self.cause = key, traced, guards, cause
-        self.traced_seconds = traced_seconds
-        self.compiled_seconds = 0.0
-        self._step: Step | None = None
-        self.forgotten = False
-        self._optimized: Graph | None = None
-        self._lock = threading.RLock()
-        updated = {parameter for parameter, _ in traced.graph.updates}
-        parameters = traced.graph.parameters
-        # (index, kind, source, type, whether the step writes to it)
-        self._plan: list[tuple[int, str, Any, Any, bool]] = [
-            (index, binding.kind, binding.source, parameter.type, parameter in updated)
-            for index, (parameter, binding) in enumerate(zip(parameters, traced.bindings, strict=True))
-        ]
-        self.captured = [binding.source for binding in traced.bindings if binding.kind == "variable"]
-        # Arguments that may have been captured as well: what the trace made of one holds for that variable only.
-        self.only: dict[int, weakref.ref[Variable]] = {}
-
-    @property
-    def optimized(self) -> Graph:
-        """The graph after all passes."""
-        with self._lock:
-            if self._optimized is None:
-                self._optimized = passes.run(self.traced.graph)
-            return self._optimized
-
-    @property
-    def step(self) -> Step:
-        """The machine code."""
-        if self._step is None:
-            # Two threads that call for the first time have to share one: the pointers that stand in it are known here.
-            with self._lock:
-                if self._step is None:
-                    start = time.perf_counter()
-                    self._step = Step(self.optimized)
-                    self.compiled_seconds = time.perf_counter() - start
-        return self._step
-
-    def forget(self) -> None:
-        """Let go of the machine code of a trace that is not looked at any more."""
-        self._step = self._optimized = None
-        self.forgotten = True
-
-    def fits(self, leaves: Sequence[Any]) -> str | None:
-        """None where the trace can be used for a call with its signature; else what has changed."""
-        for leaf in leaves:
-            if type(leaf) is Variable and any(leaf is captured for captured in self.captured):
-                return f"the variable {leaf.name} is an argument and captured as well"
-        for index, variable in self.only.items():
-            if leaves[index] is not variable():
-                return f"the argument {leaves[index].name} in place of a variable that was captured as well"
-        return changed(self.guards)
-
-    def call(self, leaves: Sequence[Any]) -> Any:
-        """Run the step; the structure that the function returned comes back."""
-        step = self.step
-        with state_lock:
-            operands = self.operands(leaves) if context.tapes else []
-            kept = self._bind(step, leaves)
-            results = step.run()
-            del kept
-        if context.tapes:
-            record_call(Callee(self.traced.graph, lambda: step), operands, results)
-        return self.traced.pack(results)
-
-    def _bind(self, step: Step, leaves: Sequence[Any]) -> list[Any]:
-        """Set the pointers. What comes back has to live until the step has run."""
-        kept: list[Any] = []
-        for index, kind, source, type, updated in self._plan:
-            value = leaves[source] if kind in ("argument", "argument variable") else source
-            if kind in ("variable", "argument variable"):
-                array = value.take_buffer() if updated else value._tensor.value
-                known = step.bound.get(index)
-                if known is not None and known() is array:
-                    continue  # its address stands in the step
-                if not updated:
-                    array = buffer_of(array, type)
-                    kept.append(array)
-                step.set_pointer(index, array.ctypes.data)
-                # Not held, since a variable's array is written in place only while nobody else holds it.
-                step.bound[index] = weakref.ref(array)
-                continue
-            array = buffer_of(value.value if isinstance(value, Tensor) else value, type)
-            kept.append(array)
-            step.set_pointer(index, array.ctypes.data)
-        return kept
-
-    def operands(self, leaves: Sequence[Any]) -> list[Any]:
-        """The values of the parameters as tensors, those of variables noted by the active tapes."""
-        found = []
-        for _, kind, source, type, _ in self._plan:
-            value = leaves[source] if kind in ("argument", "argument variable") else source
-            if isinstance(value, Variable):
-                value = value.read()
-            elif not isinstance(value, Tensor):
-                value = Tensor(buffer_of(np.array(value), type), type)
-            found.append(value)
-        return found
+def _frames_to_user() -> int:
+    """How far out the first frame is that is not tracejit's, as a stacklevel of the caller's warning."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "tracejit":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 class Function:
     """What @function makes of a Python function. Call it as the function; `ir` and `explain` show what became of it."""
+
+    __slots__ = _NO_LAYOUT
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
     def __init__(self, python_function: Callable[..., Any], instance: Any = None):
         if not callable(python_function):
@@ -160,27 +79,34 @@ class Function:
         self._entries: dict[Any, list[Entry]] = {}
         self._order: list[Entry] = []
         self._methods: weakref.WeakKeyDictionary[Any, Function] = weakref.WeakKeyDictionary()
-        self._bound: weakref.ref[Bound] | None = None
+        self._calls = self._make_calls()
+        self._bound: weakref.ref[Any] | None = None
         self._was_traced = False
         self._told = False
-        self._lock = threading.RLock()
+        self._lock = Lock()
         functools.update_wrapper(self, python_function)
+
+    def _make_calls(self) -> Any:
+        return NativeCalls(self._instance is not None)
 
     # -- calling
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
+        """A call by the general path."""
         if context.trace is not None or _run_eagerly:
             return self._python(*args, **kwargs)
-        args, kwargs = self._parameters.bind(args, kwargs)
-        key, signature = signature_of(self._parameters, args, kwargs)
+        bound = self._parameters.bind(args, kwargs)
+        key, signature = signature_of(self._parameters, *bound)
         leaves = signature.leaves
         for leaf in leaves:
             if type(leaf) is TracedTensor:
                 leaf.refuse(f"{self.name} was called with it")
         for entry in self._entries.get(key, ()):
             if entry.fits(leaves) is None:
-                return entry.call(leaves)
-        return self._traced(args, kwargs, key, signature).call(leaves)
+                result = entry.call(leaves)
+                self._calls.learn(self, entry, self._parameters, args, kwargs)
+                return result
+        return self._traced(*bound, key, signature).call(leaves)
 
     def _python(self, *args: Any, **kwargs: Any) -> Any:
         if self._instance is not None:
@@ -193,22 +119,18 @@ class Function:
             raise ReferenceError(f"the object that {self.name} is a method of is gone")
         return owner
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        if instance is None:
-            return self
+    def _method_of(self, instance: Any) -> Any:
+        """The traced method of `instance`: it has traces of its own, which do not keep the object alive."""
         try:
             if instance not in self._methods:
-                self._methods[instance] = Function(self.python_function, instance)
+                self._methods[instance] = type(self)(self.python_function, instance)
         except TypeError:
             raise SignatureError(
                 f"{self.name} is a method of {instance!r}, which can be neither hashed nor weakly referred to"
             ) from None
-        function = self._methods[instance]
-        bound = function._bound() if function._bound is not None else None
-        if bound is None:
-            bound = Bound(function, instance)
-            function._bound = weakref.ref(bound)
-        return bound
+        method = self._methods[instance]
+        self._calls.remember(self, instance, method)
+        return method
 
     @property
     def name(self) -> str:
@@ -244,6 +166,7 @@ class Function:
             entries.insert(0, entry)
             for old in entries[_KEPT:]:
                 old.forget()
+                self._calls.forget(self, old)
             del entries[_KEPT:]
             self._order.append(entry)
             self._tell_of_retraces()
@@ -302,7 +225,7 @@ class Function:
         self._told = True
         warnings.warn(
             f"{self.name} was traced {len(self._order)} times, lately for {causes[-1]}. {advice}",
-            stacklevel=4,
+            stacklevel=_frames_to_user(),
         )
 
     # -- looking at it
@@ -332,6 +255,8 @@ class Function:
             return entry.step.module.text
         if stage == "asm":
             return entry.step.assembly()
+        from tracejit import passes
+
         for name, graph in passes.stages(entry.traced.graph):
             if name == stage:
                 return graph.text()
@@ -347,25 +272,58 @@ class Function:
         return self._entry(args, kwargs).step
 
     def explain(self) -> str:
-        """The traces so far, a line each: why it was made, how large it is, how long it took."""
+        """The traces so far, a line each: why it was made, whether its code came from the cache, how large it is, how long it
+        took."""
         lines = [f"{self.name}: {len(self._order)} trace{'' if len(self._order) == 1 else 's'}"]
-        for number, entry in enumerate(self._order):
-            optimized = "dropped since" if entry.forgotten else f"{len(entry.optimized.nodes)} optimized"
-            size = f"{len(entry.traced.graph.nodes)} nodes traced, {optimized}"
-            spent = f"{entry.traced_seconds * 1e3:.1f} ms to trace"
-            if entry.compiled_seconds:
-                spent += f", {entry.compiled_seconds * 1e3:.1f} ms to compile"
-            lines.append(f"  {number}: {entry.cause}; {size}; {spent}")
+        lines += [f"  {number}: {entry.describe()}" for number, entry in enumerate(self._order)]
+        if (reason := native.unusable()) is not None:
+            lines.append(f"  calls go through Python: {reason}")
         return "\n".join(lines)
+
+    def memory(self, *args: Any, **kwargs: Any) -> MemoryUse:
+        """The bytes that a call with these arguments takes: arena, results, peak and temporaries."""
+        return self._entry(args, kwargs).memory()
 
     def experimental_get_tracing_count(self) -> int:
         """How often the function was traced."""
         return len(self._order)
 
 
-class Bound:
-    """A traced method of one object, which it keeps alive; the method's traces only refer to the object weakly."""
+class BoundFunction:
+    """A traced method of one object, which it keeps alive."""
 
+    __slots__ = _NO_LAYOUT
+    _function: Function
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._function, name)
+
+
+class _PythonFunction(Function):
+    """A traced function whose calls go through Python."""
+
+    def _make_calls(self) -> Any:
+        return PythonCalls()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not interpreted.value:
+            found = self._calls.find(args, kwargs)
+            if found is not MISS:
+                return found
+        return self._call(*args, **kwargs)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+        method = self._method_of(instance)
+        bound = method._bound() if method._bound is not None else None
+        if bound is None:
+            bound = _PythonBoundFunction(method, instance)
+            method._bound = weakref.ref(bound)
+        return bound
+
+
+class _PythonBoundFunction(BoundFunction):
     __slots__ = ("__self__", "__weakref__", "_function")
 
     def __init__(self, function: Function, instance: Any):
@@ -373,9 +331,6 @@ class Bound:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._function(*args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._function, name)
 
 
 def function(
@@ -403,5 +358,11 @@ def function(
     if reduce_retracing or experimental_relax_shapes:
         raise NotImplementedError("function: reduce_retracing is not supported; shapes are static")
     if func is None:
-        return Function
-    return Function(func)
+        return _make
+    return _make(func)
+
+
+def _make(func: Callable[..., Any]) -> Any:
+    if native.unusable() is not None:
+        return _PythonFunction(func)
+    return native.function_type(Function, BoundFunction, Function._call, Function._method_of)(func)

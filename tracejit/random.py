@@ -14,7 +14,7 @@ import numpy as np
 from tracejit import functions, ops
 from tracejit.ir.types import TensorType, as_dtype, float32, int64
 from tracejit.tensor import Tensor, context, convert_to_tensor
-from tracejit.variable import Variable, state_lock
+from tracejit.variable import Variable, holding
 
 _states: dict[int | None, Variable] = {}
 _global_seed: int | None = None
@@ -51,7 +51,7 @@ def _draw(shape: tuple[int, ...], dtype: Any, op_seed: int | None) -> Any:
     """Numbers in [0, 1)."""
     state = _state(op_seed)
     count = math.prod(shape)
-    with state_lock:  # no two threads draw the same numbers
+    with holding((state,)):  # no two threads draw the same numbers
         value = state.read()
         state.assign_add(convert_to_tensor([0, count], int64))
     key, counter = value[0], value[1]

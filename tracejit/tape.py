@@ -20,7 +20,7 @@ from tracejit.ir.op import Op
 from tracejit.operators import Operators
 from tracejit.ops import Record
 from tracejit.ops.autodiff import differentiable_operands
-from tracejit.tensor import Tensor, context, convert_to_tensor
+from tracejit.tensor import Tensor, context, convert_to_tensor, count_interpreted
 from tracejit.variable import Variable
 
 # The frames of an op's call in front of the user's: place, record, what applies the op, the op's own call.
@@ -72,11 +72,14 @@ class GradientTape:
         if self._watch_accessed:
             for tape in context.tapes:
                 self._tracked.update(tape._watched)
+        count_interpreted(1)
         context.tapes = (*context.tapes, self)
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        context.tapes = tuple([tape for tape in context.tapes if tape is not self])
+        if self in context.tapes:
+            context.tapes = tuple([tape for tape in context.tapes if tape is not self])
+            count_interpreted(-1)
 
     def record(self, op: Op, operands: Sequence[Any], attrs: Mapping[str, Any], results: Sequence[Any]) -> None:
         """Note that `op` was applied, where one of the operands is watched or was made from what is."""

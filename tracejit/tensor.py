@@ -6,6 +6,7 @@ What is current, the trace being made and the tapes that record, is held in `con
 from __future__ import annotations
 
 import contextvars
+import ctypes
 import functools
 import threading
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,6 +17,7 @@ from tracejit import functions
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.op import Op
 from tracejit.ir.types import DType, TensorType, array_type, as_dtype, bool_, float32, int32, int64
+from tracejit.locks import Lock
 from tracejit.operators import Operators
 
 if TYPE_CHECKING:
@@ -39,6 +41,17 @@ class _Context(threading.local):
 
 
 context = _Context()
+
+# How many tapes and traces there are in all threads, and switches that make functions run as Python: while it is not 0, no
+# call is native.
+interpreted = ctypes.c_int64(0)
+_counting = Lock()
+
+
+def count_interpreted(change: int) -> None:
+    """Add to `interpreted`."""
+    with _counting:
+        interpreted.value += change
 
 
 class Tensor(Operators):

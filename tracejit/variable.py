@@ -1,13 +1,17 @@
 """Variables: named, typed cells that hold a tensor.
 
-A variable's tensor may be updated in place by a compiled step, but only while nobody else holds it (`take_buffer`).
+A variable's tensor may be updated in place by a compiled step, but only while nobody else refers to it (`take_buffer`), and
+while the variable is held by the thread that runs the step (`holding`).
 """
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+import os
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,9 +22,87 @@ from tracejit.ir.types import DType, TensorType
 from tracejit.operators import Operators
 from tracejit.tensor import Tensor, array_repr, as_array, context, convert_to_tensor, holds_tensor
 
-# Held while a variable's tensor is taken or replaced, and during the whole of a compiled call that updates one.
-state_lock = threading.RLock()
+# Who updates a variable, a thread or a native call, by the variable's id. Each entry is made by one setdefault, which no
+# other thread comes between. A native call that keeps the interpreter's lock from its first look at a variable to the last
+# makes no entry, and looks only whether there is one.
+held: dict[int, Any] = {}
+# How many threads wait for an entry to go.
+waiting = ctypes.c_int64(0)
+_let_go = threading.Condition(threading.Lock())
 _unnamed = itertools.count()
+
+
+class holding:
+    """Hold variables for an update: until the end of the block no other thread reads or updates them."""
+
+    __slots__ = ("_keys", "_variables")
+
+    def __init__(self, variables: Sequence[Variable]):
+        self._variables = variables
+        self._keys: list[int] = []
+
+    def __enter__(self) -> None:
+        me = threading.get_ident()
+        while (taken := self._take(me)) is not None:
+            self._release(me)
+            _wait(taken, me)
+
+    def _take(self, me: int) -> int | None:
+        """None where all are held now, else the id of one that another thread holds."""
+        for variable in self._variables:
+            key = id(variable)
+            if held.get(key) == me:
+                continue  # by a block around this one
+            self._keys.append(key)
+            if held.setdefault(key, me) != me:
+                return key
+        return None
+
+    def _release(self, me: int) -> None:
+        while self._keys:
+            key = self._keys.pop()
+            if held.get(key) == me:
+                del held[key]
+        if waiting.value:
+            tell_waiting()
+
+    def __exit__(self, *exception: Any) -> None:
+        self._release(threading.get_ident())
+
+
+def _wait(key: int, me: int) -> None:
+    """Until no other thread holds the variable with the id `key`."""
+    with _let_go:
+        waiting.value += 1
+        try:
+            while held.get(key, me) != me:
+                _let_go.wait()
+        finally:
+            waiting.value -= 1
+
+
+def tell_waiting() -> None:
+    """Let the threads that wait for a variable look again."""
+    with _let_go:
+        _let_go.notify_all()
+
+
+def _before_fork() -> None:
+    """No variable is half written in the child."""
+    me = threading.get_ident()
+    for key in list(held):
+        _wait(key, me)
+
+
+def _in_child() -> None:
+    global _let_go
+    held.clear()
+    waiting.value = 0
+    _let_go = threading.Condition(threading.Lock())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_in_child)
 
 
 class Variable(Operators):
@@ -72,16 +154,17 @@ class Variable(Operators):
     def read(self) -> Any:
         """The tensor it holds now, noted by the active tapes. What an op does with a variable."""
         trace = context.trace
-        if trace is None:
-            with state_lock:  # not while a compiled step writes to it
-                tensor: Any = self._tensor
-        else:
-            tensor = trace.read(self)
+        tensor: Any = self._now() if trace is None else trace.read(self)
         for tape in context.tapes:
             tape.note_read(self, tensor)
         return tensor
 
     value = read
+
+    def _now(self) -> Tensor:
+        if held:
+            _wait(id(self), threading.get_ident())  # a compiled step writes to it
+        return self._tensor
 
     def read_value(self) -> Any:
         """The value as a tensor of its own: no gradient knows it as the variable."""
@@ -128,7 +211,7 @@ class Variable(Operators):
         fitting = self._fitting(name, delta)
         tapes, context.tapes = context.tapes, ()  # an update is state and no computation: no tape follows it
         try:
-            with state_lock:
+            with holding((self,)):
                 return self._replace(name, op(self.read(), fitting))
         finally:
             context.tapes = tapes
@@ -150,13 +233,21 @@ class Variable(Operators):
         if context.trace is not None:
             context.trace.assign(self, tensor)
         else:
-            with state_lock:
+            with holding((self,)):
                 self._tensor = Tensor(tensor.value, tensor.type)  # the chain ends here: no tape knows this tensor
         return self
 
+    def array(self) -> np.ndarray:
+        """The array that holds the value, for a compiled step to read: while it is referred to, nobody writes to it."""
+        tensor = self._now()
+        array = tensor.value
+        if type(array) is not np.ndarray or not (array.flags.c_contiguous and array.flags.aligned):
+            tensor.value = array = np.require(array, self.type.dtype.numpy, ("C", "A"))
+        return array
+
     def take_buffer(self) -> np.ndarray:
         """The array that holds the value, for a compiled step to write to: copied first where anyone else, a tensor
-        that was read, a tape, an array, still refers to it. The caller holds `state_lock`."""
+        that was read, a tape, an array, still refers to it. The caller holds the variable."""
         alone = _references(self) == _UNSHARED
         array = self._tensor.value
         if not (

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracejit.function import Function
-from tracejit.llvm.plan import Step
-from tracejit.llvm.views import View
+
+if TYPE_CHECKING:
+    from tracejit.llvm.plan import Step
+    from tracejit.llvm.views import View
 
 
 def report(function: Function, *args: Any, **kwargs: Any) -> str:

@@ -8,6 +8,7 @@ order of the user's program.
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -35,13 +36,14 @@ class _Frozen:
 class Node(_Frozen):
     """One SSA value: an op applied to operands. Compares by identity. Made by `make` only."""
 
-    __slots__ = ("__weakref__", "attrs", "location", "op", "operands", "serial", "type")
+    __slots__ = ("__weakref__", "attrs", "location", "op", "operands", "serial", "sound", "type")
     op: Op
     operands: tuple[Node, ...]
     attrs: Mapping[str, Any]
     type: Type
     location: Location | None
     serial: int
+    sound: bool  # the verifier has looked at it, and as nothing in it can change does not look again
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -67,6 +69,7 @@ def make(op: Op, *operands: Node, location: Location | None = None, **attrs: Any
     _set(node, "type", op.type_of(tuple([operand.type for operand in operands]), attrs))
     _set(node, "location", location or here())
     _set(node, "serial", next(_serial))
+    _set(node, "sound", False)
     return node
 
 
@@ -137,7 +140,7 @@ class Graph(_Frozen):
         `operands`. The graph itself comes back where nothing changed."""
         replaced: dict[Node, Node] = {}
         for node in self.nodes:
-            operands = tuple([replaced.get(operand, operand) for operand in node.operands])
+            operands = tuple(map(replaced.get, node.operands, node.operands)) if replaced else node.operands
             new = rule(node, operands)
             if new is not node:
                 replaced[node] = new
@@ -146,12 +149,12 @@ class Graph(_Frozen):
 
 def rebuild(node: Node, operands: tuple[Node, ...]) -> Node:
     """`node` on `operands`: itself where they are its own. The rule of a rewrite that changes nothing."""
-    if all(new is old for new, old in zip(operands, node.operands, strict=True)):
+    if operands == node.operands:  # nodes compare by identity
         return node
     return make(node.op, *operands, location=node.location, **node.attrs)
 
 
-def reachable(roots: Iterable[Node], stop: Callable[[Node], bool] = lambda node: False) -> list[Node]:
+def reachable(roots: Iterable[Node], stop: Callable[[Node], bool] | None = None) -> list[Node]:
     """The nodes that `roots` depend on, roots included, in order of evaluation; not past a node for which `stop` holds."""
     seen: set[Node] = set()
     stack = list(roots)
@@ -159,9 +162,9 @@ def reachable(roots: Iterable[Node], stop: Callable[[Node], bool] = lambda node:
         node = stack.pop()
         if node not in seen:
             seen.add(node)
-            if not stop(node):
+            if stop is None or not stop(node):
                 stack.extend(node.operands)
-    return sorted(seen, key=lambda node: node.serial)
+    return sorted(seen, key=operator.attrgetter("serial"))
 
 
 def inline(graph: Graph, operands: Iterable[Node]) -> dict[Node, Node]:
@@ -181,3 +184,16 @@ def attr_key(value: Any) -> Any:
     if isinstance(value, float):
         return (float, value.hex())
     return (type(value), value)
+
+
+def structure(graph: Graph) -> Any:
+    """A hashable key of what `graph` computes: equal for graphs that differ in names and lines only."""
+    numbers = {parameter: number for number, parameter in enumerate(graph.parameters)}
+    nodes = []
+    for number, node in enumerate(graph.nodes, len(numbers)):
+        numbers[node] = number
+        attrs = tuple([(name, attr_key(value)) for name, value in node.attrs.items()])
+        nodes.append((node.op.name, attrs, *[numbers[operand] for operand in node.operands]))
+    results = [numbers[result] for result in graph.results]
+    updates = [(numbers[parameter], numbers[value]) for parameter, value in graph.updates]
+    return tuple([parameter.type for parameter in graph.parameters]), tuple(nodes), tuple(results), tuple(updates)

@@ -6,6 +6,7 @@ with `at(location)`.
 
 from __future__ import annotations
 
+import bisect
 import linecache
 import os
 import sys
@@ -74,8 +75,21 @@ def location_of(place: Place | None) -> Location | None:
     if place is None or isinstance(place, Location):
         return place
     code, offset = place
-    lines = [line for start, end, line in code.co_lines() if start <= offset < end and line is not None]
-    return Location(short_path(code.co_filename), lines[0] if lines else code.co_firstlineno)
+    _, starts, lines = _lines.get(id(code)) or _lines_of(code)
+    return Location(short_path(code.co_filename), lines[bisect.bisect_right(starts, offset) - 1])
+
+
+# The lines of code objects by their ids: where each begins. Looking through a function's lines for each of its ops would
+# take the square of its length. The code object is kept, so that its id stays its own.
+_lines: dict[int, tuple[CodeType, list[int], list[int]]] = {}
+
+
+def _lines_of(code: CodeType) -> tuple[CodeType, list[int], list[int]]:
+    if len(_lines) >= 256:
+        _lines.clear()
+    table = [(start, line or code.co_firstlineno) for start, _, line in code.co_lines()]
+    found = _lines[id(code)] = code, [start for start, _ in table], [line for _, line in table]
+    return found
 
 
 def place(skip: int = 1) -> Place | None:

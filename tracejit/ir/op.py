@@ -56,9 +56,11 @@ class Op:
     samples(rng) -> (arrays, attrs)...    what the generated tests run on, away from kinks
     expand(node) -> results               for an op that stands for other nodes: makes them
     fails(types, attrs) -> error          for an op that can fail on values: (exception class, the op's public name, message)
+    remember                              whether a type that was inferred is worth remembering: not where an attribute is a
+                                          graph, which takes longer to compare than the type to infer
     """
 
-    __slots__ = ("_types", "evaluate", "expand", "fails", "infer", "lower", "name", "samples", "vjp")
+    __slots__ = ("_types", "evaluate", "expand", "fails", "infer", "lower", "name", "remember", "samples", "vjp")
 
     # Set by tracejit.ir.graph, which needs this module: the class of nodes, and their constructor.
     node_type: type
@@ -80,9 +82,10 @@ class Op:
         samples: Callable[..., Any] | None = None,
         expand: Callable[[Node], Any] | None = None,
         fails: Callable[..., tuple[type[Exception], str, str]] | None = None,
+        remember: bool = True,
     ):
         self.name, self.infer, self.evaluate, self.vjp, self.lower = name, infer, evaluate, vjp, lower
-        self.samples, self.expand, self.fails = samples, expand, fails
+        self.samples, self.expand, self.fails, self.remember = samples, expand, fails, remember
         self._types: dict[Any, Type] = {}
         if name in OPS:
             raise ValueError(f"the op {name!r} is registered twice")
@@ -98,6 +101,8 @@ class Op:
 
     def type_of(self, types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
         """`infer`, remembered for operand types and attributes seen before."""
+        if not self.remember:
+            return self.infer(*types, **attrs)
         key = (types, *attrs, *attrs.values()) if attrs else types
         try:
             found = self._types.get(key)

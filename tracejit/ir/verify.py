@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -44,7 +43,10 @@ def verify(graph: Graph) -> Graph:
             raise VerifyError(f"{graph.name}: the parameter {parameter.attrs['name']} is a tuple, {parameter.type}")
     known: set[Node] = set(graph.parameters)
     for node in graph.nodes:
-        _verify_node(graph, node, known)
+        if not known.issuperset(node.operands):
+            _refuse_operands(graph, node, known)
+        if not node.sound:
+            _verify_node(graph, node)
         known.add(node)
     for root in (*graph.results, *(value for _, value in graph.updates)):
         if root not in known:
@@ -54,8 +56,9 @@ def verify(graph: Graph) -> Graph:
     updated = [parameter for parameter, _ in graph.updates]
     if len(set(updated)) != len(updated):
         raise VerifyError(f"{graph.name}: a parameter is updated twice")
+    parameters = set(graph.parameters)
     for parameter, value in graph.updates:
-        if parameter not in graph.parameters:
+        if parameter not in parameters:
             raise VerifyError(f"{graph.name}: it updates {parameter}, which is no parameter of it")
         if value.type is not parameter.type:
             name = parameter.attrs["name"]
@@ -63,34 +66,43 @@ def verify(graph: Graph) -> Graph:
     return graph
 
 
-def _verify_node(graph: Graph, node: Node, known: set[Node]) -> None:
-    where = f"{graph.name}: {node}" + (f" at {node.location}" if node.location else "")
+def _where(graph: Graph, node: Node) -> str:
+    return f"{graph.name}: {node}" + (f" at {node.location}" if node.location else "")
+
+
+def _refuse_operands(graph: Graph, node: Node, known: set[Node]) -> NoReturn:
+    operand = next(operand for operand in node.operands if operand not in known)
+    what = "a parameter of another graph" if operand.op.name == "parameter" else "not made before it"
+    raise VerifyError(f"{_where(graph, node)}: the operand {operand} is {what}")
+
+
+def _verify_node(graph: Graph, node: Node) -> None:
+    """The rules that a node keeps in every graph. Nothing in a node can change: it keeps them for good."""
     if OPS.get(node.op.name) is not node.op:
-        raise VerifyError(f"{where}: the op is not the registered one")
-    for operand in node.operands:
-        if operand not in known:
-            what = "a parameter of another graph" if operand.op.name == "parameter" else "not made before it"
-            raise VerifyError(f"{where}: the operand {operand} is {what}")
-    _verify_attrs(where, node.attrs)
+        raise VerifyError(f"{_where(graph, node)}: the op is not the registered one")
+    for name, value in node.attrs.items():
+        _verify_attr(graph, node, name, value)
     try:
         inferred = node.op.infer(*[operand.type for operand in node.operands], **node.attrs)
     except Exception as error:
-        raise VerifyError(f"{where}: its op refuses it: {error}") from error
+        raise VerifyError(f"{_where(graph, node)}: its op refuses it: {error}") from error
     if inferred is not node.type:
-        raise VerifyError(f"{where}: its op infers {inferred}")
+        raise VerifyError(f"{_where(graph, node)}: its op infers {inferred}")
+    object.__setattr__(node, "sound", True)
 
 
-def _verify_attrs(where: str, attrs: Mapping[str, Any]) -> None:
-    for name, value in attrs.items():
-        if type(value) is tuple:
-            _verify_attrs(where, {f"{name}[{index}]": item for index, item in enumerate(value)})
-        elif type(value) is np.ndarray:
-            if value.flags.writeable:
-                raise VerifyError(f"{where}: the array {name} can be written to")
-            if value.dtype not in _ARRAY_DTYPES:
-                raise VerifyError(f"{where}: the array {name} is {value.dtype}, which tracejit does not have")
-        elif type(value) not in _ATTR_TYPES:
-            kind = type(value).__name__
-            raise VerifyError(f"{where}: the attribute {name} is a {kind}, which has no text form")
-        elif type(value) is Graph:
-            verify(value)
+def _verify_attr(graph: Graph, node: Node, name: str, value: Any) -> None:
+    if type(value) is tuple:
+        for index, item in enumerate(value):
+            if type(item) is not int:
+                _verify_attr(graph, node, f"{name}[{index}]", item)
+    elif type(value) is np.ndarray:
+        if value.flags.writeable:
+            raise VerifyError(f"{_where(graph, node)}: the array {name} can be written to")
+        if value.dtype not in _ARRAY_DTYPES:
+            raise VerifyError(f"{_where(graph, node)}: the array {name} is {value.dtype}, which tracejit does not have")
+    elif type(value) not in _ATTR_TYPES:
+        kind = type(value).__name__
+        raise VerifyError(f"{_where(graph, node)}: the attribute {name} is a {kind}, which has no text form")
+    elif type(value) is Graph:
+        verify(value)

@@ -6,6 +6,7 @@ The entry is `i32 name(ptr arguments)`: an array of pointers, to the parameters,
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,18 +14,15 @@ import numpy as np
 from tracejit.ir.graph import Node
 from tracejit.ir.op import Kernel
 from tracejit.llvm.builder import MEMORY_TYPES, SCALAR_TYPES, literal
+from tracejit.llvm.engine import Target
 from tracejit.llvm.kernel import Array, KernelBuilder
 from tracejit.llvm.layout import Layout
 from tracejit.llvm.loops import emit_fusion
 from tracejit.llvm.plan import Plan, Step
 from tracejit.llvm.views import Buffer, View
 
-
-class Target(NamedTuple):
-    """What of the processor the text depends on: a vector register's bytes, and whether it has fused multiply-add."""
-
-    width: int
-    fma: bool
+# Calls in one function: the time that instruction selection takes grows faster than a block's length.
+_PART = 64
 
 
 class Module(NamedTuple):
@@ -38,34 +36,56 @@ class Module(NamedTuple):
 def emit(plan: Plan, target: Target) -> Module:
     """The module of `plan` for `target`."""
     name = f"tracejit_{plan.graph.name}"
-    declarations: set[str] = set()
-    functions: list[str] = []
-    calls: list[str] = []
+    kernels: dict[Hashable, KernelBuilder] = {}  # one serves all steps that compute alike
+    places: dict[Hashable, dict[str, None]] = {}  # the user's lines of those steps
     failing: dict[int, Node] = {}
-    pointers = _Pointers(plan)
-    for number, step in enumerate(plan.steps):
-        kernel = _kernel(step, f"{name}.{number}.{step.node.op.name if step.node else 'copy'}", target)
-        if not kernel.lines:
-            continue
-        declarations |= kernel.declarations
-        where = f"; {step.node.location}\n" if step.node is not None and step.node.location else ""
-        functions.append(where + kernel.text())
-        arguments = [pointers.of(view) for view in (*step.outputs, *step.operands, *step.scratch)]
-        calls.append(f"  %s{number} = call i32 @{kernel.name}({', '.join(f'ptr {each}' for each in arguments)})")
-        if kernel.fails:
-            assert step.node is not None
-            failing[number + 1] = step.node
-            calls.append(f"  %f{number} = icmp ne i32 %s{number}, 0")
-            calls.append(f"  br i1 %f{number}, label %fail{number}, label %go{number}")
-            calls.append(f"fail{number}:\n  ret i32 {number + 1}\ngo{number}:")
-    entry = f"define i32 @{name}(ptr %arguments) #0 {{\nstart:\n" + "\n".join([*pointers.lines, *calls, "  ret i32 0", "}"])
+    parts: list[str] = []
+    for start in range(0, len(plan.steps), _PART):
+        pointers = _Pointers(plan)
+        calls: list[str] = []
+        for number, step in enumerate(plan.steps[start : start + _PART], start):
+            key = step.key
+            if key not in kernels:
+                kernels[key] = _kernel(step, f"{name}.{number}.{step.node.op.name if step.node else 'copy'}", target)
+            kernel = kernels[key]
+            if not kernel.lines:
+                continue
+            if step.node is not None and step.node.location:
+                places.setdefault(key, {})[f"; {step.node.location}\n"] = None
+            arguments = ", ".join(f"ptr {pointers.of(view)}" for view in step.views)
+            calls.append(_call(number, f"{kernel.name}({arguments})", f"{number + 1}" if kernel.fails else None))
+            if kernel.fails:
+                assert step.node is not None
+                failing[number + 1] = step.node
+        parts.append(_entry(f"{name}.part{len(parts)}", [*pointers.lines, *calls], "internal "))
+    if len(parts) == 1:
+        parts = [_entry(name, [*pointers.lines, *calls])]
+    else:
+        calls = [_call(number, f"{name}.part{number}(ptr %arguments)", f"%s{number}") for number in range(len(parts))]
+        parts.append(_entry(name, calls))
+    written = [(key, kernel) for key, kernel in kernels.items() if kernel.lines]
+    declarations = {line for _, kernel in written for line in kernel.declarations}
+    functions = ["".join(places.get(key, ())) + kernel.text() for key, kernel in written]
     constants = [_constant(buffer) for buffer in plan.constants]
     attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{target.width * 8}" }}'
-    return Module("\n\n".join([*sorted(declarations), *constants, *functions, entry, attributes, ""]), name, failing)
+    return Module("\n\n".join([*sorted(declarations), *constants, *functions, *parts, attributes, ""]), name, failing)
+
+
+def _entry(name: str, lines: list[str], linkage: str = "") -> str:
+    return f"define {linkage}i32 @{name}(ptr %arguments) #0 {{\nstart:\n" + "\n".join([*lines, "  ret i32 0", "}"])
+
+
+def _call(number: int, called: str, status: str | None) -> str:
+    """The text of a call, and of the way out with `status` where it fails."""
+    call = f"  %s{number} = call i32 @{called}"
+    if status is None:
+        return call
+    branch = f"  %f{number} = icmp ne i32 %s{number}, 0\n  br i1 %f{number}, label %fail{number}, label %go{number}"
+    return f"{call}\n{branch}\nfail{number}:\n  ret i32 {status}\ngo{number}:"
 
 
 def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
-    views = [*step.outputs, *step.operands, *step.scratch]
+    views = step.views
     names = [
         *(f"out{i}" for i in range(len(step.outputs))),
         *(f"in{i}" for i in range(len(step.operands))),

@@ -1,32 +1,53 @@
-"""Turns a module's text into machine code: the processor as target, no mid-level optimizer, one object, one entry."""
+"""Turns a module's text into an object for this processor, and an object into functions that can be called.
+
+The object is the same in every process: what a process has of its own, the addresses of what the code calls, comes in when it
+is loaded. llvmlite takes longer to import than a small step takes to compile, so it is imported when it is first needed.
+"""
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import itertools
-import threading
-from collections.abc import Callable
-from typing import Any
-
-import llvmlite.binding as llvm
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from tracejit.llvm.blas import find_blas
-from tracejit.llvm.emit import Module, Target
+from tracejit.locks import Lock
 
 # Instruction selection at level 2; the passes on the IR, which level 2 stands for elsewhere, are never run.
 _CODEGEN_LEVEL = 2
-_lock = threading.Lock()
+_lock = Lock()
 _names = itertools.count()
+
+# A child that is forked while LLVM works would find it half-way, for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.__enter__, after_in_parent=_lock.__exit__, after_in_child=_lock.__exit__)
+
+
+class Target(NamedTuple):
+    """What of the processor a module's text depends on: a vector register's bytes, whether it has fused multiply-add."""
+
+    width: int
+    fma: bool
+
+
+@functools.cache
+def _llvm() -> Any:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm
 
 
 @functools.cache
 def _features() -> Any:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    return llvm.get_host_cpu_features()
+    return _llvm().get_host_cpu_features()
 
 
+@functools.cache
 def host_target() -> Target:
     """What the emitter has to know of this processor."""
     features = _features()
@@ -34,42 +55,79 @@ def host_target() -> Target:
         width = 64
     else:
         width = 32 if features.get("avx2") else 16
-    machine = llvm.get_process_triple().partition("-")[0]
+    machine = _llvm().get_process_triple().partition("-")[0]
     return Target(width, bool(features.get("fma")) or machine in ("aarch64", "arm64"))
 
 
+@functools.cache
+def _host() -> tuple[str, ...]:
+    import llvmlite
+
+    llvm = _llvm()
+    host = (llvm.get_process_triple(), llvm.get_host_cpu_name(), _features().flatten(), sys.byteorder)
+    return (llvmlite.__version__, str(llvm.llvm_version_info), *host, f"level {_CODEGEN_LEVEL}")
+
+
+def fingerprint() -> tuple[str, ...]:
+    """All that a text's object depends on besides the text: the code generator, its options, the processor, the BLAS."""
+    blas = find_blas()
+    return (*_host(), f"{blas.spelling} {blas.integer_bits}" if blas is not None else "no BLAS")
+
+
+def blas_symbols() -> Mapping[str, int]:
+    """The names under which generated code calls NumPy's BLAS, and their addresses here."""
+    blas = find_blas()
+    return blas.symbols if blas is not None else {}
+
+
 def _machine() -> Any:
-    features = _features().flatten()
+    llvm = _llvm()
     target = llvm.Target.from_triple(llvm.get_process_triple())
-    return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=_CODEGEN_LEVEL, jit=True)
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=_features().flatten(), opt=_CODEGEN_LEVEL, jit=True
+    )
 
 
-def _parsed(module: Module) -> Any:
-    parsed = llvm.parse_assembly(module.text)
+def _parsed(text: str) -> Any:
+    llvm = _llvm()
+    parsed = llvm.parse_assembly(text)
     parsed.triple = llvm.get_process_triple()
     return parsed
 
 
-def assembly(module: Module) -> str:
-    """The module as this processor's assembly."""
+def assembly(text: str) -> str:
+    """A module's text as this processor's assembly."""
     with _lock:
-        return _machine().emit_assembly(_parsed(module))
+        return _machine().emit_assembly(_parsed(text))
+
+
+def compile_text(text: str) -> bytes:
+    """The object of a module's text (LLVM's assembly), for this processor.
+
+    Functions that the module declares and does not define are left open, to be found by `load_object`. The text must hold no
+    address of this process where the object is kept in the cache. RuntimeError where LLVM does not understand the text.
+    """
+    with _lock:
+        return _machine().emit_object(_parsed(text))
 
 
 @functools.cache
 def _jit() -> Any:
-    return llvm.create_lljit_compiler(_machine())
+    return _llvm().create_lljit_compiler(_machine())
 
 
-def load(module: Module) -> tuple[Callable[[Any], int], Any]:
-    """(the entry, what has to live as long as it). The entry takes a pointer to the argument pointers, runs with the
-    interpreter's lock held, and returns the status."""
+def load_object(code: bytes, names: Sequence[str], symbols: Mapping[str, int]) -> tuple[dict[str, int], Any]:
+    """Link an object into this process: (the address of each of the functions `names`, what has to live as long as any of
+    them can be called).
+
+    What the object leaves open is looked for among `symbols`, names with their addresses here (such as those of Python's C
+    API, or `blas_symbols()`), then in the libraries that the process has loaded. RuntimeError where something is not found.
+    """
     with _lock:
-        code = _machine().emit_object(_parsed(module))
-        builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process().export_symbol(module.entry)
-        blas = find_blas()
-        if blas is not None:
-            for name, address in blas.symbols.items():
-                builder = builder.import_symbol(name, address)
-        library = builder.link(_jit(), f"{module.entry}.{next(_names)}")
-    return ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(library[module.entry]), library
+        builder = _llvm().JITLibraryBuilder().add_object_img(code).add_current_process()
+        for name in names:
+            builder = builder.export_symbol(name)
+        for name, address in symbols.items():
+            builder = builder.import_symbol(name, address)
+        library = builder.link(_jit(), f"tracejit.{next(_names)}")
+    return {name: library[name] for name in names}, library

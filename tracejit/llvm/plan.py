@@ -6,18 +6,28 @@ place, at the earliest by the last kernel that reads it and never before a kerne
 
 from __future__ import annotations
 
+import bisect
 import math
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from typing import NamedTuple
 
 from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType
-from tracejit.ir.op import Kernel
+from tracejit.ir.graph import attr_key, structure
+from tracejit.ir.op import Kernel, Reduction, Scalar
 from tracejit.ir.op import View as ViewLowering
 from tracejit.llvm.schedule import Schedule, may_overwrite, schedule
-from tracejit.llvm.views import Buffer, View
+from tracejit.llvm.views import ALIGNMENT, Buffer, View
 from tracejit.ops import contiguous_strides
 
-ALIGNMENT = 64
+# The arenas of plans with more buffers are laid out in the order of the steps. (The time to place the largest first grows
+# with the square of the number.)
+_PACKED_BY_SIZE = 1024
+# What one core does in a second: less than today's do where what is touched lies in the cache.
+_BYTES_A_SECOND, _FLOPS_A_SECOND, _COSTLY_FLOPS = 10e9, 20e9, 10
 
 
 @dataclass(eq=False)
@@ -34,16 +44,38 @@ class Step:
     def fails(self) -> bool:
         return self.node is not None and self.node.op.fails is not None
 
+    @property
+    def views(self) -> list[View]:
+        """Everything that it touches, in the order of its kernel's arguments."""
+        return [*self.outputs, *self.operands, *self.scratch]
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for steps that one kernel can serve: the same computation over arrays that lie alike in their buffers."""
+        layouts = tuple([(view.shape, view.strides, view.offset, view.dtype) for view in self.views])
+        if self.node is None:
+            return layouts
+        attrs = [
+            (name, structure(value) if type(value) is Graph else attr_key(value)) for name, value in self.node.attrs.items()
+        ]
+        return self.node.op.name, len(self.outputs), len(self.scratch), tuple(attrs), layouts
+
 
 @dataclass
 class Plan:
-    """What the emitter writes: `steps` over buffers; `in_place` are the updates that are written over their variable."""
+    """What the emitter writes: `steps` over buffers; `in_place` are the updates that are written over their variable.
+
+    The arena has `arena_bytes`, of which at most `peak_bytes` are in use at once; all its buffers, next to each other, would
+    have `temporaries_bytes`. A run takes about `seconds` on one core.
+    """
 
     graph: Graph
     steps: list[Step]
     arena_bytes: int
+    peak_bytes: int
     temporaries_bytes: int
     in_place: set[Node]
+    seconds: float
 
     @property
     def constants(self) -> list[Buffer]:
@@ -62,6 +94,7 @@ class _Planner:
         self.steps: list[Step] = []
         self.views: dict[Node, View | list[View]] = {}
         self.parameters: dict[Node, Buffer] = {}
+        self.moved: dict[Buffer, Buffer] = {}  # where what was planned to lie in the arena lies instead
         self.constant_count = 0
 
     def plan(self) -> Plan:
@@ -76,15 +109,22 @@ class _Planner:
         in_place = self._write_in_place()
         self._place_results()
         self._commit(in_place)
-        temporaries = sum(buffer.nbytes for buffer in self._arena_buffers())
-        return Plan(self.graph, self.steps, self._lay_out_arena(), temporaries, in_place)
+        for step in self.steps:
+            step.outputs = [self._settled(view) for view in step.outputs]
+            step.operands = [self._settled(view) for view in step.operands]
+        arena, peak, temporaries = _lay_out_arena(self.steps)
+        return Plan(self.graph, self.steps, arena, peak, temporaries, in_place, sum(map(_seconds, self.steps)))
 
     # -- a step a node
 
     def view(self, node: Node) -> View:
         found = self.views[node]
         assert isinstance(found, View)
-        return found
+        return self._settled(found)
+
+    def _settled(self, view: View) -> View:
+        buffer = self.moved.get(view.buffer)
+        return view if buffer is None else replace(view, buffer=buffer)
 
     def _new(self, kind: TensorType) -> View:
         buffer = Buffer("arena", 0, kind.nbytes)
@@ -144,21 +184,23 @@ class _Planner:
         """Let the step that computes a variable's new value write it over the old one, where nobody misses that."""
         done: set[Node] = set()
         returned = {self.view(result).buffer for result in self.graph.results}
-        values = [value for _, value in self.graph.updates]
+        count = Counter(value for _, value in self.graph.updates)
+        assigned = {self.view(value).buffer for value in count}
+        makers = {view.buffer: (index, view) for index, step in enumerate(self.steps) for view in step.outputs}
+        readers = {view.buffer: index for index, step in enumerate(self.steps) for view in step.operands}  # the last
+        last_failing = max((index for index, step in enumerate(self.steps) if step.fails), default=-1)
         for parameter, value in self.graph.updates:
             target, new = self.parameters[parameter], self.view(value)
-            makers = [index for index, step in enumerate(self.steps) if new in step.outputs]
-            readers = [index for index, step in enumerate(self.steps) if any(view.buffer is target for view in step.operands)]
-            if not makers or not new.whole or new.buffer.kind != "arena" or values.count(value) > 1:
+            if count[value] > 1 or new.buffer not in makers or not new.whole or new.buffer.kind != "arena":
                 continue
-            (maker,) = makers
-            if target in returned or any(self.view(other).buffer is target for other in values):
+            if target in returned or target in assigned:
                 continue
-            if any(reader > maker for reader in readers) or any(step.fails for step in self.steps[maker:]):
+            maker, output = makers[new.buffer]
+            if readers.get(target, -1) > maker or last_failing >= maker:
                 continue
-            if maker in readers and not self._safe_over(self.steps[maker], new, target):
+            if readers.get(target) == maker and not self._safe_over(self.steps[maker], output, target):
                 continue
-            self._redirect(new.buffer, target)
+            self.moved[new.buffer] = target
             done.add(parameter)
         return done
 
@@ -173,18 +215,6 @@ class _Planner:
             if view.buffer is target
         )
 
-    def _redirect(self, old: Buffer, new: Buffer) -> None:
-        """Let everything that lies in `old` lie in `new`."""
-
-        def moved(view: View) -> View:
-            return View(new, view.shape, view.strides, view.offset, view.dtype) if view.buffer is old else view
-
-        for step in self.steps:
-            step.outputs = [moved(view) for view in step.outputs]
-            step.operands = [moved(view) for view in step.operands]
-        for node, found in self.views.items():
-            self.views[node] = [moved(view) for view in found] if isinstance(found, list) else moved(found)
-
     def _place_results(self) -> None:
         for index, result in enumerate(self.graph.results):
             kind = result.type
@@ -192,7 +222,7 @@ class _Planner:
             buffer = Buffer("result", index, kind.nbytes)
             source = self.view(result)
             if source.buffer.kind == "arena" and source.whole:
-                self._redirect(source.buffer, buffer)
+                self.moved[source.buffer] = buffer
             else:
                 target = View(buffer, kind.shape, contiguous_strides(kind.shape), 0, kind.dtype)
                 self.steps.append(Step(None, [target], [source]))
@@ -208,29 +238,128 @@ class _Planner:
             assert isinstance(target, View)
             self.steps.append(Step(None, [target], [source]))
 
-    # -- the arena
 
-    def _arena_buffers(self) -> list[Buffer]:
-        views = (view for step in self.steps for view in (*step.outputs, *step.operands, *step.scratch))
-        return list(dict.fromkeys(view.buffer for view in views if view.buffer.kind == "arena"))
+def _seconds(step: Step) -> float:
+    """About how long a step takes: to move what it touches, each byte once, and then to compute. Both are as if nothing of one
+    went on behind the other, so that it is rather too long."""
+    moved = sum({view: view.nbytes for view in (*step.operands, *step.outputs)}.values())
+    flops = 0
+    if step.schedule is not None:
+        for node in step.schedule.place:
+            lower = node.op.lower
+            if isinstance(lower, Scalar):
+                flops += node.type.size * (_COSTLY_FLOPS if lower.costly else 1)  # type: ignore[union-attr]
+            elif isinstance(lower, Reduction):
+                flops += node.operands[0].type.size  # type: ignore[union-attr]
+    elif step.node is not None and step.node.op is ops.matmul:
+        depth = step.operands[0].shape[-2 if step.node.attrs["transpose_a"] else -1]
+        flops = 2 * math.prod(step.outputs[0].shape) * depth
+    return moved / _BYTES_A_SECOND + flops / _FLOPS_A_SECOND
 
-    def _lay_out_arena(self) -> int:
-        """Give every arena buffer its offset: the largest first, each at the lowest place that is free while it lives."""
-        lives: dict[Buffer, list[int]] = {}
-        for index, step in enumerate(self.steps):
-            for view in (*step.outputs, *step.operands, *step.scratch):
-                if view.buffer.kind == "arena":
-                    lives.setdefault(view.buffer, [index, index])[1] = index
-        placed: list[tuple[int, int, int, int]] = []
-        total = 0
-        for buffer in sorted(lives, key=lambda each: -each.nbytes):
-            first, last = lives[buffer]
-            size = max(math.ceil(buffer.nbytes / ALIGNMENT), 1) * ALIGNMENT
-            offset = 0
-            for start, end, born, dead in sorted(placed):
-                if born <= last and first <= dead and offset < end and start < offset + size:
-                    offset = end
-            buffer.index = offset
-            placed.append((offset, offset + size, first, last))
-            total = max(total, offset + size)
-        return total
+
+# -- the arena
+
+
+class Life(NamedTuple):
+    """How many bytes a buffer of the arena takes there, and the first and the last step that touches it."""
+
+    size: int
+    first: int
+    last: int
+
+
+def lives_of(steps: list[Step]) -> dict[Buffer, Life]:
+    """The buffers of the arena."""
+    first: dict[Buffer, int] = {}
+    last: dict[Buffer, int] = {}
+    for index, step in enumerate(steps):
+        for view in step.views:
+            if view.buffer.kind == "arena":
+                first.setdefault(view.buffer, index)
+                last[view.buffer] = index
+    return {
+        buffer: Life(max(-(-buffer.nbytes // ALIGNMENT), 1) * ALIGNMENT, born, last[buffer]) for buffer, born in first.items()
+    }
+
+
+def _lay_out_arena(steps: list[Step]) -> tuple[int, int, int]:
+    """Give every arena buffer its offset; gives the arena's bytes, the most that are in use at once, and all together."""
+    lives = lives_of(steps)
+    change = [0] * (len(steps) + 1)
+    for size, first, last in lives.values():
+        change[first] += size
+        change[last + 1] -= size
+    pack = _pack_by_size if len(lives) <= _PACKED_BY_SIZE else _pack_in_order
+    return pack(lives), max(accumulate(change)), sum(buffer.nbytes for buffer in lives)
+
+
+def _pack_by_size(lives: dict[Buffer, Life]) -> int:
+    """The largest first, each at the lowest place that is free while it lives."""
+    placed: list[tuple[int, int, int, int]] = []
+    for buffer, (size, first, last) in sorted(lives.items(), key=lambda item: -item[0].nbytes):
+        offset = 0
+        for start, end, born, dead in placed:
+            if start >= offset + size:
+                break
+            if born <= last and first <= dead and offset < end:
+                offset = end
+        buffer.index = offset
+        bisect.insort(placed, (offset, offset + size, first, last))
+    return max((end for _, end, _, _ in placed), default=0)
+
+
+def _pack_in_order(lives: dict[Buffer, Life]) -> int:
+    """In the order in which they come to life, each at the smallest place that is free then."""
+    free = _Free()
+    dying = sorted(lives, key=lambda buffer: -lives[buffer].last)
+    for buffer, life in lives.items():
+        while lives[dying[-1]].last < life.first:
+            dead = dying.pop()
+            free.give(dead.index, lives[dead].size)
+        buffer.index = free.take(life.size)
+    return free.end
+
+
+class _Free:
+    """The free places below `end`, behind which all is free. No two of them touch."""
+
+    def __init__(self) -> None:
+        self.end = 0
+        self.places: list[tuple[int, int]] = []  # (size, offset), sorted
+        self.sizes: dict[int, int] = {}  # by offset
+        self.starts: dict[int, int] = {}  # by where they end
+
+    def take(self, size: int) -> int:
+        """The offset of `size` bytes that were free."""
+        number = bisect.bisect_left(self.places, (size, 0))
+        if number < len(self.places):
+            found, offset = self.places[number]
+            self._remove(offset)
+            if found > size:
+                self._add(offset + size, found - size)
+            return offset
+        offset = self.starts.get(self.end, self.end)
+        if offset < self.end:
+            self._remove(offset)
+        self.end = offset + size
+        return offset
+
+    def give(self, offset: int, size: int) -> None:
+        """Let `size` bytes at `offset` be free again."""
+        before, behind = self.starts.get(offset), offset + size
+        if behind in self.sizes:
+            size += self._remove(behind)
+        if before is not None:
+            size += self._remove(before)
+            offset = before
+        self._add(offset, size)
+
+    def _add(self, offset: int, size: int) -> None:
+        bisect.insort(self.places, (size, offset))
+        self.sizes[offset], self.starts[offset + size] = size, offset
+
+    def _remove(self, offset: int) -> int:
+        size = self.sizes.pop(offset)
+        del self.starts[offset + size]
+        del self.places[bisect.bisect_left(self.places, (size, offset))]
+        return size

@@ -9,6 +9,9 @@ from typing import Any
 from tracejit.ir.types import DType
 from tracejit.ops import contiguous_strides
 
+# Bytes: buffers in the arena, and results of some size, begin at a multiple of it.
+ALIGNMENT = 64
+
 
 @dataclass(eq=False)
 class Buffer:

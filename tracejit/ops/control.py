@@ -155,6 +155,7 @@ custom_gradient: Op = Op(
     infer=_custom_infer,
     evaluate=lambda *arrays, results, **_: arrays[:results],
     vjp=_custom_vjp,
+    remember=False,
 )
 
 
@@ -172,4 +173,4 @@ def _fusion_evaluate(*arrays: Any, body: Graph, space: tuple[int, ...], rows: in
 
 
 # A loop nest that computes all of `body` at once; made by the pass `fuse`.
-fusion: Op = Op("fusion", infer=_fusion_infer, evaluate=_fusion_evaluate)
+fusion: Op = Op("fusion", infer=_fusion_infer, evaluate=_fusion_evaluate, remember=False)

@@ -61,6 +61,11 @@ class Elementwise(Op):
         costly: bool = False,
     ):
         def infer(*types: TensorType) -> TensorType:
+            if len(types) != arity or types.count(types[0]) != arity or types[0].dtype not in dtypes:
+                refuse(types)
+            return types[0] if result is None else TensorType(types[0].shape, result)
+
+        def refuse(types: tuple[TensorType, ...]) -> None:
             taken = f"{arity} operand{'s' if arity > 1 else ''}"
             require(len(types) == arity, name, types, f"it takes {taken}, not {len(types)}")
             first = types[0]
@@ -68,7 +73,6 @@ class Elementwise(Op):
             require(same_dtype, name, types, "the operands' dtypes differ", DtypeError)
             require(all(other is first for other in types), name, types, "the operands' shapes differ")
             self._require_dtype(first.dtype, types)
-            return first if result is None else TensorType(first.shape, result)
 
         domains: Any = domain if isinstance(domain[0], tuple) else (domain,) * arity
 

@@ -9,14 +9,13 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from tracejit import ops, passes
+from tracejit import ops
 from tracejit.ir import Graph, make, verify
 from tracejit.ir.op import Op
 from tracejit.ir.types import TupleType
 from tracejit.ops import reached_from, records_of, reverse
 from tracejit.runtime.step import Step, run_graph
 from tracejit.tensor import Tensor, context
-from tracejit.variable import state_lock
 
 
 class Callee(NamedTuple):
@@ -46,8 +45,7 @@ call_op = Op("call", infer=lambda *types, callee, **_: TupleType([result.type fo
 
 def _call(callee: Callee, operands: Sequence[Tensor]) -> list[Tensor]:
     """Run a callee on tensors; the active tapes record it."""
-    with state_lock:
-        results = run_graph(callee.step(), operands)
+    results = run_graph(callee.step(), operands)
     record_call(callee, operands, results)
     return results
 
@@ -115,6 +113,6 @@ def _derive(graph: Graph, needed: tuple[int, ...]) -> tuple[Callee | None, list[
 
     @functools.cache
     def step() -> Step:
-        return Step(passes.run(backward))
+        return Step.of_traced(backward)
 
     return Callee(backward, step), connected

@@ -1,95 +1,155 @@
-"""A compiled step: an optimized graph as machine code, called with arrays."""
+"""A compiled step: a graph as machine code, called with arrays."""
 
 from __future__ import annotations
 
 import ctypes
-import math
+import itertools
 import sys
 import weakref
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from tracejit.ir import Graph, Node, TensorType
+from tracejit.ir import Graph, TensorType
 from tracejit.ir.errors import fail
 from tracejit.ir.location import at
-from tracejit.llvm.emit import Module, emit
-from tracejit.llvm.engine import assembly, host_target, load
-from tracejit.llvm.plan import ALIGNMENT, Plan, plan
+from tracejit.ir.types import float64
+from tracejit.llvm.engine import host_target
+from tracejit.llvm.executable import Executable, Failure
+from tracejit.runtime.structures import ALIGNED_FROM, ALIGNMENT, Memory
 from tracejit.tensor import Tensor
 
-# Results of at least this many bytes lie in blocks that are used again; the C library keeps smaller ones itself.
-_POOLED = 1 << 17
-_BLOCKS = 2
+if TYPE_CHECKING:
+    from tracejit.llvm.emit import Module
+    from tracejit.llvm.plan import Plan
+
+# A run that is estimated to take longer lets go of the interpreter's lock: to get it back may take as long as another thread
+# is allowed to keep it, and never less than a few microseconds.
+_LONG_SECONDS = 100e-6
+# How many results of each kind a step keeps, to use those again that nobody else refers to any more; large ones hold memory.
+_KEPT, _KEPT_LARGE, _LARGE = 4, 2, 1 << 17
 
 
 class Step:
-    """One native function. Not to be called by two threads at once: it has one arena and one array of pointers."""
+    """One native function with what its calls need: frames, which are the addresses of a call and its arena, and results.
 
-    def __init__(self, graph: Graph):
-        self.graph = graph
-        self.plan: Plan = plan(graph)
-        self.module: Module = emit(self.plan, host_target())
-        self._entry, self._keep = load(self.module)
-        kinds = [result.type for result in graph.results]
-        self._results: list[tuple[tuple[int, ...], np.dtype, TensorType]] = [
-            (kind.shape, kind.dtype.numpy, kind) for kind in kinds if isinstance(kind, TensorType)
+    Any number of threads may run it at once.
+    """
+
+    def __init__(self, graph: Graph, executable: Executable | None = None):
+        """The step of an optimized graph; of a traced one where its code is given."""
+        self.executable = executable or Executable(graph, host_target(), graph, use_cache=False)
+        self.parameters = graph.parameters
+        self.long = self.executable.seconds > _LONG_SECONDS
+        signature = ctypes.CFUNCTYPE if self.long else ctypes.PYFUNCTYPE
+        self._entry = signature(ctypes.c_int, ctypes.c_void_p)(self.executable.address)
+        self._results = [result.type for result in graph.results if isinstance(result.type, TensorType)]
+        self.pools: list[list[Tensor | None]] = [
+            [None] * (_KEPT if kind.nbytes < _LARGE else _KEPT_LARGE) for kind in self._results
         ]
-        self._first_result = len(graph.parameters)
-        self._pointers = (ctypes.c_void_p * (self._first_result + len(kinds) + 1))()
-        self._address = ctypes.addressof(self._pointers)
-        # The arrays of variables whose addresses stand in the pointers.
-        self.bound: dict[int, weakref.ref[np.ndarray]] = {}
-        self._blocks: dict[int, list[np.ndarray]] = {}
-        self._arena = np.empty(self.plan.arena_bytes + ALIGNMENT, np.uint8)
-        start = self._arena.ctypes.data
-        self._pointers[-1] = start + -start % ALIGNMENT
+        self._oldest = [itertools.cycle(range(len(pool))) for pool in self.pools]
+        self._idle: list[Memory] = []
+
+    @classmethod
+    def of_traced(cls, graph: Graph, optimized: Graph | None = None) -> Step:
+        """The step of a traced graph, from the cache where that has it. `optimized` is the graph after all passes, where it
+        is known."""
+        return cls(graph, Executable(graph, host_target(), optimized))
+
+    @property
+    def graph(self) -> Graph:
+        """The optimized graph."""
+        return self.executable.optimized
+
+    @property
+    def plan(self) -> Plan:
+        """Its kernels, and where every value lies."""
+        return self.executable.plan
+
+    @property
+    def module(self) -> Module:
+        """Its text for LLVM."""
+        return self.executable.module
 
     def assembly(self) -> str:
         """The machine code as the assembler writes it."""
-        return assembly(self.module)
+        return self.executable.assembly()
 
-    def _pooled(self, place: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """An array in a block whose earlier arrays are all gone: fresh memory would be mapped in page by page, which takes
-        longer than to write it. A step keeps at most _BLOCKS blocks for a result."""
-        blocks = self._blocks.setdefault(place, [])
-        for index in range(len(blocks)):
-            if _references(blocks, index) == _UNUSED:
-                return np.ndarray(shape, dtype, blocks[index])
-        block = np.empty(math.prod(shape) * dtype.itemsize, np.uint8)
-        if len(blocks) < _BLOCKS:
-            blocks.append(block)
-        return np.ndarray(shape, dtype, block)
+    def new_frame(self) -> Memory:
+        """Memory for one call at a time: a word for the owner's use, the addresses that the machine code takes (parameters,
+        results, arena), and as many words for who keeps alive what lies there."""
+        slots = len(self.parameters) + len(self._results) + 1
+        arena = _aligned(self.executable.arena_bytes)
+        return Memory([0] * slots + [arena.ctypes.data] + [0] * slots, arena)
 
-    def set_pointer(self, index: int, pointer: int) -> None:
-        """Let parameter number `index` lie at `pointer`, for this and later calls."""
-        self._pointers[index] = pointer
-
-    def run(self) -> list[Tensor]:
-        """Run on what the pointers point to: the results, and the variables' new values over their old ones.
+    def run(self, arrays: Sequence[np.ndarray]) -> list[Tensor]:
+        """Run on `arrays`, one a parameter, each as `buffer_of` gives it: the results; the variables' new values are over
+        their old ones.
 
         IndexOutOfRangeError or InvalidArgumentError, with the user's line, leave every variable as it was.
         """
-        pointers, place = self._pointers, self._first_result
-        results = []
-        for shape, dtype, kind in self._results:
-            array = np.empty(shape, dtype) if kind.nbytes < _POOLED else self._pooled(place, shape, dtype)
-            pointers[place] = array.ctypes.data
+        results = [self._result(index, kind) for index, kind in enumerate(self._results)]
+        try:
+            frame = self._idle.pop()
+        except IndexError:
+            frame = self.new_frame()
+        words = frame.words
+        place = 1
+        for array in arrays:
+            words[place] = array.ctypes.data
             place += 1
-            results.append(Tensor(array, kind))
-        status = self._entry(self._address)
+        for result in results:
+            words[place] = result.value.ctypes.data
+            place += 1
+        status = self._entry(frame.address + 8)
+        self._idle.append(frame)
         if status:
-            _raise(self.module.failing[status])
+            self.fail(status)
         return results
 
+    def fail(self, status: int) -> NoReturn:
+        """Raise what a run means that ended with `status`."""
+        _raise(self.executable.failing[status])
 
-def _references(blocks: list[np.ndarray], index: int) -> int:
-    """How often a block is referred to, this frame included."""
-    return sys.getrefcount(blocks[index])
+    def _result(self, index: int, kind: TensorType) -> Tensor:
+        """A tensor that nobody else refers to, nor to its memory; one of the pool where there is one."""
+        pool = self.pools[index]
+        for place in range(len(pool)):
+            if _references(pool, place) in _UNUSED:
+                return pool[place]  # type: ignore[return-value]
+        tensor = pool[next(self._oldest[index])] = Tensor(_empty(kind), kind)
+        return tensor
 
 
-_UNUSED = _references([np.empty(1)], 0)
+def _empty(kind: TensorType) -> np.ndarray:
+    """An array with memory of its own; that of a large one begins where a register's worth does."""
+    if kind.nbytes < ALIGNED_FROM:
+        return np.empty(kind.shape, kind.dtype.numpy)
+    return np.ndarray(kind.shape, kind.dtype.numpy, _aligned(kind.nbytes))
+
+
+def _aligned(size: int) -> np.ndarray:
+    """`size` bytes from an address that is a multiple of ALIGNMENT."""
+    block = np.empty(size + ALIGNMENT, np.uint8)
+    start = -block.ctypes.data % ALIGNMENT
+    return block[start : start + size]
+
+
+def _references(pool: Sequence[Tensor | None], place: int) -> tuple[int, ...]:
+    """How often a result, its array and that one's memory are referred to, this frame included; () where it is referred to
+    weakly."""
+    tensor = pool[place]
+    if tensor is None or weakref.getweakrefcount(tensor):
+        return ()
+    array = tensor.value
+    base = array.base
+    counts = sys.getrefcount(tensor), sys.getrefcount(array)
+    return counts if base is None else (*counts, sys.getrefcount(base))
+
+
+# What a result shows that nobody else refers to. Measured, since what a frame adds differs between Pythons.
+_UNUSED = [_references([Tensor(_empty(kind), kind)], 0) for kind in (TensorType((1,), float64), TensorType((1024,), float64))]
 
 
 def buffer_of(value: Any, kind: TensorType) -> np.ndarray:
@@ -100,21 +160,24 @@ def buffer_of(value: Any, kind: TensorType) -> np.ndarray:
     return array
 
 
+def array_of(value: Any, kind: TensorType) -> np.ndarray:
+    """`buffer_of` a tensor or an array. A tensor whose value is not such an array has it from now on."""
+    if isinstance(value, Tensor):
+        value.value = array = buffer_of(value.value, kind)
+        return array
+    return buffer_of(value, kind)
+
+
 def run_graph(step: Step, arguments: Sequence[Any]) -> list[Tensor]:
     """Run a step without variables on tensors or arrays, one a parameter."""
-    kept = []
-    for index, (argument, parameter) in enumerate(zip(arguments, step.graph.parameters, strict=True)):
+    arrays = []
+    for argument, parameter in zip(arguments, step.parameters, strict=True):
         assert isinstance(parameter.type, TensorType)
-        array = buffer_of(argument.value if isinstance(argument, Tensor) else argument, parameter.type)
-        kept.append(array)
-        step.set_pointer(index, array.ctypes.data)
-    return step.run()
+        arrays.append(array_of(argument, parameter.type))
+    return step.run(arrays)
 
 
-def _raise(node: Node) -> NoReturn:
+def _raise(failure: Failure) -> NoReturn:
     """What the op raises in eager mode, here without the value that did not fit."""
-    assert node.op.fails is not None
-    types = [operand.type for operand in node.operands]
-    error, name, message = node.op.fails(types, **node.attrs)
-    with at(node.location):
-        fail(error, name, types, message)
+    with at(failure.location):
+        fail(failure.error, failure.op, failure.types, failure.message)

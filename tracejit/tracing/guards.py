@@ -8,7 +8,6 @@ is used only while all of them are what they were.
 from __future__ import annotations
 
 import dis
-import functools
 import types
 import weakref
 from collections.abc import Callable, Iterator
@@ -19,17 +18,75 @@ import numpy as np
 from tracejit.operators import Operators
 from tracejit.variable import Variable
 
-_MISSING = object()
-_LIMIT = 1000  # leaves of a container that are compared
+MISSING = object()
+LIMIT = 1000  # leaves of a container that are compared
 _REACH = 100_000  # objects that are looked at for variables behind them
 _OWN_MODULES = ("tracejit", "numpy", "builtins")
 
 
+# Where a value is read from: each gives it when it is called.
+
+
+class Global(NamedTuple):
+    """A name of a module."""
+
+    names: dict[str, Any]
+    name: str
+
+    def __call__(self) -> Any:
+        return self.names.get(self.name, MISSING)
+
+
+class Cell(NamedTuple):
+    """A cell of a closure."""
+
+    cell: types.CellType
+
+    def __call__(self) -> Any:
+        try:
+            return self.cell.cell_contents
+        except ValueError:  # not filled yet
+            return MISSING
+
+
+class Given(NamedTuple):
+    """An argument, which is part of the call's signature."""
+
+    get: Callable[[], Any]
+
+    def __call__(self) -> Any:
+        return self.get()
+
+
+class Attribute(NamedTuple):
+    """An attribute of what is read from elsewhere."""
+
+    owner: Read
+    name: str
+
+    def __call__(self) -> Any:
+        return getattr(self.owner(), self.name, MISSING)
+
+
+class Property(NamedTuple):
+    """The code of a property, as a method of its owner."""
+
+    owner: Read
+    name: str
+    getter: Callable[[Any], Any]
+
+    def __call__(self) -> Any:
+        return types.MethodType(self.getter, self.owner())
+
+
+Read = Global | Cell | Given | Attribute | Property
+
+
 class Guard(NamedTuple):
-    """`get()` gives the value now; `kept` is what it was, as `snapshot` keeps it."""
+    """`get` reads the value now; `kept` is what it was, as `snapshot` keeps it."""
 
     name: str
-    get: Callable[[], Any]
+    get: Read
     kept: Any
 
 
@@ -40,9 +97,9 @@ def snapshot(value: Any) -> Any:
         return (kind, value)
     if kind is float:
         return (kind, value.hex())
-    if isinstance(value, (list, tuple)) and len(value) <= _LIMIT:
+    if isinstance(value, (list, tuple)) and len(value) <= LIMIT:
         return (kind, [snapshot(item) for item in value])
-    if isinstance(value, dict) and len(value) <= _LIMIT:
+    if isinstance(value, dict) and len(value) <= LIMIT:
         return (kind, [(snapshot(key), snapshot(item)) for key, item in value.items()])
     if isinstance(value, np.generic) or (kind is np.ndarray and value.ndim == 0):
         return (kind, value.tobytes())
@@ -86,12 +143,12 @@ def collect(function: Callable[..., Any], arguments: dict[str, Any]) -> tuple[Gu
     """Guards for what `function` reads from outside when it is called with `arguments` (the non-tensor ones)."""
     found: dict[str, Guard] = {}
     seen: set[Any] = set()
-    pending: list[tuple[Any, dict[str, Any]]] = [(function, {name: _getter(value) for name, value in arguments.items()})]
+    pending: list[tuple[Any, dict[str, Any]]] = [(function, {name: Given(_getter(value)) for name, value in arguments.items()})]
     while pending:
         each, given = pending.pop()
         if isinstance(each, types.MethodType):
             self_name = each.__func__.__code__.co_varnames[:1] if hasattr(each.__func__, "__code__") else ()
-            given, each = dict(zip(self_name, (_getter(each.__self__),), strict=False)), each.__func__
+            given, each = dict(zip(self_name, (Given(_getter(each.__self__)),), strict=False)), each.__func__
         each = getattr(each, "python_function", each)
         if not isinstance(each, types.FunctionType) or _is_own(each.__module__):
             continue
@@ -101,7 +158,7 @@ def collect(function: Callable[..., Any], arguments: dict[str, Any]) -> tuple[Gu
         seen.add(mark)
         for name, get in _reads(each, given):
             value = get()
-            if value is _MISSING or isinstance(value, types.ModuleType):
+            if value is MISSING or isinstance(value, types.ModuleType):
                 continue
             found.setdefault(name, Guard(name, get, snapshot(value)))
             pending.extend(_code_behind(value))
@@ -154,7 +211,7 @@ def _code_behind(value: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
     if isinstance(value, (types.FunctionType, types.MethodType)) or hasattr(value, "python_function"):
         yield value, {}
     elif isinstance(value, (list, tuple)):
-        for item in value[:_LIMIT]:
+        for item in value[:LIMIT]:
             yield from _code_behind(item)
     elif not isinstance(value, (type, Operators, np.ndarray, types.ModuleType)):
         call = getattr(type(value), "__call__", None)  # noqa: B004  (the function itself is wanted)
@@ -162,21 +219,21 @@ def _code_behind(value: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
             yield types.MethodType(call, value), {}
 
 
-def _reads(function: types.FunctionType, given: dict[str, Any]) -> Iterator[tuple[str, Callable[[], Any]]]:
+def _reads(function: types.FunctionType, given: dict[str, Read]) -> Iterator[tuple[str, Read]]:
     """(name, getter) of every global, closure cell and attribute chain that the code loads."""
     closure = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    cells = {name: functools.partial(_cell, cell) for name, cell in closure}
+    cells = {name: Cell(cell) for name, cell in closure}
     yield from _code_reads(function.__code__, function.__globals__, cells, given)
 
 
 def _code_reads(code: types.CodeType, names: dict[str, Any], cells: dict[str, Any], given: dict[str, Any]) -> Iterator[Any]:
-    chain: tuple[str, Callable[[], Any]] | None = None
+    chain: tuple[str, Read] | None = None
     for instruction in dis.get_instructions(code):
         operation, name = instruction.opname, instruction.argval
         if operation in ("LOAD_ATTR", "LOAD_METHOD") and chain is not None:
             chain = _attribute(chain, name)
         elif operation in ("LOAD_GLOBAL", "LOAD_NAME"):
-            chain = (name, lambda name=name: names.get(name, _MISSING)) if name in names else None
+            chain = (name, Global(names, name)) if name in names else None
         elif operation in ("LOAD_DEREF", "LOAD_CLASSDEREF") and name in cells:
             chain = (name, cells[name])
         elif operation.startswith("LOAD_FAST"):
@@ -198,21 +255,13 @@ def _code_reads(code: types.CodeType, names: dict[str, Any], cells: dict[str, An
             yield from _code_reads(constant, names, cells | inner, {})
 
 
-def _cell(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return _MISSING
-
-
-def _attribute(chain: tuple[str, Callable[[], Any]], name: str) -> tuple[str, Callable[[], Any]] | None:
+def _attribute(chain: tuple[str, Read], name: str) -> tuple[str, Read] | None:
     """The chain that goes on to the attribute `name`; None where its owner is no plain object of the user's."""
     owner = chain[1]()
-    if owner is _MISSING or isinstance(owner, (Operators, np.ndarray, np.generic, str, int, float, list, tuple, dict)):
+    if owner is MISSING or isinstance(owner, (Operators, np.ndarray, np.generic, str, int, float, list, tuple, dict)):
         return None
     if isinstance(owner, types.ModuleType) and _is_own(owner.__name__):
         return None
     if isinstance(getattr(type(owner), name, None), property):
-        getter = getattr(type(owner), name).fget
-        return (f"{chain[0]}.{name}", lambda: types.MethodType(getter, chain[1]()))
-    return (f"{chain[0]}.{name}", lambda: getattr(chain[1](), name, _MISSING))
+        return (f"{chain[0]}.{name}", Property(chain[1], name, getattr(type(owner), name).fget))
+    return (f"{chain[0]}.{name}", Attribute(chain[1], name))

@@ -248,6 +248,11 @@ class Traced(NamedTuple):
     structure: Any
     constants: tuple[Any, ...]  # what stands at the leaves of `structure`: an index of a result, or None
 
+    @property
+    def is_single(self) -> bool:
+        """Whether the function returned a tensor by itself."""
+        return self.constants == (0,) and not isinstance(self.structure, (tuple, list, dict))
+
     def pack(self, results: Sequence[Any]) -> Any:
         """The structure that the function returned, with tensors at its leaves."""
         leaves = [None if index is None else results[index] for index in self.constants]

@@ -1,0 +1,100 @@
+"""What the models learn from and begin with: always the same, for every library, from NumPy's generator."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+# -- a multi-layer perceptron
+
+RATE = 0.01
+LAYERS, BATCH = (784, 128, 10), 32
+
+
+def mlp_data() -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Images, labels and the four weights."""
+    rng = np.random.default_rng(2)
+    inputs, hidden, classes = LAYERS
+    images = rng.random((BATCH, inputs), dtype=np.float32)
+    labels = rng.integers(0, classes, BATCH)
+    weights = [
+        rng.standard_normal((inputs, hidden), dtype=np.float32) * np.float32(math.sqrt(2 / inputs)),
+        np.zeros(hidden, np.float32),
+        rng.standard_normal((hidden, classes), dtype=np.float32) * np.float32(math.sqrt(2 / hidden)),
+        np.zeros(classes, np.float32),
+    ]
+    return images, labels, weights
+
+
+# -- a transformer: each layer normalizes what goes into its attention and into its feed-forward network
+
+
+class Sizes(NamedTuple):
+    """The model's sizes and the batch's."""
+
+    vocabulary: int = 64
+    width: int = 128
+    tokens: int = 64
+    batch: int = 16
+    heads: int = 4
+    hidden: int = 512
+    layers: int = 2
+
+
+SIZES = Sizes()
+EPSILON = 1e-5  # of the layer norms
+ADAM_RATE, BETA1, BETA2, ADAM_EPSILON = 1e-3, 0.9, 0.999, 1e-8
+
+# A layer's weights in their order: the norm before the attention, its projections to queries, keys and values in one and
+# back, the norm before the feed-forward network, its two layers.
+IN_A_LAYER = ("g1", "b1", "qkv", "qkv_b", "out", "out_b", "g2", "b2", "up", "up_b", "down", "down_b")
+
+
+@functools.cache
+def transformer_data(sizes: Sizes = SIZES) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Tokens and labels, i32[batch,tokens]; the weights: the embeddings of tokens and of positions, IN_A_LAYER for each
+    layer, and the last norm's two and the projection to logits with its bias."""
+    rng = np.random.default_rng(5)
+    width, hidden = sizes.width, sizes.hidden
+
+    def drawn(rows: int, columns: int) -> np.ndarray:
+        return rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(0.02)
+
+    def zeros(size: int) -> np.ndarray:
+        return np.zeros(size, np.float32)
+
+    def layer() -> list[np.ndarray]:
+        attention = [drawn(width, 3 * width), zeros(3 * width), drawn(width, width), zeros(width)]
+        feed_forward = [drawn(width, hidden), zeros(hidden), drawn(hidden, width), zeros(width)]
+        return [zeros(width) + 1, zeros(width), *attention, zeros(width) + 1, zeros(width), *feed_forward]
+
+    tokens, labels = rng.integers(0, sizes.vocabulary, (2, sizes.batch, sizes.tokens), dtype=np.int32)
+    weights = [drawn(sizes.vocabulary, width), drawn(sizes.tokens, width)]
+    for _ in range(sizes.layers):
+        weights += layer()
+    weights += [zeros(width) + 1, zeros(width), drawn(width, sizes.vocabulary), zeros(sizes.vocabulary)]
+    return tokens, labels, weights
+
+
+def large() -> np.ndarray:
+    """4 MiB."""
+    return np.random.default_rng(7).standard_normal((1024, 1024), dtype=np.float32)
+
+
+def six() -> dict[str, np.ndarray]:
+    """Six arrays of four, by name."""
+    rng = np.random.default_rng(8)
+    return {name: rng.standard_normal(4, dtype=np.float32) for name in "abcdef"}
+
+
+def three() -> list[np.ndarray]:
+    """w, x and b, four of each."""
+    return [np.array(values, np.float32) for values in ([2, 3, 4, 5], [1, -2, 3, -4], [0.5, 0.25, 0.125, 1])]
+
+
+def points() -> tuple[np.ndarray, np.ndarray]:
+    """Four points near a line."""
+    return np.array([1, 2, 3, 4], np.float32), np.array([3, 5, 7, 9.5], np.float32)

@@ -1,0 +1,104 @@
+"""The models in JAX: parameters go in and come out, and their buffers are given away."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.libraries import Cases, Timed
+from benchmarks.libraries.data import (
+    ADAM_EPSILON,
+    ADAM_RATE,
+    BETA1,
+    BETA2,
+    EPSILON,
+    IN_A_LAYER,
+    RATE,
+    SIZES,
+    Sizes,
+    mlp_data,
+    transformer_data,
+)
+
+FINISH = "r.block_until_ready()"
+STEP = "state, r = step(state, x, y)"
+
+
+def _cross_entropy(logits: Any, labels: Any) -> Any:
+    found = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], axis=-1)
+    return -jnp.mean(found)
+
+
+def mlp() -> Timed:
+    """Gradient descent on the four weights."""
+    images, labels, initial = mlp_data()
+
+    def loss(weights: Any, images: Any, labels: Any) -> Any:
+        w1, b1, w2, b2 = weights
+        return _cross_entropy(jax.nn.relu(images @ w1 + b1) @ w2 + b2, labels)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(weights: Any, images: Any, labels: Any) -> Any:
+        value, gradients = jax.value_and_grad(loss)(weights, images, labels)
+        return [weight - RATE * gradient for weight, gradient in zip(weights, gradients, strict=True)], value
+
+    state = [jnp.array(weight) for weight in initial]
+    return Timed(STEP, {"step": step, "state": state, "x": jnp.array(images), "y": jnp.array(labels)}, FINISH)
+
+
+def _norm(x: Any, gamma: Any, beta: Any) -> Any:
+    centered = x - x.mean(axis=-1, keepdims=True)
+    return centered * jax.lax.rsqrt(jnp.square(centered).mean(axis=-1, keepdims=True) + EPSILON) * gamma + beta
+
+
+def _logits(weights: Any, tokens: Any, sizes: Sizes) -> Any:
+    each = sizes.width // sizes.heads
+
+    def attention(x: Any, qkv: Any, qkv_b: Any, out: Any, out_b: Any) -> Any:
+        parts = jnp.split(x @ qkv + qkv_b, 3, axis=-1)
+        heads = (part.reshape(*part.shape[:2], sizes.heads, each).transpose(0, 2, 1, 3) for part in parts)
+        q, k, v = heads
+        weights = jax.nn.softmax(q @ k.swapaxes(-1, -2) * (1 / math.sqrt(each)))
+        return (weights @ v).transpose(0, 2, 1, 3).reshape(x.shape) @ out + out_b
+
+    x = weights[0][tokens] + weights[1]
+    for start in range(2, 2 + sizes.layers * len(IN_A_LAYER), len(IN_A_LAYER)):
+        g1, b1, qkv, qkv_b, out, out_b, g2, b2, up, up_b, down, down_b = weights[start : start + len(IN_A_LAYER)]
+        x = x + attention(_norm(x, g1, b1), qkv, qkv_b, out, out_b)
+        x = x + jax.nn.gelu(_norm(x, g2, b2) @ up + up_b, approximate=True) @ down + down_b
+    gamma, beta, last, last_b = weights[-4:]
+    return _norm(x, gamma, beta) @ last + last_b
+
+
+def transformer(sizes: Sizes = SIZES) -> Timed:
+    """Adam on all weights."""
+    tokens, labels, initial = transformer_data(sizes)
+
+    def loss(weights: Any, tokens: Any, labels: Any) -> Any:
+        return _cross_entropy(_logits(weights, tokens, sizes), labels)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state: Any, tokens: Any, labels: Any) -> Any:
+        weights, first, second, steps = state
+        value, gradients = jax.value_and_grad(loss)(weights, tokens, labels)
+        steps = steps + 1
+        unbias1, unbias2 = 1 / (1 - BETA1**steps), 1 / (1 - BETA2**steps)
+        first = [BETA1 * m + (1 - BETA1) * g for m, g in zip(first, gradients, strict=True)]
+        second = [BETA2 * v + (1 - BETA2) * g * g for v, g in zip(second, gradients, strict=True)]
+        weights = [
+            weight - ADAM_RATE * (m * unbias1) / (jnp.sqrt(v * unbias2) + ADAM_EPSILON)
+            for weight, m, v in zip(weights, first, second, strict=True)
+        ]
+        return (weights, first, second, steps), value
+
+    weights = [jnp.array(weight) for weight in initial]
+    first, second = ([jnp.zeros_like(weight) for weight in weights] for _ in range(2))
+    state = (weights, first, second, jnp.float32(0))
+    return Timed(STEP, {"step": step, "state": state, "x": jnp.array(tokens), "y": jnp.array(labels)}, FINISH)
+
+
+CASES: Cases = {"mlp": {"jax": mlp}, "transformer": {"jax": transformer}}

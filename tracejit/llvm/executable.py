@@ -1,0 +1,221 @@
+"""A traced graph as machine code: what a call has to know of it, from the cache or made anew.
+
+Where the cache has the code, no pass runs, nothing is planned and nothing is written; the optimized graph, the plan and the
+module are made when somebody wants to look at them.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import os
+import struct
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tracejit.ir import Graph, Node, errors
+from tracejit.ir.location import Location
+from tracejit.llvm import cache, engine
+from tracejit.llvm.engine import Target
+
+if TYPE_CHECKING:  # what a hit does without is imported by what needs it
+    from tracejit.llvm.emit import Module
+    from tracejit.llvm.plan import Plan
+
+# What `Op.fails` may give; a header names one of them.
+_ERRORS: dict[str, type[Exception]] = {
+    each.__name__: each for each in (errors.InvalidArgumentError, errors.DtypeError, errors.IndexOutOfRangeError)
+}
+_MOST_BYTES = 1 << 48
+
+
+class Failure(NamedTuple):
+    """The error of a status that is not 0. `location` is None where the trace has no line for it."""
+
+    error: type[Exception]
+    op: str
+    types: tuple[str, ...]
+    message: str
+    location: Location | None
+
+
+class _Facts(NamedTuple):
+    """What a call has to know of the machine code besides the code: what the header of a cache entry holds."""
+
+    entry: str
+    arena_bytes: int
+    peak_bytes: int
+    temporaries_bytes: int
+    optimized_nodes: int
+    seconds: float
+    failing: dict[int, Failure]
+
+
+class Executable:
+    """The machine code of a traced graph.
+
+    address           of the function: `i32 (ptr pointers)`, which needs no interpreter's lock
+    arena_bytes, peak_bytes, temporaries_bytes, seconds   of the plan
+    optimized_nodes   how many nodes the optimized graph has
+    failing           the error of each status that is not 0
+    cause             "cache hit", or why the code was made anew
+    """
+
+    def __init__(self, graph: Graph, target: Target, optimized: Graph | None = None, *, use_cache: bool = True):
+        """`optimized` is the graph after all passes, where it is known."""
+        self._target = target
+        if optimized is not None:
+            self.optimized = optimized
+        self._traced = graph
+        description, locations = describe(graph)
+        key = None
+        if not use_cache:
+            self.cause = "cache unused: the graph is optimized already"
+        elif os.environ.get("TRACEJIT_CHECK") == "1":
+            self.cause = "cache off: TRACEJIT_CHECK=1"
+        else:
+            key = cache.key("graph", tuple(target), description)
+            found = cache.get(key)
+            self.cause = found.cause
+            if found.header is not None:
+                try:
+                    self._adopt(_facts(found.header, locations), found.code)
+                    return
+                except (_BadHeader, RuntimeError) as error:  # RuntimeError: from LLVM, of an object that does not link
+                    self.cause = f"cache miss: {error}"
+        code = engine.compile_text(self.module.text)
+        header = self._header(locations)
+        self._adopt(_facts(header, locations), code)
+        if key is not None and (unkept := cache.put(key, header, code)) not in ("", self.cause):
+            self.cause += f"; not kept: {unkept}"
+
+    def _adopt(self, facts: _Facts, code: bytes) -> None:
+        addresses, self._library = engine.load_object(code, [facts.entry], engine.blas_symbols())
+        self.address = addresses[facts.entry]
+        self.arena_bytes, self.peak_bytes = facts.arena_bytes, facts.peak_bytes
+        self.temporaries_bytes = facts.temporaries_bytes
+        self.optimized_nodes, self.seconds, self.failing = facts.optimized_nodes, facts.seconds, facts.failing
+
+    def _header(self, locations: list[Location]) -> dict[str, Any]:
+        return {
+            "entry": self.module.entry,
+            "arena_bytes": self.plan.arena_bytes,
+            "peak_bytes": self.plan.peak_bytes,
+            "temporaries_bytes": self.plan.temporaries_bytes,
+            "optimized_nodes": len(self.optimized.nodes),
+            "seconds": float(self.plan.seconds),
+            "failing": [_failing(status, node, locations) for status, node in self.module.failing.items()],
+        }
+
+    @functools.cached_property
+    def optimized(self) -> Graph:
+        """The graph after all passes."""
+        from tracejit import passes
+
+        return passes.run(self._traced)
+
+    @functools.cached_property
+    def plan(self) -> Plan:
+        """Its kernels, and where every value lies."""
+        from tracejit.llvm.plan import plan
+
+        return plan(self.optimized)
+
+    @functools.cached_property
+    def module(self) -> Module:
+        """Its text for LLVM."""
+        from tracejit.llvm.emit import emit
+
+        return emit(self.plan, self._target)
+
+    def assembly(self) -> str:
+        """The machine code as the assembler writes it."""
+        return engine.assembly(self.module.text)
+
+
+# -- a graph without what its code does not depend on
+
+
+def describe(graph: Graph) -> tuple[Any, list[Location]]:
+    """(`graph` as what a key is made of, equal where the code is equal; the locations that the description numbers).
+
+    The description is exact to the bit. Names are left out, since the name of an unnamed variable counts the variables before
+    it; of locations it holds only which are the same, so that a function that is moved in its file has the same code.
+    """
+    numbers: dict[Location, int] = {}
+    return _described(graph, numbers), list(numbers)
+
+
+def _described(value: Any, locations: dict[Location, int]) -> Any:
+    if isinstance(value, Graph):
+        return _described_graph(value, locations)
+    if isinstance(value, np.ndarray):
+        return ("array", value.dtype.str, value.shape, hashlib.sha256(value.tobytes()).hexdigest())
+    if isinstance(value, tuple):
+        return ("tuple", *[_described(item, locations) for item in value])
+    if isinstance(value, float):
+        return ("float", struct.pack("<d", value))
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return (type(value).__name__, str(value))  # a dtype or a type
+
+
+def _described_graph(graph: Graph, locations: dict[Location, int]) -> Any:
+    numbers = {parameter: number for number, parameter in enumerate(graph.parameters)}
+    parameters = tuple([(str(parameter.type), _number(parameter, locations)) for parameter in graph.parameters])
+    nodes = []
+    for node in graph.nodes:
+        operands = tuple([numbers[operand] for operand in node.operands])
+        attrs = tuple([(name, _described(attr, locations)) for name, attr in node.attrs.items()])
+        nodes.append((node.op.name, operands, attrs, str(node.type), _number(node, locations)))
+        numbers[node] = len(numbers)
+    results = tuple([numbers[result] for result in graph.results])
+    updates = tuple([(numbers[parameter], numbers[new]) for parameter, new in graph.updates])
+    return ("graph", parameters, tuple(nodes), results, updates)
+
+
+def _number(node: Node, locations: dict[Location, int]) -> int | None:
+    return locations.setdefault(node.location, len(locations)) if node.location is not None else None
+
+
+# -- the header of an entry
+
+
+class _BadHeader(Exception):
+    """A header does not hold what it must; the text says what is wrong."""
+
+
+def _failing(status: int, node: Node, locations: list[Location]) -> list[Any]:
+    assert node.op.fails is not None
+    types = [operand.type for operand in node.operands]
+    error, op, message = node.op.fails(types, **node.attrs)
+    where = locations.index(node.location) if node.location in locations else None
+    return [status, error.__name__, op, [str(each) for each in types], message, where]
+
+
+def _facts(header: dict[str, Any], locations: list[Location]) -> _Facts:
+    """What a header says, all of it checked. _BadHeader where it cannot be."""
+    if header.keys() != set(_Facts._fields):
+        raise _BadHeader("the header of the entry has other fields")
+    for field in ("arena_bytes", "peak_bytes", "temporaries_bytes", "optimized_nodes"):
+        _require(type(header[field]) is int and 0 <= header[field] < _MOST_BYTES, field)
+    _require(type(header["entry"]) is str and header["entry"], "entry")
+    _require(type(header["seconds"]) is float and 0.0 <= header["seconds"] < math.inf, "seconds")
+    _require(type(header["failing"]) is list, "failing")
+    failing = {}
+    for each in header["failing"]:
+        _require(type(each) is list and len(each) == 6, "failing")
+        status, error, op, types, message, where = each
+        _require(type(status) is int and 0 < status < 1 << 31 and status not in failing, "failing")
+        _require(type(error) is str and error in _ERRORS and type(op) is str and type(message) is str, "failing")
+        _require(type(types) is list and all(type(kind) is str for kind in types), "failing")
+        _require(where is None or (type(where) is int and 0 <= where < len(locations)), "failing")
+        failing[status] = Failure(_ERRORS[error], op, tuple(types), message, None if where is None else locations[where])
+    return _Facts(**(header | {"failing": failing}))
+
+
+def _require(condition: Any, field: str) -> None:
+    if not condition:
+        raise _BadHeader(f"the header of the entry has a wrong {field}")

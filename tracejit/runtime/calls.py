@@ -1,0 +1,99 @@
+"""What a traced function learns from its calls: how the next such call is found without the general path."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from tracejit.runtime import native
+from tracejit.runtime.entry import Entry
+from tracejit.runtime.records import Program, Record, link
+from tracejit.runtime.structures import INSTANCES, STRUCTURES
+from tracejit.tensor import context
+from tracejit.tracing.callshape import Undescribable, call_shape
+from tracejit.tracing.guards import changed
+from tracejit.tracing.signature import Parameters
+from tracejit.tracing.watches import Unwatchable, watches
+
+# The ways to call a function that are kept; others go by the general path.
+_MOST_RECORDS = 128
+
+
+class NativeCalls:
+    """The records of one function, in its native object."""
+
+    def __init__(self, is_method: bool):
+        self._is_method = is_method
+        self._records: list[Record] = []
+        self._remembered: dict[int, weakref.ref[Any]] = {}
+
+    def learn(self, function: Any, entry: Entry, parameters: Parameters, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        """Note how `entry` was called, after a call that the dispatcher left to Python."""
+        if context.tapes or entry.only_general or entry.forgotten:
+            return
+        try:
+            if entry.program is None:
+                entry.program = _program(entry)
+            elif entry.program.stale:
+                entry.program.watch(_watches(entry))
+            elif not entry.program.has_frame:
+                entry.program.add_frame()
+            shape = call_shape(parameters, args, kwargs)
+            known = {(id(record.program), record.shape.form) for record in self._records}
+            if (id(entry.program), shape.form) in known or len(known) >= _MOST_RECORDS:
+                return
+            self._keep([Record(entry.program, shape, entry.traced), *self._records], function)
+        except _Changing:
+            return
+        except (Undescribable, Unwatchable) as reason:
+            entry.only_general = str(reason)
+            return
+        native.dispatch(function, self._is_method)
+
+    def forget(self, function: Any, entry: Entry) -> None:
+        """Let go of the records of a trace that is not looked at any more."""
+        self._keep([record for record in self._records if record.program is not entry.program], function)
+
+    def _keep(self, records: list[Record], function: Any) -> None:
+        words = _words_of(function)
+        words[STRUCTURES["function"].index("records")] = 0
+        before, self._records = self._records, records
+        words[STRUCTURES["function"].index("records")] = link(records)
+        del before  # now that nothing leads there any more
+
+    def remember(self, function: Any, instance: Any, method: Any) -> None:
+        """Let `function.__get__` find the method of `instance` by itself, for as long as the instance lives."""
+        words = _words_of(function)
+        address = id(instance)
+        place = (address >> 4) % INSTANCES
+        first = len(STRUCTURES["function"]) + 2 * place
+
+        def forget(_: Any) -> None:
+            if words[first] == address:
+                words[first] = 0
+
+        words[first : first + 2] = address, id(method)
+        self._remembered[place] = weakref.ref(instance, forget)
+
+
+def _words_of(function: Any) -> Any:
+    return (ctypes.c_int64 * (len(STRUCTURES["function"]) + 2 * INSTANCES)).from_address(id(function))
+
+
+class _Changing(Exception):
+    """What a trace captured changed while it was written down."""
+
+
+def _watches(entry: Entry) -> Any:
+    found = watches(entry.guards)
+    if changed(entry.guards) is not None:
+        raise _Changing
+    return found
+
+
+def _program(entry: Entry) -> Program:
+    if entry.only:
+        raise Undescribable("a variable is an argument, and captured as well where it is not called")
+    return Program(entry.step, entry.traced, _watches(entry), entry.step.fail)

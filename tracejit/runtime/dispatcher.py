@@ -1,0 +1,537 @@
+# mypy: ignore-errors
+"""The native call path, in the language of tracejit.llvm.words: it is compiled and never run as Python.
+
+A function's records are tried one after the other, a record being one way to call one trace. On a hit no Python runs and
+nothing is allocated: the nodes of the record are compared with the arguments, the watches with what the trace captured, the
+addresses of the arrays are put into a frame, and the machine code is called with it. Whatever is not as a record expects is
+a miss, which goes to the Python path: that one traces, waits, converts and raises.
+
+All of it runs with the interpreter's lock held, but for the machine code of a program that is marked `long`. Up to there
+nothing is called that could run Python code, so that nothing that was looked at can change; the one exception, a new result
+for the pool, begins again from the first record.
+"""
+
+
+def function_call(function, args, nargsf, kwnames):
+    """What a traced function does when it is called: a vectorcall."""
+    return dispatch(function, args, nargsf, kwnames)
+
+
+def bound_call(bound, args, nargsf, kwnames):
+    """What a traced method of an object does when it is called."""
+    if bound.function == 0:
+        PyErr_BadInternalCall()
+        return 0
+    return dispatch(bound.function, args, nargsf, kwnames)
+
+
+def dispatch(function, args, nargsf, kwnames):
+    npositional = nargsf & POSITIONAL
+    nkeywords = 0
+    if kwnames != 0:
+        nkeywords = kwnames.size
+    attempts = 0
+    while attempts < ATTEMPTS and load(state.interpreted) == 0:
+        found = MISS
+        record = function.records
+        while record != 0 and found == MISS:
+            if record.npositional == npositional and record.nkeywords == nkeywords:
+                found = attempt(record, args, kwnames)
+            record = record.next
+        if found == MISS:
+            break
+        if found != AGAIN:
+            return found
+        attempts += 1
+    return function_miss(function, args, nargsf, kwnames)
+
+
+def attempt(record, args, kwnames):
+    """The result; 0 where an exception is set; MISS; AGAIN where the search has to begin from the first record."""
+    objects = words(MOST_NODES)
+    i = 0
+    while i < record.nkeywords:
+        if load(kwnames + TUPLE_ITEMS + 8 * i) != load(record.keywords + 8 * i):
+            return MISS
+        i += 1
+    count = record.npositional + record.nkeywords
+    i = 0
+    while i < count:
+        store(objects + 8 * i, load(args + 8 * i))
+        i += 1
+    if matches(record, objects) == 0:
+        return MISS
+    program = record.program
+    if holds(program) == 0:
+        program.stale = 1
+        return MISS
+    return run(record, program, objects)
+
+
+# -- what a call looks like
+
+
+def matches(record, objects):
+    """1 where all nodes are as expected. A tensor's place is taken by its array, a structure's items are added."""
+    node = record.nodes
+    place = objects
+    while node != record.nodes_end:
+        object = load(place)
+        kind = node.kind
+        if kind == TENSOR:
+            if object.type != state.tensor_class or object.tensor_type != node.expected:
+                return 0
+            object = object.tensor_value
+            if object.type != state.array_class or object.descr != node.other or object.nd != node.count:
+                return 0
+            if (object.flags & READABLE) != READABLE:
+                return 0
+            store(place, object)
+        elif kind == ARRAY:
+            if is_array(object, node.other, node.count, node.items) == 0:
+                return 0
+        elif kind == VARIABLE:
+            if object.type != state.variable_class or object.variable_type != node.expected:
+                return 0
+            if object.variable_trainable != node.other:
+                return 0
+            if stands_alone(record, objects, node, place, object) == 0:
+                return 0
+        elif kind == SAME:
+            if object != node.expected:
+                return 0
+        elif kind == FLOAT:
+            if object.type != state.float_class or object.float_value != node.expected:
+                return 0
+        elif kind == EQUAL:
+            if object != node.expected:
+                if object.type != node.other or int32(PyObject_RichCompareBool(object, node.expected, PY_EQ)) != 1:
+                    return 0
+        elif kind == SCALAR:
+            if object.type != node.expected:
+                return 0
+        elif kind == DICT:
+            if object.type != state.dict_class or object.size != node.count:
+                return 0
+            if dict_items(object, node, objects + 8 * node.first) == 0:
+                return 0
+        else:
+            if object.type != node.expected or object.size != node.count:
+                return 0
+            items = object + TUPLE_ITEMS
+            if kind == LIST:
+                items = object.list_items
+            i = 0
+            while i < node.count:
+                store(objects + 8 * (node.first + i), load(items + 8 * i))
+                i += 1
+        node += NODE_SIZE
+        place += 8
+    return 1
+
+
+def is_array(object, descr, nd, dims):
+    """1 for an ndarray of this dtype and shape that machine code can read."""
+    if object.type != state.array_class or object.descr != descr or object.nd != nd:
+        return 0
+    if (object.flags & READABLE) != READABLE:
+        return 0
+    i = 0
+    while i < nd:
+        if load(object.dims + 8 * i) != load(dims + 8 * i):
+            return 0
+        i += 1
+    return 1
+
+
+def dict_items(object, node, place):
+    """Put the values at `place`, in the order of the record's keys; 0 where a key is not there."""
+    position = 0
+    key = 0
+    value = 0
+    i = 0
+    while i < node.count:
+        PyDict_Next(object, address(position), address(key), address(value))
+        expected = load(node.items + 8 * i)
+        if key != expected:
+            value = PyDict_GetItemWithError(object, expected)
+            if value == 0:
+                return 0
+        store(place + 8 * i, value)
+        i += 1
+    return 1
+
+
+def stands_alone(record, objects, node, place, variable):
+    """1 where a variable among the arguments is the one that it was (`first`, where it came earlier in the call), else
+    another than all that came before and than all that are captured."""
+    if node.first >= 0:
+        if load(objects + 8 * node.first) == variable:
+            return 1
+        return 0
+    each = record.nodes
+    earlier = objects
+    while earlier != place:
+        if each.kind == VARIABLE and load(earlier) == variable:
+            return 0
+        each += NODE_SIZE
+        earlier += 8
+    bind = record.variables
+    while bind != record.variables_end:
+        if bind.variable == variable:
+            return 0
+        bind += BIND_SIZE
+    return 1
+
+
+# -- what a trace captured
+
+
+def holds(program):
+    """1 where everything that the trace read from outside is what it was."""
+    watch = program.watches
+    while watch != program.watches_end:
+        watched = watch.watched
+        kind = watch.kind
+        if kind == CELL:
+            if watched.cell_value != load(watch.values):
+                return 0
+        elif watched.type != watch.value:
+            return 0
+        elif kind == TUPLE or kind == LIST:
+            if watched.size != watch.count:
+                return 0
+            items = watched + TUPLE_ITEMS
+            if kind == LIST:
+                items = watched.list_items
+            i = 0
+            while i < watch.count:
+                if load(items + 8 * i) != load(watch.values + 8 * i):
+                    return 0
+                i += 1
+        elif kind == NAMES:
+            if names_hold(watch, watched) == 0:
+                return 0
+        elif kind == OBJECT and watch.count != 0:
+            names = PyObject_GenericGetDict(watched, 0)
+            if names == 0:
+                PyErr_Clear()
+                return 0
+            same = names_hold(watch, names)
+            Py_DecRef(names)
+            if same == 0:
+                return 0
+        watch += WATCH_SIZE
+    return 1
+
+
+def names_hold(watch, names):
+    """1 where a dict has the values that it had under the names that are watched. Its version, where Python keeps one,
+    spares looking them up."""
+    if state.dict_versions != 0:
+        if names.dict_version == watch.version:
+            return 1
+    if watch.whole >= 0 and names.size != watch.whole:
+        return 0
+    i = 0
+    while i < watch.count:
+        if PyDict_GetItemWithError(names, load(watch.names + 8 * i)) != load(watch.values + 8 * i):
+            return 0
+        i += 1
+    watch.version = names.dict_version
+    return 1
+
+
+# -- the call
+
+
+def run(record, program, objects):
+    results = words(MOST_RESULTS)
+    count = 0
+    spec = program.results
+    while spec != program.results_end:
+        tensor = unused(spec)
+        if tensor == 0:
+            return renew(spec)
+        store(results + 8 * count, tensor)
+        count += 1
+        spec += RESULT_SIZE
+    frame = program.frames
+    if frame == 0:
+        return MISS
+    pointers = frame + FRAME_POINTERS
+    kept = pointers + 8 * program.slots
+    if bind_variables(record, objects, pointers, kept) == 0:
+        return MISS
+    if bind_arrays(record, objects, pointers, kept) == 0:
+        return MISS
+    i = 0
+    spec = program.results
+    while i < count:
+        tensor = load(results + 8 * i)
+        Py_IncRef(tensor)
+        array = tensor.tensor_value
+        store(pointers + 8 * spec.slot, array.data)
+        spec += RESULT_SIZE
+        i += 1
+    owner = program.owner
+    Py_IncRef(owner)
+    if program.long != 0:
+        status = run_long(record, program, objects, frame)
+    else:
+        status = int32(call(program.entry, pointers))
+    made = 0
+    if status == 0:
+        if program.structure == 0:
+            made = load(results)
+            Py_IncRef(made)
+        else:
+            cursor = program.structure
+            made = build(address(cursor), results)
+    elif status > 0:
+        made = PyObject_CallOneArg(program.fail, PyLong_FromLong(status))
+    i = 0
+    while i < count:
+        Py_DecRef(load(results + 8 * i))
+        i += 1
+    Py_DecRef(owner)
+    return made
+
+
+def bind_variables(record, objects, pointers, kept):
+    """Write the addresses of the variables' arrays; 0 where one is not to be had without waiting, copying or converting."""
+    bind = record.variables
+    if bind != record.variables_end:
+        held = state.held
+        if held.size != 0:
+            return 0
+    while bind != record.variables_end:
+        variable = bind.variable
+        if variable == 0:
+            variable = load(objects + 8 * bind.node)
+        tensor = variable.variable_tensor
+        if tensor.type != state.tensor_class:
+            return 0
+        array = tensor.tensor_value
+        if array.type != state.array_class:
+            return 0
+        if bind.updated != 0:
+            # Nobody else sees the array: a tensor that was read, a tape, a view of it.
+            if tensor.refcount != 1 or array.refcount != 1 or array.base != 0:
+                return 0
+            if (array.flags & WRITABLE) != WRITABLE:
+                return 0
+        elif (array.flags & READABLE) != READABLE:
+            return 0
+        store(pointers + 8 * bind.slot, array.data)
+        store(kept + 8 * bind.slot, array)
+        bind += BIND_SIZE
+    return 1
+
+
+def bind_arrays(record, objects, pointers, kept):
+    """Write the addresses of the arguments, and of captured arrays and tensors."""
+    bind = record.arrays
+    while bind != record.arrays_end:
+        kind = bind.kind
+        if kind == CONSTANT:
+            store(pointers + 8 * bind.slot, bind.variable)
+        elif kind == CAPTURED:
+            array = bind.variable
+            if is_array(array, bind.other, bind.count, bind.items) == 0:
+                return 0
+            store(pointers + 8 * bind.slot, array.data)
+            store(kept + 8 * bind.slot, array)
+        else:
+            object = load(objects + 8 * bind.node)
+            if kind == SCALAR:
+                store(pointers + 8 * bind.slot, object + SCALAR_VALUE)
+            else:
+                store(pointers + 8 * bind.slot, object.data)
+            store(kept + 8 * bind.slot, object)
+        bind += BIND_SIZE
+    return 1
+
+
+def run_long(record, program, objects, frame):
+    """Run without the interpreter's lock, on a frame that nobody else has, with everything alive that it points to, and
+    with the variables held that it updates. -1 where an exception is set."""
+    pointers = frame + FRAME_POINTERS
+    kept = pointers + 8 * program.slots
+    variables = words(MOST_NODES)
+    updated = 0
+    held = state.held
+    bind = record.variables
+    while bind != record.variables_end:
+        if bind.updated != 0:
+            variable = bind.variable
+            if variable == 0:
+                variable = load(objects + 8 * bind.node)
+            key = PyLong_FromVoidPtr(variable)
+            store(variables + 8 * updated, key)
+            updated += 1
+            if key == 0 or int32(PyDict_SetItem(held, key, program.owner)) != 0:
+                let_go(held, variables, updated)
+                return -1
+        bind += BIND_SIZE
+    program.frames = frame.next_frame
+    i = 0
+    while i < program.slots:
+        object = load(kept + 8 * i)
+        if object != 0:
+            Py_IncRef(object)
+        i += 1
+    thread = PyEval_SaveThread()
+    status = int32(call(program.entry, pointers))
+    PyEval_RestoreThread(thread)
+    let_go(held, variables, updated)
+    i = 0
+    while i < program.slots:
+        object = load(kept + 8 * i)
+        if object != 0:
+            Py_DecRef(object)
+        i += 1
+    frame.next_frame = program.frames
+    program.frames = frame
+    return status
+
+
+def let_go(held, variables, count):
+    i = 0
+    while i < count:
+        key = load(variables + 8 * i)
+        if key != 0:
+            if PyDict_GetItemWithError(held, key) != 0:
+                PyDict_DelItem(held, key)
+            Py_DecRef(key)
+        i += 1
+    if load(state.waiting) != 0:
+        told = PyObject_CallNoArgs(state.notify)
+        if told != 0:
+            Py_DecRef(told)
+        else:
+            PyErr_Clear()
+
+
+# -- results
+
+
+def unused(spec):
+    """A tensor of the pool that nobody else refers to, nor to its array or that one's memory; 0 where there is none."""
+    pool = spec.pool
+    i = 0
+    while i < spec.count:
+        tensor = load(pool.list_items + 8 * i)
+        if tensor.refcount == 1 and tensor.type == state.tensor_class and tensor.tensor_weakrefs == 0:
+            array = tensor.tensor_value
+            if array == load(spec.made_arrays + 8 * i) and array.refcount == 1:
+                base = array.base
+                if base == 0:
+                    return tensor
+                if base.refcount == 1:
+                    return tensor
+        i += 1
+    return 0
+
+
+def renew(spec):
+    """A new result in the place of the oldest in the pool, which goes on living where it is used. AGAIN, or 0."""
+    array = new_array(spec)
+    if array == 0:
+        return 0
+    tensor = PyType_GenericAlloc(state.tensor_class, 0)
+    if tensor == 0:
+        Py_DecRef(array)
+        return 0
+    tensor.tensor_value = array
+    tensor.tensor_type = spec.expected
+    Py_IncRef(spec.expected)
+    place = spec.oldest
+    spec.oldest = place + 1
+    if spec.oldest == spec.count:
+        spec.oldest = 0
+    store(spec.made_arrays + 8 * place, array)
+    if int32(PyList_SetItem(spec.pool, place, tensor)) != 0:
+        return 0
+    return AGAIN
+
+
+def new_array(spec):
+    """An array with memory of its own; that of a large one begins where a register's worth does."""
+    data = 0
+    block = 0
+    flags = 0
+    if spec.bytes >= ALIGNED_FROM:
+        length = spec.bytes + ALIGNMENT
+        Py_IncRef(state.byte_descr)
+        block = call(state.new_from_descr, state.array_class, state.byte_descr, 1, address(length), 0, 0, 0, 0)
+        if block == 0:
+            return 0
+        data = (block.data + ALIGNMENT - 1) & -ALIGNMENT
+        flags = WRITABLE
+    Py_IncRef(spec.other)
+    array = call(state.new_from_descr, state.array_class, spec.other, spec.nd_of_result, spec.items, 0, data, flags, 0)
+    if block != 0:
+        if array == 0:
+            Py_DecRef(block)
+            return 0
+        call(state.set_base, array, block)
+    return array
+
+
+def build(cursor, results):
+    """The structure that the function returned, described by the words at `cursor`, which is moved on."""
+    at = load(cursor)
+    kind = load(at)
+    if kind == LEAF:
+        store(cursor, at + 16)
+        made = load(results + 8 * load(at + 8))
+        Py_IncRef(made)
+        return made
+    if kind == NOTHING:
+        store(cursor, at + 8)
+        Py_IncRef(state.none)
+        return state.none
+    count = load(at + 8)
+    named = load(at + 16)
+    store(cursor, at + 24)
+    if kind == LIST:
+        made = PyList_New(count)
+    elif kind == DICT:
+        made = PyDict_New()
+    else:
+        made = PyTuple_New(count)
+    i = 0
+    while i < count and made != 0:
+        key = 0
+        if kind == DICT:
+            key = load(load(cursor))
+            store(cursor, load(cursor) + 8)
+        item = build(cursor, results)
+        failed = 0
+        if item == 0:
+            failed = 1
+        elif kind == LIST:
+            failed = int32(PyList_SetItem(made, i, item))
+        elif kind == DICT:
+            failed = int32(PyDict_SetItem(made, key, item))
+            Py_DecRef(item)
+        else:
+            failed = int32(PyTuple_SetItem(made, i, item))
+        if failed != 0:
+            Py_DecRef(made)
+            made = 0
+        i += 1
+    if named != 0 and made != 0:
+        items = made
+        made = name(named, items)
+        Py_DecRef(items)
+    return made
+
+
+def name(kind, items):
+    """tuple.__new__(kind, items): a named tuple."""
+    arguments = words(2)
+    store(arguments, kind)
+    store(arguments + 8, items)
+    return PyObject_Vectorcall(state.new_tuple, arguments, 2, 0)

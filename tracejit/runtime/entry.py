@@ -1,0 +1,165 @@
+"""One trace of a function: its guards, its machine code, and a call of it by way of Python."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tracejit.ir import Graph
+from tracejit.ir.types import TensorType
+from tracejit.locks import Lock
+from tracejit.runtime.recorded import Callee, record_call
+from tracejit.runtime.step import Step, array_of, buffer_of
+from tracejit.tensor import Tensor, context
+from tracejit.tracing.guards import Guard, changed
+from tracejit.tracing.trace import Traced
+from tracejit.variable import Variable, holding
+
+
+class MemoryUse(NamedTuple):
+    """Bytes of a compiled function: `arena` holds what lives during a call, `peak` is what is alive in it at one time at the
+    most, `temporaries` what it would be without planning, each value with memory of its own; `results` are what it returns."""
+
+    arena: int
+    results: int
+    peak: int
+    temporaries: int
+
+
+class _Place(NamedTuple):
+    """Where a parameter's array comes from: a leaf of the call, or what was captured, and whether the step writes to it."""
+
+    leaf: int | None
+    source: Any
+    type: TensorType
+    updated: bool
+
+
+class Entry:
+    """One trace, compiled when it is first called."""
+
+    def __init__(self, key: Any, traced: Traced, guards: tuple[Guard, ...], cause: str, traced_seconds: float):
+        self.key, self.traced, self.guards, self.cause = key, traced, guards, cause
+        self.traced_seconds = traced_seconds
+        self.compiled_seconds = 0.0
+        self.forgotten = False
+        # What the native call path needs of this trace; why only the general path can call it, where that is so.
+        self.program: Any = None
+        self.only_general: str | None = None
+        self._step: Step | None = None
+        self._optimized: Graph | None = None
+        self._lock = Lock()
+        updated = {parameter for parameter, _ in traced.graph.updates}
+        self.places: list[_Place] = []
+        for parameter, binding in zip(traced.graph.parameters, traced.bindings, strict=True):
+            assert isinstance(parameter.type, TensorType)
+            leaf = binding.source if binding.kind in ("argument", "argument variable") else None
+            self.places.append(_Place(leaf, binding.source, parameter.type, parameter in updated))
+        self._updates = [place for place in self.places if place.updated]
+        self.captured = [binding.source for binding in traced.bindings if binding.kind == "variable"]
+        # Arguments that may have been captured as well: what the trace made of one holds for that variable only.
+        self.only: dict[int, weakref.ref[Variable]] = {}
+
+    @property
+    def optimized(self) -> Graph:
+        """The graph after all passes."""
+        with self._lock:
+            if self._optimized is None:
+                self._optimized = self._run_passes() if self._step is None else self._step.graph
+            return self._optimized
+
+    def _run_passes(self) -> Graph:
+        from tracejit import passes  # where the code comes from the cache, nobody needs them
+
+        return passes.run(self.traced.graph)
+
+    @property
+    def step(self) -> Step:
+        """The machine code."""
+        if self._step is None:
+            # Two threads that call for the first time share one.
+            with self._lock:
+                if self._step is None:
+                    start = time.perf_counter()
+                    self._step = Step.of_traced(self.traced.graph, self._optimized)
+                    self.compiled_seconds = time.perf_counter() - start
+        return self._step
+
+    def forget(self) -> None:
+        """Let go of the machine code of a trace that is not looked at any more."""
+        self._step = self._optimized = self.program = None
+        self.forgotten = True
+
+    def fits(self, leaves: Sequence[Any]) -> str | None:
+        """None where the trace can be used for a call with its signature; else what has changed."""
+        for leaf in leaves:
+            if type(leaf) is Variable and any(leaf is captured for captured in self.captured):
+                return f"the variable {leaf.name} is an argument and captured as well"
+        for index, variable in self.only.items():
+            if leaves[index] is not variable():
+                return f"the argument {leaves[index].name} in place of a variable that was captured as well"
+        return changed(self.guards)
+
+    def call(self, leaves: Sequence[Any]) -> Any:
+        """Run the step; the structure that the function returned comes back."""
+        step = self.step
+        operands = self._operands(leaves) if context.tapes else []
+        if self._updates:
+            with holding([self._value(place, leaves) for place in self._updates]):
+                results = step.run(self._arrays(leaves))
+        else:
+            results = step.run(self._arrays(leaves))
+        if context.tapes:
+            record_call(Callee(self.traced.graph, lambda: step), operands, results)
+        return self.traced.pack(results)
+
+    @staticmethod
+    def _value(place: _Place, leaves: Sequence[Any]) -> Any:
+        return place.source if place.leaf is None else leaves[place.leaf]
+
+    def _arrays(self, leaves: Sequence[Any]) -> list[np.ndarray]:
+        """What the parameters are in this call. A tensor whose value is no array that machine code can read gets one."""
+        arrays = []
+        for leaf, source, kind, updated in self.places:
+            value = source if leaf is None else leaves[leaf]
+            if isinstance(value, Variable):
+                arrays.append(value.take_buffer() if updated else value.array())
+            else:
+                arrays.append(array_of(value, kind))
+        return arrays
+
+    def _operands(self, leaves: Sequence[Any]) -> list[Any]:
+        """The values of the parameters as tensors, those of variables noted by the active tapes."""
+        found = []
+        for place in self.places:
+            value = self._value(place, leaves)
+            if isinstance(value, Variable):
+                value = value.read()
+            elif not isinstance(value, Tensor):
+                value = Tensor(buffer_of(np.array(value), place.type), place.type)
+            found.append(value)
+        return found
+
+    def memory(self) -> MemoryUse:
+        """The bytes that calls of this trace take."""
+        facts = self.step.executable
+        results = sum(result.type.nbytes for result in self.traced.graph.results if isinstance(result.type, TensorType))
+        return MemoryUse(facts.arena_bytes, results, facts.peak_bytes, facts.temporaries_bytes)
+
+    def describe(self) -> str:
+        """Why it was made, where its code came from, how large it is, how long it took."""
+        step = self._step
+        cause = self.cause if step is None else f"{self.cause}; {step.executable.cause}"
+        if self.forgotten:
+            optimized = "dropped since"
+        else:
+            optimized = f"{len(self.optimized.nodes) if step is None else step.executable.optimized_nodes} optimized"
+        spent = f"{self.traced_seconds * 1e3:.1f} ms to trace"
+        if self.compiled_seconds:
+            spent += f", {self.compiled_seconds * 1e3:.1f} ms to compile"
+        through = f"; called by the general path: {self.only_general}" if self.only_general else ""
+        return f"{cause}; {len(self.traced.graph.nodes)} nodes traced, {optimized}; {spent}{through}"

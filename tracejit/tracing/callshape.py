@@ -1,0 +1,154 @@
+"""One way to call one trace, as a list of nodes: what a call path compares with the arguments of a call.
+
+The first nodes are the arguments in the order of the call, positional ones and then keywords; the items of a structure are
+nodes that follow one another, somewhere after its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tracejit.ir.types import TensorType, as_dtype
+from tracejit.nest import sorted_keys
+from tracejit.tensor import Tensor
+from tracejit.tracing.signature import Parameters
+from tracejit.variable import Variable
+
+
+class Undescribable(Exception):
+    """A call of which only the general path can tell whether it fits a trace; the text says why."""
+
+
+class Node(NamedTuple):
+    """What one value of a call has to be. `kind` is
+
+    "tensor", "array", "scalar" (of NumPy)    `expected` is its TensorType, `type` its Python type
+    "variable"                                as well, `trainable`; `first` is the node that is the same variable, -1 for none
+    "same"                                    this very object, `expected`
+    "float"                                   the float `expected`, to the bit
+    "equal"                                   of the type `type`, and equal to `expected`
+    "tuple", "list", "dict"                   of the type `type`, with `size` items, which are nodes from `first`;
+                                              `keys` are those of a dict
+    """
+
+    kind: str
+    type: type
+    expected: Any = None
+    trainable: bool = False
+    first: int = -1
+    size: int = 0
+    keys: tuple[Any, ...] = ()
+
+
+class Given:
+    """A leaf that is no argument of the call: it came from a default."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+
+class CallShape(NamedTuple):
+    """The nodes of a call, and for each leaf of its signature the number of its node, or what was given for it."""
+
+    positional: int
+    keywords: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    leaves: tuple[int | Given, ...]
+
+    @property
+    def form(self) -> Any:
+        """Equal for calls that are recognised alike."""
+        leaves = tuple([id(leaf.value) if isinstance(leaf, Given) else leaf for leaf in self.leaves])
+        return (self.positional, self.keywords, self.nodes, leaves)
+
+
+def call_shape(parameters: Parameters, args: Sequence[Any], kwargs: dict[str, Any]) -> CallShape:
+    """How a call with these arguments is to be recognised. Undescribable where it cannot be."""
+    made = _Maker(len(args), tuple(kwargs))
+    bound, named = parameters.bind(tuple(args), dict(kwargs))
+    for index, value in enumerate(bound):
+        made.argument(value, index if index < len(args) else parameters.names[index])
+    for name in sorted(named):
+        made.argument(named[name], name)
+    nodes = made.nodes
+    assert all(node is not None for node in nodes)
+    return CallShape(len(args), tuple(kwargs), tuple(nodes), tuple(made.leaves))  # type: ignore[arg-type]
+
+
+class _Maker:
+    """Goes over the arguments in the order of the signature, and puts nodes where the call has them."""
+
+    def __init__(self, positional: int, keywords: tuple[str, ...]):
+        self.positional, self.keywords = positional, keywords
+        self.nodes: list[Node | None] = [None] * (positional + len(keywords))
+        self.leaves: list[int | Given] = []
+        self.variables: dict[int, int] = {}
+
+    def argument(self, value: Any, place: int | str) -> None:
+        if isinstance(place, str) and place in self.keywords:
+            self._value(value, self.positional + self.keywords.index(place))
+        elif isinstance(place, int) and place < self.positional:
+            self._value(value, place)
+        else:
+            self._default(value)
+
+    def _default(self, value: Any) -> None:
+        """A default is what it was: only its leaves count."""
+        if isinstance(value, Tensor | Variable | np.ndarray | np.generic):
+            self.leaves.append(Given(value))
+        elif isinstance(value, dict):
+            for key in sorted_keys(value):
+                self._default(value[key])
+        elif isinstance(value, (tuple, list)):
+            for item in value:
+                self._default(item)
+
+    def _value(self, value: Any, place: int) -> None:
+        kind = type(value)
+        if isinstance(value, (Tensor, np.generic)) or kind in (np.ndarray, Variable):
+            self._leaf(value, kind, place)
+        elif kind in (int, str, bytes):
+            self.nodes[place] = Node("equal", kind, value)
+        elif kind is float:
+            self.nodes[place] = Node("float", kind, value)
+        elif isinstance(value, (tuple, list, dict)):
+            self._structure(value, kind, place)
+        elif value is None or kind is bool or kind.__eq__ is object.__eq__:
+            self.nodes[place] = Node("same", kind, value)
+        else:
+            raise Undescribable(f"an argument is a {kind.__name__}, which has its own __eq__")
+
+    def _leaf(self, value: Any, kind: type, place: int) -> None:
+        self.leaves.append(place)
+        if kind is Tensor:
+            self.nodes[place] = Node("tensor", kind, value.type)
+        elif kind is Variable:
+            first = self.variables.setdefault(id(value), place)
+            self.nodes[place] = Node("variable", kind, value.type, value.trainable, first if first != place else -1)
+        elif kind is np.ndarray:
+            self.nodes[place] = Node("array", kind, TensorType(value.shape, as_dtype(value.dtype)))
+        elif isinstance(value, np.generic):
+            self.nodes[place] = Node("scalar", kind, TensorType((), as_dtype(value.dtype)))
+        else:
+            raise Undescribable(f"an argument is a {kind.__name__}")
+
+    def _structure(self, value: Any, kind: type, place: int) -> None:
+        first = len(self.nodes)
+        if isinstance(value, dict):
+            if kind is not dict or not all(type(key) in (str, int) for key in value):
+                raise Undescribable("an argument is a dict with keys other than strings and integers, or of a type of its own")
+            self.nodes[place] = Node("dict", kind, first=first, size=len(value), keys=tuple(value))
+        else:
+            layout = "tuple" if isinstance(value, tuple) else "list"
+            self.nodes[place] = Node(layout, kind, first=first, size=len(value))
+        self.nodes.extend([None] * len(value))
+        if isinstance(value, dict):
+            places = {key: first + index for index, key in enumerate(value)}
+            for key in sorted_keys(value):
+                self._value(value[key], places[key])
+        else:
+            for index, item in enumerate(value):
+                self._value(item, first + index)
