@@ -78,7 +78,7 @@ class Function:
         self._parameters = Parameters(python_function, bound=0 if instance is None else 1)
         self._entries: dict[Any, list[Entry]] = {}
         self._order: list[Entry] = []
-        self._methods: weakref.WeakKeyDictionary[Any, Function] = weakref.WeakKeyDictionary()
+        self._methods: dict[int, tuple[weakref.ref[Any], Function]] = {}  # by the object's id, while it lives
         self._calls = self._make_calls()
         self._bound: weakref.ref[Any] | None = None
         self._was_traced = False
@@ -121,14 +121,15 @@ class Function:
 
     def _method_of(self, instance: Any) -> Any:
         """The traced method of `instance`: it has traces of its own, which do not keep the object alive."""
-        try:
-            if instance not in self._methods:
-                self._methods[instance] = type(self)(self.python_function, instance)
-        except TypeError:
-            raise SignatureError(
-                f"{self.name} is a method of {instance!r}, which can be neither hashed nor weakly referred to"
-            ) from None
-        method = self._methods[instance]
+        key = id(instance)
+        known = self._methods.get(key)
+        if known is None:
+            try:
+                reference = weakref.ref(instance, functools.partial(self._methods.pop, key))
+            except TypeError:
+                raise SignatureError(f"{self.name} is a method of {instance!r}, which cannot be weakly referred to") from None
+            known = self._methods.setdefault(key, (reference, type(self)(self.python_function, instance)))
+        method = known[1]
         self._calls.remember(self, instance, method)
         return method
 
@@ -165,8 +166,8 @@ class Function:
             # A trace whose captured values have changed is not used again: the newest is looked at first.
             entries.insert(0, entry)
             for old in entries[_KEPT:]:
-                old.forget()
                 self._calls.forget(self, old)
+                old.forget()
             del entries[_KEPT:]
             self._order.append(entry)
             self._tell_of_retraces()

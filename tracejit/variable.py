@@ -6,6 +6,7 @@ while the variable is held by the thread that runs the step (`holding`).
 
 from __future__ import annotations
 
+import collections
 import ctypes
 import itertools
 import os
@@ -26,9 +27,11 @@ from tracejit.tensor import Tensor, array_repr, as_array, context, convert_to_te
 # other thread comes between. A native call that keeps the interpreter's lock from its first look at a variable to the last
 # makes no entry, and looks only whether there is one.
 held: dict[int, Any] = {}
-# How many threads wait for an entry to go.
+# How many threads wait for an entry to go, for which variables, and how they hear of it.
 waiting = ctypes.c_int64(0)
-_let_go = threading.Condition(threading.Lock())
+_wanted: collections.Counter[int] = collections.Counter()
+_let_go = threading.Condition()
+_TURN_SECONDS = 0.01
 _unnamed = itertools.count()
 
 
@@ -74,17 +77,22 @@ def _wait(key: int, me: int) -> None:
     """Until no other thread holds the variable with the id `key`."""
     with _let_go:
         waiting.value += 1
+        _wanted[key] += 1
         try:
             while held.get(key, me) != me:
                 _let_go.wait()
         finally:
             waiting.value -= 1
+            _wanted.subtract([key])
+            _let_go.notify_all()
 
 
 def tell_waiting() -> None:
-    """Let the threads that wait for a variable look again."""
+    """Let the threads that wait for a variable look again, and have their turn: else the one that has let it go, and holds the
+    interpreter's lock, would take it again before they can."""
     with _let_go:
         _let_go.notify_all()
+        _let_go.wait_for(lambda: all(key in held for key in +_wanted), _TURN_SECONDS)
 
 
 def _before_fork() -> None:
@@ -97,8 +105,9 @@ def _before_fork() -> None:
 def _in_child() -> None:
     global _let_go
     held.clear()
+    _wanted.clear()
     waiting.value = 0
-    _let_go = threading.Condition(threading.Lock())
+    _let_go = threading.Condition()
 
 
 if hasattr(os, "register_at_fork"):

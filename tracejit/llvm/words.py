@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 _BINARY: dict[type[ast.operator], str] = {
     ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.BitAnd: "and", ast.BitOr: "or", ast.BitXor: "xor",
@@ -20,6 +20,10 @@ _BINARY: dict[type[ast.operator], str] = {
 _COMPARE: dict[type[ast.cmpop], str] = {
     ast.Eq: "eq", ast.NotEq: "ne", ast.Lt: "slt", ast.LtE: "sle", ast.Gt: "sgt", ast.GtE: "sge",
 }  # fmt: skip
+
+
+# The functions of the language, and how many arguments each has.
+_BUILT_IN = {"load": 1, "store": 2, "int32": 1, "uint32": 1, "address": 1, "words": 1}
 
 
 class Field(NamedTuple):
@@ -40,9 +44,16 @@ class Words(NamedTuple):
 def compile_words(source: str, fields: Mapping[str, Field], constants: Mapping[str, int], globals: Mapping[str, int]) -> Words:
     """The functions of `source` as LLVM IR. `globals` are names of memory with their sizes in words; their addresses and all
     functions can be looked up in the loaded module. SyntaxError, with the line, for what the language does not have."""
-    tree = ast.parse(source)
-    definitions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    module = _Module(set(definitions), fields, constants, set(globals))
+    definitions: dict[str, ast.FunctionDef] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef):
+            if node.name in definitions:
+                _refuse(node, "it is defined twice")
+            definitions[node.name] = node
+        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):  # a docstring
+            _refuse(node, "a module has functions only")
+    arities = {name: len(definition.args.args) for name, definition in definitions.items()}
+    module = _Module(arities, fields, constants, set(globals))
     functions = [_Function(module, definition).text() for definition in definitions.values()]
     memory = [f"@{name} = global [{size} x i64] zeroinitializer, align 64" for name, size in globals.items()]
     declared = [f"declare i64 @{name}({', '.join(['i64'] * arity)})" for name, arity in sorted(module.imported.items())]
@@ -50,8 +61,14 @@ def compile_words(source: str, fields: Mapping[str, Field], constants: Mapping[s
     return Words(text, tuple(sorted(module.imported)), (*definitions, *globals))
 
 
+def _refuse(node: ast.AST, why: str, function: str = "") -> NoReturn:
+    raise SyntaxError(f"{function}line {getattr(node, 'lineno', 0)}: {why}: {ast.unparse(node)}")
+
+
 class _Module:
-    def __init__(self, defined: set[str], fields: Mapping[str, Field], constants: Mapping[str, int], globals: set[str]):
+    def __init__(
+        self, defined: Mapping[str, int], fields: Mapping[str, Field], constants: Mapping[str, int], globals: set[str]
+    ):
         self.defined, self.fields, self.constants, self.globals = defined, fields, constants, globals
         self.imported: dict[str, int] = {}
 
@@ -66,7 +83,17 @@ class _Function:
         self.locals: set[str] = set()
 
     def text(self) -> str:
-        parameters = [argument.arg for argument in self.definition.args.args]
+        given = self.definition.args
+        if (
+            given.vararg
+            or given.kwarg
+            or given.kwonlyargs
+            or given.posonlyargs
+            or given.defaults
+            or self.definition.decorator_list
+        ):
+            self._refuse(self.definition, "a function has parameters by position, without defaults, and no decorator")
+        parameters = [argument.arg for argument in given.args]
         for name in parameters:
             self._local(name)
             self.lines.append(f"  store i64 %argument.{name}, ptr %{name}")
@@ -78,8 +105,7 @@ class _Function:
     # -- helpers
 
     def _refuse(self, node: ast.AST, why: str) -> NoReturn:
-        line = getattr(node, "lineno", 0)
-        raise SyntaxError(f"{self.definition.name}, line {line}: {why}: {ast.unparse(node)}")
+        _refuse(node, why, f"{self.definition.name}, ")
 
     def _fresh(self, prefix: str = "t") -> str:
         self.count += 1
@@ -135,10 +161,10 @@ class _Function:
             self._block(node.body)
             self.loops.pop()
             self.lines.append(f"  br label %{test}\n{end}:")
-        elif isinstance(node, ast.Break):
-            self._go(self.loops[-1][1])
-        elif isinstance(node, ast.Continue):
-            self._go(self.loops[-1][0])
+        elif isinstance(node, (ast.Break, ast.Continue)):
+            if not self.loops:
+                self._refuse(node, "there is no loop to leave")
+            self._go(self.loops[-1][isinstance(node, ast.Break)])
         elif isinstance(node, ast.Return):
             result = "0" if node.value is None else self._expression(node.value)
             self.lines.append(f"  ret i64 {result}\n{self._fresh('after')}:")
@@ -182,6 +208,8 @@ class _Function:
 
     def _expression(self, node: ast.expr) -> str:
         if isinstance(node, ast.Constant) and isinstance(node.value, int):
+            if node.value >= 1 << 63:
+                self._refuse(node, "a word has 64 bits, one of them the sign")
             return str(int(node.value))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return self._value(f"sub i64 0, {self._expression(node.operand)}")
@@ -219,15 +247,13 @@ class _Function:
         return self._value(f"getelementptr i8, ptr {base}, i64 {field.offset}"), field.bits
 
     def _call(self, node: ast.Call, name: str) -> str:
-        if name == "address" and isinstance(node.args[0], ast.Name):
-            target = node.args[0].id
-            if target in self.module.defined:
-                return self._value(f"ptrtoint ptr @{target} to i64")
-            return self._value(f"ptrtoint ptr {self._local(target)} to i64")
-        if name == "words" and isinstance(node.args[0], (ast.Name, ast.Constant)):
-            place = f"%{self._fresh('words')}"
-            self.stack.append(f"  {place} = alloca [{self._expression(node.args[0])} x i64], align 16")
-            return self._value(f"ptrtoint ptr {place} to i64")
+        arity = _BUILT_IN.get(name, self.module.defined.get(name, len(node.args)))
+        if len(node.args) != arity or (name == "call" and not node.args):
+            self._refuse(node, f"it takes {arity or 1} arguments")
+        if name == "address":
+            return self._address(node.args[0])
+        if name == "words":
+            return self._words(node.args[0])
         arguments = [self._expression(argument) for argument in node.args]
         if name == "load":
             return self._value(f"load i64, ptr {self._pointer(arguments[0])}")
@@ -245,9 +271,16 @@ class _Function:
                 self._refuse(node, f"elsewhere it has {self.module.imported[name]} arguments")
         return self._value(f"call i64 {called}({', '.join(f'i64 {argument}' for argument in arguments)})")
 
+    def _address(self, target: ast.expr) -> str:
+        if not isinstance(target, ast.Name):
+            self._refuse(target, "only a local variable or a function has an address")
+        place = f"@{target.id}" if target.id in self.module.defined else self._local(target.id)
+        return self._value(f"ptrtoint ptr {place} to i64")
 
-def words_module(module: Any) -> str:
-    """The source of a module that is written in the language. OSError where it is not to be had."""
-    import inspect
-
-    return inspect.getsource(module)
+    def _words(self, count: ast.expr) -> str:
+        size = count.value if isinstance(count, ast.Constant) else self.module.constants.get(ast.unparse(count))
+        if type(size) is not int or size <= 0:
+            self._refuse(count, "the number of words is a constant")
+        place = f"%{self._fresh('words')}"
+        self.stack.append(f"  {place} = alloca [{size} x i64], align 16")
+        return self._value(f"ptrtoint ptr {place} to i64")

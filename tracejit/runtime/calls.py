@@ -7,12 +7,13 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from tracejit.locks import Lock
 from tracejit.runtime import native
 from tracejit.runtime.entry import Entry
 from tracejit.runtime.records import Program, Record, link
 from tracejit.runtime.structures import INSTANCES, STRUCTURES
 from tracejit.tensor import context
-from tracejit.tracing.callshape import Undescribable, call_shape
+from tracejit.tracing.callshape import CallShape, Undescribable, call_shape
 from tracejit.tracing.guards import changed
 from tracejit.tracing.signature import Parameters
 from tracejit.tracing.watches import Unwatchable, watches
@@ -27,6 +28,7 @@ class NativeCalls:
     def __init__(self, is_method: bool):
         self._is_method = is_method
         self._records: list[Record] = []
+        self._lock = Lock()
         self._remembered: dict[int, weakref.ref[Any]] = {}
 
     def learn(self, function: Any, entry: Entry, parameters: Parameters, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
@@ -34,27 +36,29 @@ class NativeCalls:
         if context.tapes or entry.only_general or entry.forgotten:
             return
         try:
-            if entry.program is None:
-                entry.program = _program(entry)
-            elif entry.program.stale:
-                entry.program.watch(_watches(entry))
-            elif not entry.program.has_frame:
-                entry.program.add_frame()
-            shape = call_shape(parameters, args, kwargs)
-            known = {(id(record.program), record.shape.form) for record in self._records}
-            if (id(entry.program), shape.form) in known or len(known) >= _MOST_RECORDS:
-                return
-            self._keep([Record(entry.program, shape, entry.traced), *self._records], function)
+            with self._lock:
+                self._learn(function, entry, call_shape(parameters, args, kwargs))
         except _Changing:
             return
         except (Undescribable, Unwatchable) as reason:
             entry.only_general = str(reason)
-            return
-        native.dispatch(function, self._is_method)
+
+    def _learn(self, function: Any, entry: Entry, shape: CallShape) -> None:
+        if entry.program is None:
+            entry.program = _program(entry)
+        elif entry.program.stale:
+            entry.program.watch(_watches(entry))
+        elif not entry.program.has_frame:
+            entry.program.add_frame()
+        known = {(id(record.program), record.shape.form) for record in self._records}
+        if (id(entry.program), shape.form) not in known and len(known) < _MOST_RECORDS:
+            self._keep([Record(entry.program, shape, entry.traced), *self._records], function)
+            native.dispatch(function, self._is_method)
 
     def forget(self, function: Any, entry: Entry) -> None:
         """Let go of the records of a trace that is not looked at any more."""
-        self._keep([record for record in self._records if record.program is not entry.program], function)
+        with self._lock:
+            self._keep([record for record in self._records if record.program is not entry.program], function)
 
     def _keep(self, records: list[Record], function: Any) -> None:
         words = _words_of(function)

@@ -37,7 +37,8 @@ def dispatch(function, args, nargsf, kwnames):
         while record != 0 and found == MISS:
             if record.npositional == npositional and record.nkeywords == nkeywords:
                 found = attempt(record, args, kwnames)
-            record = record.next
+            if found == MISS:  # else the record may be gone
+                record = record.next
         if found == MISS:
             break
         if found != AGAIN:
@@ -152,11 +153,26 @@ def dict_items(object, node, place):
     i = 0
     while i < node.count:
         PyDict_Next(object, address(position), address(key), address(value))
-        expected = load(node.items + 8 * i)
-        if key != expected:
-            value = PyDict_GetItemWithError(object, expected)
-            if value == 0:
-                return 0
+        if key != load(node.items + 8 * i):
+            return dict_items_in_another_order(object, node, place)
+        store(place + 8 * i, value)
+        i += 1
+    return 1
+
+
+def dict_items_in_another_order(object, node, place):
+    position = 0
+    key = 0
+    value = 0
+    while int32(PyDict_Next(object, address(position), address(key), address(value))) != 0:
+        # To compare with anything else could run Python code.
+        if key.type != state.str_class and key.type != state.int_class:
+            return 0
+    i = 0
+    while i < node.count:
+        value = PyDict_GetItemWithError(object, load(node.items + 8 * i))
+        if value == 0:
+            return 0
         store(place + 8 * i, value)
         i += 1
     return 1
@@ -189,12 +205,16 @@ def stands_alone(record, objects, node, place, variable):
 
 def holds(program):
     """1 where everything that the trace read from outside is what it was."""
-    watch = program.watches
-    while watch != program.watches_end:
+    watch = program.watches + WATCHES_SIZE
+    last = program.watches.last_watch
+    while watch != last:
         watched = watch.watched
         kind = watch.kind
         if kind == CELL:
             if watched.cell_value != load(watch.values):
+                return 0
+        elif kind == BASES:
+            if watched.type_bases != load(watch.values):
                 return 0
         elif watched.type != watch.value:
             return 0
@@ -231,11 +251,32 @@ def names_hold(watch, names):
     if state.dict_versions != 0:
         if names.dict_version == watch.version:
             return 1
-    if watch.whole >= 0 and names.size != watch.whole:
-        return 0
+    if watch.whole != 0:
+        return all_names_hold(watch, names)
     i = 0
     while i < watch.count:
-        if PyDict_GetItemWithError(names, load(watch.names + 8 * i)) != load(watch.values + 8 * i):
+        value = PyDict_GetItemWithError(names, load(watch.names + 8 * i))
+        if value == 0 and PyErr_Occurred() != 0:
+            PyErr_Clear()
+            return 0
+        if value != load(watch.values + 8 * i):
+            return 0
+        i += 1
+    watch.version = names.dict_version
+    return 1
+
+
+def all_names_hold(watch, names):
+    """1 where a dict has nothing but what it had, in the same order."""
+    if names.size != watch.count:
+        return 0
+    position = 0
+    key = 0
+    value = 0
+    i = 0
+    while i < watch.count:
+        PyDict_Next(names, address(position), address(key), address(value))
+        if key != load(watch.names + 8 * i) or value != load(watch.values + 8 * i):
             return 0
         i += 1
     watch.version = names.dict_version
@@ -247,12 +288,16 @@ def names_hold(watch, names):
 
 def run(record, program, objects):
     results = words(MOST_RESULTS)
+    holder = record.holder
     count = 0
     spec = program.results
     while spec != program.results_end:
         tensor = unused(spec)
         if tensor == 0:
-            return renew(spec)
+            Py_IncRef(holder)
+            found = renew(spec)
+            Py_DecRef(holder)
+            return found
         store(results + 8 * count, tensor)
         count += 1
         spec += RESULT_SIZE
@@ -274,8 +319,7 @@ def run(record, program, objects):
         store(pointers + 8 * spec.slot, array.data)
         spec += RESULT_SIZE
         i += 1
-    owner = program.owner
-    Py_IncRef(owner)
+    Py_IncRef(holder)
     if program.long != 0:
         status = run_long(record, program, objects, frame)
     else:
@@ -289,12 +333,15 @@ def run(record, program, objects):
             cursor = program.structure
             made = build(address(cursor), results)
     elif status > 0:
-        made = PyObject_CallOneArg(program.fail, PyLong_FromLong(status))
+        number = PyLong_FromLong(status)
+        if number != 0:
+            made = PyObject_CallOneArg(program.fail, number)
+            Py_DecRef(number)
     i = 0
     while i < count:
         Py_DecRef(load(results + 8 * i))
         i += 1
-    Py_DecRef(owner)
+    Py_DecRef(holder)
     return made
 
 
@@ -370,7 +417,7 @@ def run_long(record, program, objects, frame):
             key = PyLong_FromVoidPtr(variable)
             store(variables + 8 * updated, key)
             updated += 1
-            if key == 0 or int32(PyDict_SetItem(held, key, program.owner)) != 0:
+            if key == 0 or int32(PyDict_SetItem(held, key, record.holder)) != 0:
                 let_go(held, variables, updated)
                 return -1
         bind += BIND_SIZE
@@ -391,8 +438,7 @@ def run_long(record, program, objects, frame):
         if object != 0:
             Py_DecRef(object)
         i += 1
-    frame.next_frame = program.frames
-    program.frames = frame
+    add_frame(program, frame)
     return status
 
 
@@ -413,125 +459,8 @@ def let_go(held, variables, count):
             PyErr_Clear()
 
 
-# -- results
-
-
-def unused(spec):
-    """A tensor of the pool that nobody else refers to, nor to its array or that one's memory; 0 where there is none."""
-    pool = spec.pool
-    i = 0
-    while i < spec.count:
-        tensor = load(pool.list_items + 8 * i)
-        if tensor.refcount == 1 and tensor.type == state.tensor_class and tensor.tensor_weakrefs == 0:
-            array = tensor.tensor_value
-            if array == load(spec.made_arrays + 8 * i) and array.refcount == 1:
-                base = array.base
-                if base == 0:
-                    return tensor
-                if base.refcount == 1:
-                    return tensor
-        i += 1
+def add_frame(program, frame):
+    """Called by Python, which could not do both at once."""
+    frame.next_frame = program.frames
+    program.frames = frame
     return 0
-
-
-def renew(spec):
-    """A new result in the place of the oldest in the pool, which goes on living where it is used. AGAIN, or 0."""
-    array = new_array(spec)
-    if array == 0:
-        return 0
-    tensor = PyType_GenericAlloc(state.tensor_class, 0)
-    if tensor == 0:
-        Py_DecRef(array)
-        return 0
-    tensor.tensor_value = array
-    tensor.tensor_type = spec.expected
-    Py_IncRef(spec.expected)
-    place = spec.oldest
-    spec.oldest = place + 1
-    if spec.oldest == spec.count:
-        spec.oldest = 0
-    store(spec.made_arrays + 8 * place, array)
-    if int32(PyList_SetItem(spec.pool, place, tensor)) != 0:
-        return 0
-    return AGAIN
-
-
-def new_array(spec):
-    """An array with memory of its own; that of a large one begins where a register's worth does."""
-    data = 0
-    block = 0
-    flags = 0
-    if spec.bytes >= ALIGNED_FROM:
-        length = spec.bytes + ALIGNMENT
-        Py_IncRef(state.byte_descr)
-        block = call(state.new_from_descr, state.array_class, state.byte_descr, 1, address(length), 0, 0, 0, 0)
-        if block == 0:
-            return 0
-        data = (block.data + ALIGNMENT - 1) & -ALIGNMENT
-        flags = WRITABLE
-    Py_IncRef(spec.other)
-    array = call(state.new_from_descr, state.array_class, spec.other, spec.nd_of_result, spec.items, 0, data, flags, 0)
-    if block != 0:
-        if array == 0:
-            Py_DecRef(block)
-            return 0
-        call(state.set_base, array, block)
-    return array
-
-
-def build(cursor, results):
-    """The structure that the function returned, described by the words at `cursor`, which is moved on."""
-    at = load(cursor)
-    kind = load(at)
-    if kind == LEAF:
-        store(cursor, at + 16)
-        made = load(results + 8 * load(at + 8))
-        Py_IncRef(made)
-        return made
-    if kind == NOTHING:
-        store(cursor, at + 8)
-        Py_IncRef(state.none)
-        return state.none
-    count = load(at + 8)
-    named = load(at + 16)
-    store(cursor, at + 24)
-    if kind == LIST:
-        made = PyList_New(count)
-    elif kind == DICT:
-        made = PyDict_New()
-    else:
-        made = PyTuple_New(count)
-    i = 0
-    while i < count and made != 0:
-        key = 0
-        if kind == DICT:
-            key = load(load(cursor))
-            store(cursor, load(cursor) + 8)
-        item = build(cursor, results)
-        failed = 0
-        if item == 0:
-            failed = 1
-        elif kind == LIST:
-            failed = int32(PyList_SetItem(made, i, item))
-        elif kind == DICT:
-            failed = int32(PyDict_SetItem(made, key, item))
-            Py_DecRef(item)
-        else:
-            failed = int32(PyTuple_SetItem(made, i, item))
-        if failed != 0:
-            Py_DecRef(made)
-            made = 0
-        i += 1
-    if named != 0 and made != 0:
-        items = made
-        made = name(named, items)
-        Py_DecRef(items)
-    return made
-
-
-def name(kind, items):
-    """tuple.__new__(kind, items): a named tuple."""
-    arguments = words(2)
-    store(arguments, kind)
-    store(arguments + 8, items)
-    return PyObject_Vectorcall(state.new_tuple, arguments, 2, 0)

@@ -80,7 +80,7 @@ class _Writer:
 
     def function(self) -> Callable[..., Any]:
         exec("\n".join(["def attempt(args, kwargs):", *self.lines]), self.known)
-        return self.known["attempt"]
+        return self.known.pop("attempt")  # whose globals they are: no cycle
 
 
 def attempt_of(entry: Entry, shape: CallShape) -> Callable[..., Any]:

@@ -44,8 +44,22 @@ def slots() -> dict[str, Field]:
     return {
         **_slots(one, tensor_type=kind, tensor_value=one.value),
         "tensor_weakrefs": Field(Tensor.__weakrefoffset__),
+        "type_bases": _bases(),
         **_slots(cell, variable_type=kind, variable_tensor=cell._tensor, variable_trainable=cell._trainable),
     }
+
+
+def _bases() -> Field:
+    """Where a class has the order of its bases."""
+
+    class Base: ...
+
+    class Derived(Base): ...
+
+    offsets = [offset for offset in range(16, type.__basicsize__, 8) if _word(id(Derived) + offset) == id(Derived.__mro__)]
+    if len(offsets) != 1:
+        raise LookupError("a class does not have the order of its bases where it is expected")
+    return Field(offsets[0])
 
 
 def check() -> None:

@@ -23,7 +23,7 @@ from tracejit import tensor, variable
 from tracejit.llvm import cache, engine
 from tracejit.llvm.words import compile_words
 from tracejit.locks import Lock
-from tracejit.runtime import callables, dispatcher, layout
+from tracejit.runtime import callables, dispatcher, layout, results
 from tracejit.runtime.structures import CONSTANTS, INSTANCES, STRUCTURES, fields
 from tracejit.tensor import Tensor
 from tracejit.variable import Variable
@@ -97,13 +97,13 @@ def unusable() -> str | None:
 
 
 class _Code:
-    """A module in the language of words, as machine code: the addresses of its functions, and its state to be filled."""
+    """Modules in the language of words as machine code: the addresses of their functions, and their state to be filled."""
 
-    def __init__(self, module: ModuleType, symbols: Mapping[str, int]):
+    def __init__(self, modules: Sequence[ModuleType], symbols: Mapping[str, int]):
         known, slots = fields(), layout.slots()
         assert not known.keys() & slots.keys(), "one name for two fields"
         known |= slots
-        source = inspect.getsource(module)
+        source = "\n".join(map(inspect.getsource, modules))
         size = len(STRUCTURES["state"])
         key = cache.key("words", source, tuple(sorted(known.items())), tuple(sorted(CONSTANTS.items())), size)
         found = cache.get(key)
@@ -143,8 +143,7 @@ class _Native:
 
     def __init__(self, function: type, bound: type, miss: Callable[..., Any], method_of: Callable[[Any, Any], Any]):
         self._keep: list[Any] = [miss, method_of]
-        self._types = _Code(callables, {})
-        self._calls: _Code | None = None
+        self._types = _Code([callables], {})
         at = self._types.functions
         common = {"tp_call": _of_python("PyVectorcall_Call")}
         self.function = self._type(
@@ -186,6 +185,8 @@ class _Native:
             "array_class": id(np.ndarray),
             "float_class": id(float),
             "dict_class": id(dict),
+            "str_class": id(str),
+            "int_class": id(int),
             "byte_descr": id(self._kept(np.dtype(np.uint8))),
             "new_from_descr": _of_numpy(_NEW_FROM_DESCR),
             "set_base": _of_numpy(_SET_BASE),
@@ -216,16 +217,20 @@ class _Native:
         make.argtypes, make.restype = [ctypes.c_void_p, ctypes.py_object], ctypes.py_object
         return make(ctypes.addressof(spec), (base,))
 
+    @functools.cached_property
+    def calls(self) -> Mapping[str, int]:
+        """The dispatcher's functions."""
+        made = _Code([dispatcher, results], self._types.functions)
+        self._facts["bound_call"] = made.functions["bound_call"]
+        self._fill(self._types)
+        self._fill(made)
+        self._dispatcher = made
+        return made.functions
+
     def dispatch(self, function: Any, is_method: bool) -> None:
         """Let calls of `function` be looked for among its records. A method is called through what it is bound to, which
         keeps its object alive."""
-        if self._calls is None:
-            made = _Code(dispatcher, self._types.functions)
-            self._facts["bound_call"] = made.functions["bound_call"]
-            self._fill(self._types)
-            self._fill(made)
-            self._calls = made
-        calls = self._calls.functions
+        calls = self.calls
         if not is_method:
             _field(id(function), "function", "vectorcall").value = calls["function_call"]
         elif bound := _field(id(function), "function", "bound").value:
@@ -251,6 +256,15 @@ def function_type(function: type, bound: type, miss: Callable[..., Any], method_
         if _native is None:
             _native = _Native(function, bound, miss, method_of)
         return _native.function
+
+
+def add_frame(program: int, frame: int) -> None:
+    """Give the program at an address the frame at another."""
+    assert _native is not None
+    with _making:
+        call = _native.calls["add_frame"]
+    # With the interpreter's lock, so that no native call comes between.
+    ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(call)(program, frame)
 
 
 def dispatch(function: Any, is_method: bool) -> None:

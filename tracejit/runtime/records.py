@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from tracejit import nest
 from tracejit.ir.types import TensorType
-from tracejit.runtime.step import Step, buffer_of
+from tracejit.runtime import native
+from tracejit.runtime.step import Step, buffer_of, new_pool
 from tracejit.runtime.structures import KIND, MOST_NODES, MOST_RESULTS, Memory, addresses, peek, poke, row, table
 from tracejit.tensor import Tensor
 from tracejit.tracing.callshape import CallShape, Given, Node, Undescribable
 from tracejit.tracing.guards import MISSING
 from tracejit.tracing.trace import Binding, Traced
-from tracejit.tracing.watches import Watch, is_plain
+from tracejit.tracing.watches import Watch, is_plain, is_watched
 from tracejit.variable import Variable
 
 # No object lies at this address.
@@ -33,7 +35,7 @@ class Program:
         self.step, self._fail = step, fail
         slots = len(graph.parameters)
         results = [
-            _result(step.pools[index], result.type, slots + index)  # type: ignore[arg-type]
+            _result(result.type, slots + index)  # type: ignore[arg-type]
             for index, result in enumerate(graph.results)
         ]
         self._results = table([each for each, _ in results], [kept for _, kept in results])
@@ -41,7 +43,6 @@ class Program:
         words = row(
             "program",
             entry=step.executable.address,
-            owner=id(self),
             slots=slots + len(results) + 1,
             long=int(step.long),
             results=self._results.address,
@@ -57,17 +58,17 @@ class Program:
     def watch(self, watches: Sequence[Watch]) -> None:
         """Replace what is compared at every call."""
         packed = [_watch(watch) for watch in watches]
-        self._watches = table([words for words, _ in packed], [kept for _, kept in packed])
-        poke(self.memory, "program", "watches", self._watches.address)
-        poke(self.memory, "program", "watches_end", self._watches.end)
+        made = table([row("watches"), *[words for words, _ in packed]], [kept for _, kept in packed])
+        poke(made, "watches", "last_watch", made.end)
         poke(self.memory, "program", "stale", 0)
+        poke(self.memory, "program", "watches", made.address)
+        self._watches = made  # the ones before go now that nothing leads there any more
 
     def add_frame(self) -> None:
         """One more frame, for one more call at the same time."""
         frame = self.step.new_frame()
         self.frames.append(frame)
-        frame.words[0] = peek(self.memory, "program", "frames")
-        poke(self.memory, "program", "frames", frame.address)
+        native.add_frame(self.memory.address, frame.address)
 
     @property
     def has_frame(self) -> bool:
@@ -106,6 +107,7 @@ class Record:
                 arrays=self._arrays.address,
                 arrays_end=self._arrays.end,
                 program=program.memory.address,
+                holder=id(self),
             )
         )
 
@@ -191,7 +193,8 @@ def _captured(source: Any, kind: TensorType, slot: int, binding: Binding) -> tup
     return row("bind", kind=KIND["CONSTANT"], slot=slot, variable=array.ctypes.data), (source, array)
 
 
-def _result(pool: list[Any], kind: TensorType, slot: int) -> tuple[list[int], Any]:
+def _result(kind: TensorType, slot: int) -> tuple[list[int], Any]:
+    pool = new_pool(kind)
     dims, made = _dims(kind), Memory([0] * len(pool))
     words = row(
         "result", expected=id(kind), other=id(kind.dtype.numpy), count=len(pool), items=dims.address, slot=slot, pool=id(pool),
@@ -206,7 +209,6 @@ def _structure(traced: Traced) -> Memory | None:
         return None
     words: list[int] = []
     kept: list[Any] = []
-    leaves = iter(traced.constants)
 
     def add(structure: Any) -> None:
         if isinstance(structure, (tuple, list)):
@@ -223,10 +225,9 @@ def _structure(traced: Traced) -> Memory | None:
                 words.append(id(key))
                 add(structure[key])
         else:
-            leaf = next(leaves)
-            words.extend((KIND["NOTHING"],) if leaf is None else (KIND["LEAF"], leaf))
+            words.extend((KIND["NOTHING"],) if structure is None else (KIND["LEAF"], structure))
 
-    add(traced.structure)
+    add(nest.pack(traced.structure, iter(traced.constants)))
     return Memory(words, kept)
 
 
@@ -238,13 +239,13 @@ def _watch(watch: Watch) -> tuple[list[int], Any]:
         if value is not MISSING:
             kept.append(_protected(value, values, index))
     kind = watch.kind if watch.kind != "items" else "tuple" if isinstance(watch.watched, tuple) else "list"
-    if watch.kind == "cell" or (watch.kind == "names" and not watch.whole):
+    if (watch.kind == "names" and not watch.whole) or watch.kind == "bases":
         kept.append(watch.watched)
     elif watch.kind == "object":
         kept.append(type(watch.watched))
     words = row(
         "watch", kind=KIND[kind.upper()], watched=id(watch.watched), value=id(type(watch.watched)), count=len(watch.values),
-        names=names.address, values=values.address, version=-1, whole=len(watch.names) if watch.whole else -1,
+        names=names.address, values=values.address, version=-1, whole=int(watch.whole),
     )  # fmt: skip
     return words, kept
 
@@ -253,7 +254,7 @@ def _protected(value: Any, values: Memory, index: int) -> Any:
     """What sees to it that another object at the address of `value` is not taken for it: it is kept, or, since it may lead
     back to the object that the trace belongs to, its address is forgotten when it goes. A container needs neither, since
     its items are watched."""
-    if isinstance(value, (list, tuple, dict)):
+    if is_watched(value):
         return None
     if is_plain(value):
         return value

@@ -17,6 +17,7 @@ from tracejit.ir.location import at
 from tracejit.ir.types import float64
 from tracejit.llvm.engine import host_target
 from tracejit.llvm.executable import Executable, Failure
+from tracejit.locks import Lock
 from tracejit.runtime.structures import ALIGNED_FROM, ALIGNMENT, Memory
 from tracejit.tensor import Tensor
 
@@ -45,10 +46,9 @@ class Step:
         signature = ctypes.CFUNCTYPE if self.long else ctypes.PYFUNCTYPE
         self._entry = signature(ctypes.c_int, ctypes.c_void_p)(self.executable.address)
         self._results = [result.type for result in graph.results if isinstance(result.type, TensorType)]
-        self.pools: list[list[Tensor | None]] = [
-            [None] * (_KEPT if kind.nbytes < _LARGE else _KEPT_LARGE) for kind in self._results
-        ]
-        self._oldest = [itertools.cycle(range(len(pool))) for pool in self.pools]
+        self._pools = [new_pool(kind) for kind in self._results]
+        self._oldest = [itertools.cycle(range(len(pool))) for pool in self._pools]
+        self._choosing = Lock()
         self._idle: list[Memory] = []
 
     @classmethod
@@ -89,7 +89,8 @@ class Step:
 
         IndexOutOfRangeError or InvalidArgumentError, with the user's line, leave every variable as it was.
         """
-        results = [self._result(index, kind) for index, kind in enumerate(self._results)]
+        with self._choosing:
+            results = [self._result(index, kind) for index, kind in enumerate(self._results)]
         try:
             frame = self._idle.pop()
         except IndexError:
@@ -114,12 +115,17 @@ class Step:
 
     def _result(self, index: int, kind: TensorType) -> Tensor:
         """A tensor that nobody else refers to, nor to its memory; one of the pool where there is one."""
-        pool = self.pools[index]
+        pool = self._pools[index]
         for place in range(len(pool)):
             if _references(pool, place) in _UNUSED:
                 return pool[place]  # type: ignore[return-value]
         tensor = pool[next(self._oldest[index])] = Tensor(_empty(kind), kind)
         return tensor
+
+
+def new_pool(kind: TensorType) -> list[Tensor | None]:
+    """Places for results to be used again."""
+    return [None] * (_KEPT if kind.nbytes < _LARGE else _KEPT_LARGE)
 
 
 def _empty(kind: TensorType) -> np.ndarray:

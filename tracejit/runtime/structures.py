@@ -18,21 +18,21 @@ STRUCTURES: dict[str, tuple[str, ...]] = {
     "bound": ("refcount", "type", "vectorcall", "function", "instance", "bound_weakrefs"),
     "record": (
         "next", "npositional", "nkeywords", "keywords", "nodes", "nodes_end", "variables", "variables_end", "arrays",
-        "arrays_end", "program",
+        "arrays_end", "program", "holder",
     ),
     "node": ("kind", "expected", "other", "count", "items", "first"),
     "bind": ("kind", "", "other", "count", "items", "slot", "variable", "node", "updated"),
     "program": (
-        "entry", "owner", "frames", "slots", "long", "watches", "watches_end", "results", "results_end", "structure", "fail",
-        "stale",
+        "entry", "frames", "slots", "long", "watches", "results", "results_end", "structure", "fail", "stale",
     ),
     "result": ("", "expected", "other", "count", "items", "slot", "pool", "made_arrays", "oldest", "nd_of_result", "bytes"),
+    "watches": ("last_watch",),
     "watch": ("kind", "watched", "value", "count", "names", "values", "version", "whole"),
     "frame": ("next_frame",),
     "state": (
         "interpreted", "held", "waiting", "notify", "none", "miss", "method_of", "new_tuple", "bound_class", "bound_call",
-        "tensor_class", "variable_class", "array_class", "float_class", "dict_class", "byte_descr", "new_from_descr",
-        "set_base", "dict_versions",
+        "tensor_class", "variable_class", "array_class", "float_class", "dict_class", "str_class", "int_class", "byte_descr",
+        "new_from_descr", "set_base", "dict_versions",
     ),
 }  # fmt: skip
 
@@ -41,7 +41,7 @@ INSTANCES = 8
 
 KINDS = (
     "TENSOR", "ARRAY", "SCALAR", "VARIABLE", "SAME", "EQUAL", "FLOAT", "TUPLE", "LIST", "DICT", "CONSTANT", "CAPTURED", "CELL",
-    "NAMES", "OBJECT", "LEAF", "NOTHING",
+    "NAMES", "OBJECT", "BASES", "LEAF", "NOTHING",
 )  # fmt: skip
 KIND = {name: number for number, name in enumerate(KINDS)}
 

@@ -73,6 +73,8 @@ def call_shape(parameters: Parameters, args: Sequence[Any], kwargs: dict[str, An
         made.argument(value, index if index < len(args) else parameters.names[index])
     for name in sorted(named):
         made.argument(named[name], name)
+    if any(isinstance(leaf, Given) and id(leaf.value) in made.variables for leaf in made.leaves):
+        raise Undescribable("an argument is a variable that is a default as well")
     nodes = made.nodes
     assert all(node is not None for node in nodes)
     return CallShape(len(args), tuple(kwargs), tuple(nodes), tuple(made.leaves))  # type: ignore[arg-type]

@@ -38,13 +38,21 @@ class Global(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A cell of a closure."""
+    """A cell of a function's closure. A trace may belong to an object to which the closure leads, so the function is
+    referred to weakly."""
 
-    cell: types.CellType
+    function: weakref.ref[types.FunctionType]
+    index: int
+
+    @property
+    def cell(self) -> types.CellType | None:
+        """The cell itself; None where the function is gone."""
+        function = self.function()
+        return None if function is None or function.__closure__ is None else function.__closure__[self.index]
 
     def __call__(self) -> Any:
         try:
-            return self.cell.cell_contents
+            return MISSING if self.cell is None else self.cell.cell_contents
         except ValueError:  # not filled yet
             return MISSING
 
@@ -73,10 +81,11 @@ class Property(NamedTuple):
 
     owner: Read
     name: str
-    getter: Callable[[Any], Any]
 
     def __call__(self) -> Any:
-        return types.MethodType(self.getter, self.owner())
+        owner = self.owner()
+        found = getattr(type(owner), self.name, None)
+        return types.MethodType(found.fget, owner) if isinstance(found, property) and found.fget is not None else MISSING
 
 
 Read = Global | Cell | Given | Attribute | Property
@@ -221,8 +230,8 @@ def _code_behind(value: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
 
 def _reads(function: types.FunctionType, given: dict[str, Read]) -> Iterator[tuple[str, Read]]:
     """(name, getter) of every global, closure cell and attribute chain that the code loads."""
-    closure = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    cells = {name: Cell(cell) for name, cell in closure}
+    reference = weakref.ref(function)
+    cells = {name: Cell(reference, index) for index, name in enumerate(function.__code__.co_freevars)}
     yield from _code_reads(function.__code__, function.__globals__, cells, given)
 
 
@@ -263,5 +272,5 @@ def _attribute(chain: tuple[str, Read], name: str) -> tuple[str, Read] | None:
     if isinstance(owner, types.ModuleType) and _is_own(owner.__name__):
         return None
     if isinstance(getattr(type(owner), name, None), property):
-        return (f"{chain[0]}.{name}", Property(chain[1], name, getattr(type(owner), name).fget))
+        return (f"{chain[0]}.{name}", Property(chain[1], name))
     return (f"{chain[0]}.{name}", Attribute(chain[1], name))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,9 @@ class Unwatchable(Exception):
 
 
 class Watch:
-    """What stands where. `kind` is "cell", "items" (of a list or tuple), "names" (of a dict) or "object" (its type, and names
-    of its dict); `values` are those of `names`, or all items; MISSING stands for a name that is not there. `whole`: a dict
-    has no other names."""
+    """What stands where. `kind` is "cell", "items" (of a list or tuple), "names" (of a dict), "object" (its type, and names
+    of its dict) or "bases" (of a class, all of them, in order); `values` are those of `names`, or all items; MISSING stands
+    for a name that is not there. `whole`: a dict has these names only, in this order."""
 
     def __init__(self, kind: str, watched: Any):
         self.kind, self.watched = kind, watched
@@ -82,13 +82,13 @@ class _Watches:
         if isinstance(owner, type):
             if kind is not type:
                 raise Unwatchable("belongs to a class with a metaclass")
-            self._in_classes(owner.__mro__, name)
+            self._in_classes(owner, name)
             return
         if kind.__getattribute__ is not object.__getattribute__:
             raise Unwatchable(f"is read by the __getattribute__ of {kind.__name__}")
-        in_class = self._in_classes(kind.__mro__, name)
+        self._watch("object", owner)
+        in_class = self._in_classes(kind, name)
         if isinstance(in_class, property):
-            self._watch("object", owner)
             return
         if in_class is not MISSING and hasattr(type(in_class), "__set__"):
             raise Unwatchable(f"is read by a descriptor of {kind.__name__}")
@@ -99,9 +99,11 @@ class _Watches:
             raise Unwatchable(f"is made by the __getattr__ of {kind.__name__}")
         self._watch("object", owner).add(name, names.get(name, MISSING))
 
-    def _in_classes(self, classes: Iterable[type], name: str) -> Any:
-        """Watch a name in classes, up to the first that has it; what stands there, or MISSING."""
-        for each in classes:
+    def _in_classes(self, kind: type, name: str) -> Any:
+        """Watch a name in a class and its bases, up to the first that has it; what stands there, or MISSING."""
+        if kind.__flags__ & _HEAP_TYPE:
+            self._watch("bases", kind).values[:] = [kind.__mro__]
+        for each in kind.__mro__:
             if each.__flags__ & _HEAP_TYPE:
                 (names,) = (found for found in gc.get_referents(vars(each)) if type(found) is dict)
                 self._watch("names", names).add(name, names.get(name, MISSING))
@@ -111,11 +113,14 @@ class _Watches:
 
     def content(self, value: Any) -> None:
         """Watch what a container holds, as `guards.snapshot` compares it."""
-        if isinstance(value, (list, tuple)) and len(value) <= LIMIT:
+        if not is_watched(value):
+            if type(value) is np.ndarray and value.ndim == 0:
+                raise Unwatchable("is an array without axes, whose content counts")
+        elif isinstance(value, (list, tuple)):
             self._watch("items", value).values[:] = value
             for item in value:
                 self.content(item)
-        elif isinstance(value, dict) and len(value) <= LIMIT:
+        else:
             if not all(type(key) in (str, int) for key in value):
                 raise Unwatchable("has a dict with keys other than strings and integers")
             watch = self._watch("names", value)
@@ -123,8 +128,11 @@ class _Watches:
             for key, item in value.items():
                 watch.add(key, item)
                 self.content(item)
-        elif type(value) is np.ndarray and value.ndim == 0:
-            raise Unwatchable("is an array without axes, whose content counts")
+
+
+def is_watched(value: Any) -> bool:
+    """Whether a value is a container whose items count, and not which container it is."""
+    return isinstance(value, (list, tuple, dict)) and len(value) <= LIMIT
 
 
 def is_plain(value: Any) -> bool:
