@@ -15,7 +15,8 @@ import pytest
 import tracejit as tj
 
 PROGRAM = """
-import threading, time
+import threading, time, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # Python's, of a fork beside threads, be they a library's: it is what is tested
 import tracejit as tj
 
 v = tj.Variable(0.0)
@@ -132,8 +133,6 @@ def assert_right(done: subprocess.CompletedProcess[str]) -> None:
 
 
 FORKING = """
-import warnings
-warnings.simplefilter("ignore", DeprecationWarning)  # Python's, of a fork beside threads: it is what is tested
 for _ in range(10):
     time.sleep(0.003)
     child = os.fork()

@@ -183,7 +183,7 @@ def attr_key(value: Any) -> Any:
         return tuple(map(attr_key, value))
     if isinstance(value, float):
         return (float, value.hex())
-    return (type(value), value)
+    return structure(value) if isinstance(value, Graph) else (type(value), value)
 
 
 def structure(graph: Graph) -> Any:

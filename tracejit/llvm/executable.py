@@ -7,15 +7,13 @@ module are made when somebody wants to look at them.
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 import os
-import struct
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from tracejit.ir import Graph, Node, errors
+from tracejit.ir.graph import structure
 from tracejit.ir.location import Location
 from tracejit.llvm import cache, engine
 from tracejit.llvm.engine import Target
@@ -141,43 +139,20 @@ class Executable:
 def describe(graph: Graph) -> tuple[Any, list[Location]]:
     """(`graph` as what a key is made of, equal where the code is equal; the locations that the description numbers).
 
-    The description is exact to the bit. Names are left out, since the name of an unnamed variable counts the variables before
+    Names are left out, since the name of an unnamed variable counts the variables before
     it; of locations it holds only which are the same, so that a function that is moved in its file has the same code.
     """
     numbers: dict[Location, int] = {}
-    return _described(graph, numbers), list(numbers)
+    places = [numbers.setdefault(place, len(numbers)) if place is not None else None for place in _locations(graph)]
+    return (structure(graph), tuple(places)), list(numbers)
 
 
-def _described(value: Any, locations: dict[Location, int]) -> Any:
-    if isinstance(value, Graph):
-        return _described_graph(value, locations)
-    if isinstance(value, np.ndarray):
-        return ("array", value.dtype.str, value.shape, hashlib.sha256(value.tobytes()).hexdigest())
-    if isinstance(value, tuple):
-        return ("tuple", *[_described(item, locations) for item in value])
-    if isinstance(value, float):
-        return ("float", struct.pack("<d", value))
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    return (type(value).__name__, str(value))  # a dtype or a type
-
-
-def _described_graph(graph: Graph, locations: dict[Location, int]) -> Any:
-    numbers = {parameter: number for number, parameter in enumerate(graph.parameters)}
-    parameters = tuple([(str(parameter.type), _number(parameter, locations)) for parameter in graph.parameters])
-    nodes = []
-    for node in graph.nodes:
-        operands = tuple([numbers[operand] for operand in node.operands])
-        attrs = tuple([(name, _described(attr, locations)) for name, attr in node.attrs.items()])
-        nodes.append((node.op.name, operands, attrs, str(node.type), _number(node, locations)))
-        numbers[node] = len(numbers)
-    results = tuple([numbers[result] for result in graph.results])
-    updates = tuple([(numbers[parameter], numbers[new]) for parameter, new in graph.updates])
-    return ("graph", parameters, tuple(nodes), results, updates)
-
-
-def _number(node: Node, locations: dict[Location, int]) -> int | None:
-    return locations.setdefault(node.location, len(locations)) if node.location is not None else None
+def _locations(graph: Graph) -> Iterator[Location | None]:
+    for node in (*graph.parameters, *graph.nodes):
+        yield node.location
+        for attr in node.attrs.values():
+            if isinstance(attr, Graph):
+                yield from _locations(attr)
 
 
 # -- the header of an entry

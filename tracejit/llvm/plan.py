@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType
-from tracejit.ir.graph import attr_key, structure
+from tracejit.ir.graph import attr_key
 from tracejit.ir.op import Kernel, Reduction, Scalar
 from tracejit.ir.op import View as ViewLowering
 from tracejit.llvm.schedule import Schedule, may_overwrite, schedule
@@ -55,10 +55,8 @@ class Step:
         layouts = tuple([(view.shape, view.strides, view.offset, view.dtype) for view in self.views])
         if self.node is None:
             return layouts
-        attrs = [
-            (name, structure(value) if type(value) is Graph else attr_key(value)) for name, value in self.node.attrs.items()
-        ]
-        return self.node.op.name, len(self.outputs), len(self.scratch), tuple(attrs), layouts
+        attrs = tuple([(name, attr_key(value)) for name, value in self.node.attrs.items()])
+        return self.node.op.name, len(self.outputs), len(self.scratch), attrs, layouts
 
 
 @dataclass
