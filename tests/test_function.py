@@ -1071,3 +1071,29 @@ def test_a_variable_of_the_first_call_may_begin_with_random_numbers() -> None:
 
 
 SCALE = tj.constant(2.0)
+
+
+def test_a_known_call_inside_of_a_trace_is_a_part_of_it() -> None:
+    v = tj.Variable(0.0)
+
+    @tj.function
+    def inner() -> Any:
+        v.assign_add(1.0)
+        return v * 2.0
+
+    for _ in range(4):  # so that it is called natively
+        inner()
+    outer = tj.function(lambda x: x + inner())
+    assert [float(outer(tj.constant(1.0))) for _ in range(4)] == [11.0, 13.0, 15.0, 17.0]
+    assert [v.numpy(), inner.experimental_get_tracing_count()] == [8.0, 1]
+
+
+def test_a_known_call_is_recorded_by_a_tape() -> None:
+    v = tj.Variable(3.0)
+    square = tj.function(lambda: v * v)
+    for _ in range(4):
+        square()
+    for _ in range(2):
+        with tj.GradientTape() as tape:
+            y = square()
+        assert [float(y), float(tape.gradient(y, v))] == [9.0, 6.0]

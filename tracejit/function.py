@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 import time
 import warnings
@@ -51,6 +52,15 @@ def run_functions_eagerly(run_eagerly: bool) -> None:
     global _run_eagerly
     count_interpreted(bool(run_eagerly) - _run_eagerly)
     _run_eagerly = bool(run_eagerly)
+
+
+def _in_child() -> None:
+    """Of the threads of the parent, only the one that forked is in the child."""
+    interpreted.value = len(context.tapes) + (context.trace is not None) + _run_eagerly
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def _frames_to_user() -> int:

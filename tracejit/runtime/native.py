@@ -91,7 +91,8 @@ def unusable() -> str | None:
     try:
         layout.check()
         layout.slots()
-    except LookupError as error:
+        inspect.getsource(callables)
+    except (LookupError, OSError) as error:
         return str(error)
     return None
 

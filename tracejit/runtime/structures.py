@@ -45,7 +45,7 @@ KINDS = (
 )  # fmt: skip
 KIND = {name: number for number, name in enumerate(KINDS)}
 
-MOST_NODES = MOST_RESULTS = 500
+MOST_NODES = MOST_RESULTS = 2000
 ALIGNED_FROM = 1024  # bytes of a result
 _ARRAY_FLAGS = {"C": 1, "ALIGNED": 0x100, "WRITEABLE": 0x400}
 READABLE = _ARRAY_FLAGS["C"] | _ARRAY_FLAGS["ALIGNED"]

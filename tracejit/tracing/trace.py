@@ -17,7 +17,7 @@ from tracejit.ir.interpret import interpret
 from tracejit.ir.location import here
 from tracejit.ir.op import Op
 from tracejit.ir.types import TensorType, array_type
-from tracejit.tensor import Tensor, context, convert_to_tensor
+from tracejit.tensor import Tensor, context, convert_to_tensor, count_interpreted
 from tracejit.variable import Variable
 
 
@@ -265,6 +265,7 @@ def trace(function: Callable[..., Any], trace: Trace, args: Any, kwargs: Any) ->
     TracingError where it returns what is neither a tensor nor a number nor None.
     """
     before, tapes = context.trace, context.tapes
+    count_interpreted(1)
     context.trace, context.tapes = trace, ()
     try:
         returned = function(*args, **kwargs)
@@ -284,4 +285,5 @@ def trace(function: Callable[..., Any], trace: Trace, args: Any, kwargs: Any) ->
         graph = trace.finish(results)
     finally:
         context.trace, context.tapes = before, tapes
+        count_interpreted(-1)
     return Traced(graph, tuple(trace.bindings), returned, tuple(places))
