@@ -6,8 +6,6 @@ while the variable is held by the thread that runs the step (`holding`).
 
 from __future__ import annotations
 
-import collections
-import ctypes
 import itertools
 import os
 import sys
@@ -27,10 +25,10 @@ from tracejit.tensor import Tensor, array_repr, as_array, context, convert_to_te
 # other thread comes between. A native call that keeps the interpreter's lock from its first look at a variable to the last
 # makes no entry, and looks only whether there is one.
 held: dict[int, Any] = {}
-# How many threads wait for an entry to go, for which variables, and how they hear of it.
-waiting = ctypes.c_int64(0)
-_wanted: collections.Counter[int] = collections.Counter()
-_let_go = threading.Condition()
+# The threads that wait for an entry to go. Each is told by locks of its own, and enters and leaves by one operation on the
+# dict: a signal handler that reads a variable may come between any two, in the same thread.
+waiting: dict[int, _Waiter] = {}
+_numbers = itertools.count()
 _TURN_SECONDS = 0.01
 _unnamed = itertools.count()
 
@@ -66,33 +64,50 @@ class holding:
             key = self._keys.pop()
             if held.get(key) == me:
                 del held[key]
-        if waiting.value:
+        if waiting:
             tell_waiting()
 
     def __exit__(self, *exception: Any) -> None:
         self._release(threading.get_ident())
 
 
+class _Waiter:
+    """One thread that waits: `wake` is released for it, and `served` by it when it has had its turn."""
+
+    __slots__ = ("served", "wake")
+
+    def __init__(self) -> None:
+        self.wake, self.served = threading.Lock(), threading.Lock()
+        self.wake.acquire()
+        self.served.acquire()
+
+
 def _wait(key: int, me: int) -> None:
     """Until no other thread holds the variable with the id `key`."""
-    with _let_go:
-        waiting.value += 1
-        _wanted[key] += 1
+    while held.get(key, me) != me:
+        number, waiter = next(_numbers), _Waiter()
+        waiting[number] = waiter
         try:
-            while held.get(key, me) != me:
-                _let_go.wait()
+            if held.get(key, me) != me:  # else it was let go before it could be seen that one waits
+                waiter.wake.acquire()
         finally:
-            waiting.value -= 1
-            _wanted.subtract([key])
-            _let_go.notify_all()
+            waiting.pop(number, None)
+            waiter.served.release()
 
 
 def tell_waiting() -> None:
     """Let the threads that wait for a variable look again, and have their turn: else the one that has let it go, and holds the
     interpreter's lock, would take it again before they can."""
-    with _let_go:
-        _let_go.notify_all()
-        _let_go.wait_for(lambda: all(key in held for key in +_wanted), _TURN_SECONDS)
+    told = []
+    while waiting:
+        try:
+            _, waiter = waiting.popitem()
+        except KeyError:  # it has left
+            break
+        waiter.wake.release()
+        told.append(waiter)
+    for waiter in told:
+        waiter.served.acquire(timeout=_TURN_SECONDS)
 
 
 def _before_fork() -> None:
@@ -103,11 +118,10 @@ def _before_fork() -> None:
 
 
 def _in_child() -> None:
-    global _let_go
-    held.clear()
-    _wanted.clear()
-    waiting.value = 0
-    _let_go = threading.Condition()
+    me = threading.get_ident()
+    waiting.clear()
+    for key in [key for key, holder in held.items() if holder != me]:
+        del held[key]
 
 
 if hasattr(os, "register_at_fork"):
@@ -171,9 +185,13 @@ class Variable(Operators):
     value = read
 
     def _now(self) -> Tensor:
-        if held:
-            _wait(id(self), threading.get_ident())  # a compiled step writes to it
-        return self._tensor
+        tensor = self._tensor
+        # A step that takes the variable from here on leaves the array alone, since `tensor` refers to it; one that had taken
+        # it before writes to it.
+        while held and held.get(id(self), me := threading.get_ident()) != me:
+            _wait(id(self), me)
+            tensor = self._tensor
+        return tensor
 
     def read_value(self) -> Any:
         """The value as a tensor of its own: no gradient knows it as the variable."""

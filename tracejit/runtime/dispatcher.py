@@ -451,7 +451,8 @@ def let_go(held, variables, count):
                 PyDict_DelItem(held, key)
             Py_DecRef(key)
         i += 1
-    if load(state.waiting) != 0:
+    waiting = state.waiting
+    if waiting.size != 0:
         told = PyObject_CallNoArgs(state.notify)
         if told != 0:
             Py_DecRef(told)

@@ -173,7 +173,7 @@ class _Native:
         self._facts = {
             "interpreted": ctypes.addressof(tensor.interpreted),
             "held": id(variable.held),
-            "waiting": ctypes.addressof(variable.waiting),
+            "waiting": id(variable.waiting),
             "notify": id(variable.tell_waiting),
             "none": id(None),
             "miss": id(miss),
