@@ -56,7 +56,8 @@ def _bases() -> Field:
 
     class Derived(Base): ...
 
-    offsets = [offset for offset in range(16, type.__basicsize__, 8) if _word(id(Derived) + offset) == id(Derived.__mro__)]
+    metaclass: type = type
+    offsets = [offset for offset in range(16, metaclass.__basicsize__, 8) if _word(id(Derived) + offset) == id(Derived.__mro__)]
     if len(offsets) != 1:
         raise LookupError("a class does not have the order of its bases where it is expected")
     return Field(offsets[0])

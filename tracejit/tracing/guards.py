@@ -42,13 +42,13 @@ class Cell(NamedTuple):
     referred to weakly."""
 
     function: weakref.ref[types.FunctionType]
-    index: int
+    place: int
 
     @property
     def cell(self) -> types.CellType | None:
         """The cell itself; None where the function is gone."""
         function = self.function()
-        return None if function is None or function.__closure__ is None else function.__closure__[self.index]
+        return None if function is None or function.__closure__ is None else function.__closure__[self.place]
 
     def __call__(self) -> Any:
         try:
@@ -231,7 +231,7 @@ def _code_behind(value: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
 def _reads(function: types.FunctionType, given: dict[str, Read]) -> Iterator[tuple[str, Read]]:
     """(name, getter) of every global, closure cell and attribute chain that the code loads."""
     reference = weakref.ref(function)
-    cells = {name: Cell(reference, index) for index, name in enumerate(function.__code__.co_freevars)}
+    cells = {name: Cell(reference, place) for place, name in enumerate(function.__code__.co_freevars)}
     yield from _code_reads(function.__code__, function.__globals__, cells, given)
 
 
