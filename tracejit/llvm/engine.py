@@ -80,12 +80,10 @@ def blas_symbols() -> Mapping[str, int]:
     return blas.symbols if blas is not None else {}
 
 
-def _machine() -> Any:
+def _machine(level: int = _CODEGEN_LEVEL) -> Any:
     llvm = _llvm()
     target = llvm.Target.from_triple(llvm.get_process_triple())
-    return target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=_features().flatten(), opt=_CODEGEN_LEVEL, jit=True
-    )
+    return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=_features().flatten(), opt=level, jit=True)
 
 
 def _parsed(text: str) -> Any:
@@ -101,14 +99,15 @@ def assembly(text: str) -> str:
         return _machine().emit_assembly(_parsed(text))
 
 
-def compile_text(text: str) -> bytes:
-    """The object of a module's text (LLVM's assembly), for this processor.
+def compile_text(text: str, level: int = _CODEGEN_LEVEL) -> bytes:
+    """The object of a module's text (LLVM's assembly), for this processor. `level` 0 takes a third of the time; it is for
+    code that is seldom run and has no vectors.
 
     Functions that the module declares and does not define are left open, to be found by `load_object`. The text must hold no
     address of this process where the object is kept in the cache. RuntimeError where LLVM does not understand the text.
     """
     with _lock:
-        return _machine().emit_object(_parsed(text))
+        return _machine(level).emit_object(_parsed(text))
 
 
 @functools.cache

@@ -100,18 +100,18 @@ def unusable() -> str | None:
 class _Code:
     """Modules in the language of words as machine code: the addresses of their functions, and their state to be filled."""
 
-    def __init__(self, modules: Sequence[ModuleType], symbols: Mapping[str, int]):
+    def __init__(self, modules: Sequence[ModuleType], symbols: Mapping[str, int], level: int):
         known, slots = fields(), layout.slots()
         assert not known.keys() & slots.keys(), "one name for two fields"
         known |= slots
         source = "\n".join(map(inspect.getsource, modules))
         size = len(STRUCTURES["state"])
-        key = cache.key("words", source, tuple(sorted(known.items())), tuple(sorted(CONSTANTS.items())), size)
+        key = cache.key("words", source, tuple(sorted(known.items())), tuple(sorted(CONSTANTS.items())), size, level)
         found = cache.get(key)
         header, code = found.header, found.code
         if header is None or not _is_header(header):
             words = compile_words(source, known, CONSTANTS, {"state": size})
-            code = engine.compile_text(words.text)
+            code = engine.compile_text(words.text, level)
             header = {"imported": list(words.imported), "exported": list(words.exported)}
             cache.put(key, header, code)
         elsewhere = {name: symbols[name] if name in symbols else _of_python(name) for name in header["imported"]}
@@ -144,7 +144,7 @@ class _Native:
 
     def __init__(self, function: type, bound: type, miss: Callable[..., Any], method_of: Callable[[Any, Any], Any]):
         self._keep: list[Any] = [miss, method_of]
-        self._types = _Code([callables], {})
+        self._types = _Code([callables], {}, level=0)
         at = self._types.functions
         common = {"tp_call": _of_python("PyVectorcall_Call")}
         self.function = self._type(
@@ -221,7 +221,7 @@ class _Native:
     @functools.cached_property
     def calls(self) -> Mapping[str, int]:
         """The dispatcher's functions."""
-        made = _Code([dispatcher, results], self._types.functions)
+        made = _Code([dispatcher, results], self._types.functions, level=2)
         self._facts["bound_call"] = made.functions["bound_call"]
         self._fill(self._types)
         self._fill(made)
