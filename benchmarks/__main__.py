@@ -79,13 +79,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("its share of the compiled time (data that stays in the caches can be faster than the copy).")
     if not options.no_processes:
         progress("first calls in fresh processes ...")
-        runs = [in_fresh_process("first_call") for _ in range(FRESH_PROCESSES)]
+        compiling = {**os.environ, "TRACEJIT_CACHE": "0"}
+        runs = [in_fresh_process("first_call", env=compiling) for _ in range(FRESH_PROCESSES)]
         first = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
         progress("a million calls ...")
         memory = in_fresh_process("memory")
         progress("")
         told = {key.removesuffix("_s"): duration(seconds) for key, seconds in first.items()}
-        print(f"\nMLP in a fresh process: first call {told['first_call']}, second {told['second_call']}; import of NumPy")
+        print(f"\nMLP in a fresh process, no cache: first call {told['first_call']}, second {told['second_call']}; import of NumPy")
         print(f"{told['numpy_import']}, then of tracejit {told['tracejit_import']} (medians of {FRESH_PROCESSES})")
         print(f"memory: {memory['growth_bytes']:,} bytes more after {memory['calls']:,} calls of the linear regression")
         figures |= {"first_call": first, "memory": memory}
