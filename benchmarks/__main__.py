@@ -86,8 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         memory = in_fresh_process("memory")
         progress("")
         told = {key.removesuffix("_s"): duration(seconds) for key, seconds in first.items()}
-        print(f"\nMLP in a fresh process, no cache: first call {told['first_call']}, second {told['second_call']}; import of NumPy")
-        print(f"{told['numpy_import']}, then of tracejit {told['tracejit_import']} (medians of {FRESH_PROCESSES})")
+        print(f"\nMLP in a fresh process, no cache: first call {told['first_call']}, second {told['second_call']}; import of")
+        print(f"NumPy {told['numpy_import']}, then of tracejit {told['tracejit_import']} (medians of {FRESH_PROCESSES})")
         print(f"memory: {memory['growth_bytes']:,} bytes more after {memory['calls']:,} calls of the linear regression")
         figures |= {"first_call": first, "memory": memory}
     write(figures, options.json)
