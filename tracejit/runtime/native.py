@@ -23,7 +23,7 @@ from tracejit import tensor, variable
 from tracejit.llvm import cache, engine
 from tracejit.llvm.words import compile_words
 from tracejit.locks import Lock
-from tracejit.runtime import callables, dispatcher, layout, results
+from tracejit.runtime import callables, captured, dispatcher, layout, results
 from tracejit.runtime.structures import CONSTANTS, INSTANCES, STRUCTURES, fields
 from tracejit.tensor import Tensor
 from tracejit.variable import Variable
@@ -221,7 +221,7 @@ class _Native:
     @functools.cached_property
     def calls(self) -> Mapping[str, int]:
         """The dispatcher's functions."""
-        made = _Code([dispatcher, results], self._types.functions, level=2)
+        made = _Code([dispatcher, captured, results], self._types.functions, level=2)
         self._facts["bound_call"] = made.functions["bound_call"]
         self._fill(self._types)
         self._fill(made)
