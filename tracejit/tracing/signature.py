@@ -18,8 +18,6 @@ from tracejit.nest import sorted_keys
 from tracejit.tensor import Tensor
 from tracejit.variable import Variable
 
-_UNSEEN = object()
-
 
 class Parameters:
     """The parameters of a Python function: brings every way to write a call into one order."""
