@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 # `python -m pytest` puts the working directory first on sys.path, and there tracejit would be the checkout's folder,
 # without its passes. Who names the checkout in PYTHONPATH means it.
@@ -45,3 +47,21 @@ def any_op() -> Iterator[Op]:
 
 def pytest_unconfigure() -> None:
     _CACHE.cleanup()
+
+
+@pytest.fixture(scope="module")
+def benchmarks() -> Iterator[ModuleType]:
+    """The package of the checkout, whose root is not on sys.path."""
+    folder = _ROOT / "benchmarks"
+    spec = importlib.util.spec_from_file_location(
+        "benchmarks", folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["benchmarks"] = module
+    path = list(sys.path)
+    spec.loader.exec_module(module)
+    yield module
+    sys.path[:] = path
+    for name in [name for name in sys.modules if name == "benchmarks" or name.startswith("benchmarks.")]:
+        del sys.modules[name]

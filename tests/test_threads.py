@@ -394,3 +394,18 @@ def test_results_in_a_structure_are_used_again_too() -> None:
         found = f(x)
         seen |= {id(found["b"]), id(found["a"][0]), id(found["a"][1][0])}
     assert len(seen) <= 3 * 4
+
+
+@pytest.mark.skipif(native.unusable() is not None, reason="frames with who keeps what alive belong to the native path")
+def test_a_long_call_that_leaves_a_default_out_refers_to_nothing_of_the_call_before() -> None:
+    """The two ways to call share a frame: what the first had in the place of the default may be gone when the second runs."""
+    x, other, default = tj.ones([1 << 20]), tj.constant(3.0), tj.constant(2.0)
+    f = tj.function(lambda x, b=default: tj.exp(x) * b)
+    assert f.compiled(x).long
+    for _ in range(3):
+        assert float(f(x, other)[0]) == pytest.approx(np.e * 3.0)
+        assert float(f(x)[0]) == pytest.approx(np.e * 2.0)
+    (frame,) = f._order[0].program.frames
+    assert id(other.value) not in list(frame.words)
+    f(x, other)
+    assert id(other.value) in list(frame.words)

@@ -13,13 +13,10 @@ from tracejit.runtime.entry import Entry
 from tracejit.runtime.records import Program, Record, link
 from tracejit.runtime.structures import INSTANCES, STRUCTURES
 from tracejit.tensor import context
-from tracejit.tracing.callshape import CallShape, Undescribable, call_shape
+from tracejit.tracing.callshape import MOST_SHAPES, CallShape, Undescribable, call_shape
 from tracejit.tracing.guards import changed
 from tracejit.tracing.signature import Parameters
 from tracejit.tracing.watches import Unwatchable, watches
-
-# The ways to call a function that are kept; others go by the general path.
-_MOST_RECORDS = 128
 
 
 class NativeCalls:
@@ -51,7 +48,7 @@ class NativeCalls:
         elif not entry.program.has_frame:
             entry.program.add_frame()
         known = {(id(record.program), record.shape.form) for record in self._records}
-        if (id(entry.program), shape.form) not in known and len(known) < _MOST_RECORDS:
+        if (id(entry.program), shape.form) not in known and len(known) < MOST_SHAPES:
             self._keep([Record(entry.program, shape, entry.traced), *self._records], function)
             native.dispatch(function, self._is_method)
 

@@ -300,6 +300,7 @@ def bind_arrays(record, objects, pointers, kept):
         kind = bind.kind
         if kind == CONSTANT:
             store(pointers + 8 * bind.slot, bind.variable)
+            store(kept + 8 * bind.slot, 0)  # another record of the program may have had an argument here
         elif kind == CAPTURED:
             array = bind.variable
             if is_array(array, bind.other, bind.count, bind.items) == 0:

@@ -13,13 +13,12 @@ import numpy as np
 from tracejit.runtime.entry import Entry
 from tracejit.runtime.step import array_of
 from tracejit.tensor import Tensor, context
-from tracejit.tracing.callshape import CallShape, Given, Node, Undescribable, call_shape
+from tracejit.tracing.callshape import MOST_SHAPES, CallShape, Given, Node, Undescribable, call_shape
 from tracejit.tracing.guards import changed
 from tracejit.tracing.signature import Parameters
 from tracejit.variable import Variable, holding
 
 MISS = object()
-_MOST_RECORDS = 128
 
 
 class PythonCalls:
@@ -48,7 +47,7 @@ class PythonCalls:
             entry.only_general = str(reason)
             return
         known = [(each, form) for each, form, _ in self._records]
-        if (entry, shape.form) not in known and len(known) < _MOST_RECORDS:
+        if (entry, shape.form) not in known and len(known) < MOST_SHAPES:
             self._records = [(entry, shape.form, attempt_of(entry, shape)), *self._records]
 
     def forget(self, function: Any, entry: Entry) -> None:

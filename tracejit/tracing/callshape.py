@@ -17,6 +17,9 @@ from tracejit.tensor import Tensor
 from tracejit.tracing.signature import Parameters
 from tracejit.variable import Variable
 
+# The ways to call a function that are kept; others go by the general path.
+MOST_SHAPES = 128
+
 
 class Undescribable(Exception):
     """A call of which only the general path can tell whether it fits a trace; the text says why."""
