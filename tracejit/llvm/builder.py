@@ -192,6 +192,18 @@ class Builder:
         result = self.select(self.compare(predicate, x, y), x, y)
         return self.select(self.is_nan(x), x, result) if x.dtype.is_floating else result
 
+    def sum_lanes(self, x: Lanes) -> Lanes:
+        """The sum of all lanes, by halves."""
+        scalar = SCALAR_TYPES[x.dtype]
+        suffix = f"v{x.lanes}" + scalar.replace("float", "f32").replace("double", "f64")
+        if x.lanes == 1:
+            return x
+        if x.dtype.is_floating:
+            self.declarations.add(f"declare {scalar} @llvm.vector.reduce.fadd.{suffix}({scalar}, {x.type})")
+            return self.emit(x.dtype, 1, f"call reassoc {scalar} @llvm.vector.reduce.fadd.{suffix}({scalar} -0.0, {x})")
+        self.declarations.add(f"declare {scalar} @llvm.vector.reduce.add.{suffix}({x.type})")
+        return self.emit(x.dtype, 1, f"call {scalar} @llvm.vector.reduce.add.{suffix}({x})")
+
     def compare(self, predicate: str, x: Lanes, y: Lanes) -> Lanes:
         x, y = self.match(x, y)
         if x.dtype.is_floating:
@@ -326,6 +338,19 @@ class Builder:
         self.line(f"br {more}, label %{label}, label %{label}.end")
         self.start_block(f"{label}.end")
         return after
+
+    def when(self, condition: Lanes, then: Callable[[], None], otherwise: Callable[[], None] | None = None) -> None:
+        """Run what `then` writes where `condition` holds, else what `otherwise` does."""
+        label = self.fresh("when")
+        self.line(f"br {condition}, label %{label}, label %{label}.{'else' if otherwise else 'end'}")
+        self.start_block(label)
+        then()
+        self.line(f"br label %{label}.end")
+        if otherwise is not None:
+            self.start_block(f"{label}.else")
+            otherwise()
+            self.line(f"br label %{label}.end")
+        self.start_block(f"{label}.end")
 
     def fail_if(self, condition: Lanes) -> None:
         """Leave the function with status 1 where `condition` holds."""

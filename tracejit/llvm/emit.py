@@ -91,16 +91,16 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
         *(f"in{i}" for i in range(len(step.operands))),
         *(f"scratch{i}" for i in range(len(step.scratch))),
     ]
-    b = KernelBuilder(f'"{name}"', names, width=target.width, fma=target.fma)
+    b = KernelBuilder(f'"{name}"', names, target)
     arrays = [
         Array(f"%{each}", view.shape, view.strides, view.dtype, view.offset) for each, view in zip(names, views, strict=True)
     ]
     first, second = len(step.outputs), len(step.outputs) + len(step.operands)
-    outputs, operands, scratch = arrays[:first], arrays[first:second], arrays[second:]
+    outputs, operands, b.scratch = arrays[:first], arrays[first:second], arrays[second:]
     if step.node is None:
         b.copy(outputs[0], operands[0])
     elif step.schedule is not None:
-        emit_fusion(b, step.schedule, Layout(step.node.attrs["body"], step.schedule, operands, outputs, scratch))
+        emit_fusion(b, step.schedule, Layout(step.node.attrs["body"], step.schedule, operands, outputs, b.scratch))
     else:
         assert isinstance(step.node.op.lower, Kernel)
         step.node.op.lower.emit(b, step.node, outputs[0], *operands)

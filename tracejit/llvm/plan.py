@@ -19,6 +19,7 @@ from tracejit.ir import Graph, Node, TensorType
 from tracejit.ir.graph import attr_key
 from tracejit.ir.op import Kernel, Reduction, Scalar
 from tracejit.ir.op import View as ViewLowering
+from tracejit.llvm.engine import Target
 from tracejit.llvm.schedule import Schedule, may_overwrite, schedule
 from tracejit.llvm.views import ALIGNMENT, Buffer, View
 from tracejit.ops import contiguous_strides
@@ -81,14 +82,14 @@ class Plan:
         return list(dict.fromkeys(view.buffer for view in views if view.buffer.kind == "constant"))
 
 
-def plan(graph: Graph) -> Plan:
+def plan(graph: Graph, target: Target) -> Plan:
     """The plan of an optimized graph. TypeError where an op is left that has no lowering."""
-    return _Planner(graph).plan()
+    return _Planner(graph, target).plan()
 
 
 class _Planner:
-    def __init__(self, graph: Graph):
-        self.graph = graph
+    def __init__(self, graph: Graph, target: Target):
+        self.graph, self.target = graph, target
         self.steps: list[Step] = []
         self.views: dict[Node, View | list[View]] = {}
         self.parameters: dict[Node, Buffer] = {}
@@ -154,7 +155,9 @@ class _Planner:
             self.views[node] = address
         elif isinstance(lower, Kernel):
             output = self._new(node.type)  # type: ignore[arg-type]
-            self.steps.append(Step(node, [output], [self.view(operand) for operand in node.operands]))
+            operands = [self.view(operand) for operand in node.operands]
+            needed = lower.scratch(node, operands, self.target) if lower.scratch else []
+            self.steps.append(Step(node, [output], operands, [self._new(kind) for kind in needed]))
             self.views[node] = output
         else:
             raise TypeError(f"the op {node.op.name} has no lowering of its own; the passes have to replace it")
