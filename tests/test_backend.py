@@ -16,7 +16,7 @@ import tracejit as tj
 from tracejit import ops, passes
 from tracejit.errors import InvalidArgumentError
 from tracejit.ir import Graph, TensorType, interpret, make, parse, reachable
-from tracejit.ir.types import DTYPES, array_type, bool_, float32, float64
+from tracejit.ir.types import DTYPES, array_type, bool_, float32
 from tracejit.llvm import engine
 from tracejit.llvm.emit import Target, emit
 from tracejit.llvm.plan import ALIGNMENT, Plan, plan

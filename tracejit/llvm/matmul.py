@@ -121,9 +121,7 @@ class Position(NamedTuple):
 class Place:
     """Where a tile lies in the product."""
 
-    def __init__(
-        self, b: KernelBuilder, batch: Sequence[Lanes], row: Position, column: Position, swapped: bool = False
-    ):
+    def __init__(self, b: KernelBuilder, batch: Sequence[Lanes], row: Position, column: Position, swapped: bool = False):
         self._b, self._batch, self._row, self._column, self._swapped = b, batch, row, column, swapped
 
     def strides(self, array: Array) -> tuple[int, int]:
@@ -150,12 +148,14 @@ class Place:
 
     def load(self, array: Array, rows: int, vectors: Vectors) -> Sums:
         """Read a tile of an array of the product's shape."""
+        b, dtype = self._b, array.dtype
         (down, along), start = self.strides(array), self.start(array)
-        places = [[(row * down + column * along, active) for column, active in vectors.places()] for row in range(rows)]
-        return [
-            [self._b.load_at(self._b.address(start, array.dtype, at), array.dtype, vectors.lanes, along, active) for at, active in row]
-            for row in places
-        ]
+
+        def vector(row: int, column: int, active: int | None) -> Lanes:
+            place = b.address(start, dtype, row * down + column * along)
+            return b.load_at(place, dtype, vectors.lanes, along, active)
+
+        return [[vector(row, *place) for place in vectors.places()] for row in range(rows)]
 
 
 # What is done with a tile's sums: they are stored, or what is computed from them.

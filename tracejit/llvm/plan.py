@@ -29,17 +29,23 @@ from tracejit.ops import contiguous_strides
 _PACKED_BY_SIZE = 1024
 # What one core does in a second: less than today's do where what is touched lies in the cache.
 _BYTES_A_SECOND, _FLOPS_A_SECOND, _COSTLY_FLOPS = 10e9, 20e9, 10
+# A step that is estimated to take longer on one core is divided among the threads.
+_PARALLEL_SECONDS = 50e-6
 
 
 @dataclass(eq=False)
 class Step:
-    """One kernel: `node` (None for a copy) computes `outputs` from `operands`, with `scratch` for itself alone."""
+    """One kernel: `node` (None for a copy) computes `outputs` from `operands`, with `scratch` for itself alone.
+
+    `parallel` says that it takes long enough to be worth dividing; whether it can be, its kernel knows.
+    """
 
     node: Node | None
     outputs: list[View]
     operands: list[View]
     scratch: list[View] = field(default_factory=list)
     schedule: Schedule | None = None
+    parallel: bool = False
 
     @property
     def fails(self) -> bool:
@@ -55,9 +61,9 @@ class Step:
         """Equal for steps that one kernel can serve: the same computation over arrays that lie alike in their buffers."""
         layouts = tuple([(view.shape, view.strides, view.offset, view.dtype) for view in self.views])
         if self.node is None:
-            return layouts
+            return self.parallel, layouts
         attrs = tuple([(name, attr_key(value)) for name, value in self.node.attrs.items()])
-        return self.node.op.name, len(self.outputs), len(self.scratch), attrs, layouts
+        return self.node.op.name, self.parallel, len(self.outputs), len(self.scratch), attrs, layouts
 
 
 @dataclass
@@ -111,8 +117,11 @@ class _Planner:
         for step in self.steps:
             step.outputs = [self._settled(view) for view in step.outputs]
             step.operands = [self._settled(view) for view in step.operands]
+        seconds = [_seconds(step) for step in self.steps]
+        for step, alone in zip(self.steps, seconds, strict=True):
+            step.parallel = alone > _PARALLEL_SECONDS
         arena, peak, temporaries = _lay_out_arena(self.steps)
-        return Plan(self.graph, self.steps, arena, peak, temporaries, in_place, sum(map(_seconds, self.steps)))
+        return Plan(self.graph, self.steps, arena, peak, temporaries, in_place, sum(seconds))
 
     # -- a step a node
 

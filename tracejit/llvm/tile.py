@@ -139,9 +139,7 @@ def sum_tile(
 _SUMS = _ISSUED * _LATENCY
 
 
-def dot_tile(
-    b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Sequence[int], extent: int, dtype: DType
-) -> Sums:
+def dot_tile(b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Sequence[int], extent: int, dtype: DType) -> Sums:
     """The sums over `extent` of x at each of the offsets `rows` times y at each of `columns`, both of which lie along it: its
     vectors are added first, then their lanes."""
     lanes = b.lanes_for(dtype)
