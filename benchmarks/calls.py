@@ -47,7 +47,13 @@ TITLES = {
         "large_dropped": "x+x, 4 MiB, results dropped",
         "large_kept": "x+x, 4 MiB, results kept",
     },
-    "models": {"mlp": "MLP 784-128-10, batch 32, SGD step", "transformer": "transformer, 2 layers, Adam step"},
+    "models": {
+        "mlp": "MLP 784-128-10, batch 32, SGD step",
+        "mlp_adam": "MLP 784-512-512-10, batch 256, Adam step",
+        "pinn": "PINN of Burgers' equation, batch 1024, SGD step",
+        "conv": "conv net on 28x28, batch 32, SGD step",
+        "transformer": "transformer, 2 layers, Adam step",
+    },
 }
 GROUPS = {case: group for group, cases in TITLES.items() for case in cases}
 DEFAULT = list(TITLES["calls"])

@@ -58,6 +58,10 @@ class Worker:
         self.library = library
         self._open: dict[str, tuple[Sampler, int]] = {}
 
+    def pin(self, cores: list[int]) -> None:
+        """Run on these cores only; to be asked before anything is loaded, since libraries count the cores then."""
+        os.sched_setaffinity(0, cores)
+
     def load(self) -> dict[str, Any]:
         """Import NumPy, then the library: the seconds of each, and the library's version."""
         start = time.perf_counter()
@@ -72,7 +76,9 @@ class Worker:
 
     def cases(self, group: str) -> dict[str, list[str]]:
         """The labels of the contestants for each case."""
-        return {name: list(contestants) for name, contestants in self._cases(group).items()}
+        from benchmarks.libraries import REFERENCE
+
+        return {name: [label for label in made if label != REFERENCE] for name, made in self._cases(group).items()}
 
     def first(self, group: str, case: str, label: str) -> dict[str, Any]:
         """The seconds until the first result of a case, from the import of the library on; and that result."""
@@ -92,14 +98,15 @@ class Worker:
 
         timed = self._cases(group)[case][label]()
         made = sampler(timed)
-        results = [leaves(made.send(1)[1]) for _ in range(CHECKED_CALLS)]
         self._open[label] = made, timed.calls
         by_numpy = importlib.import_module(f"benchmarks.libraries.{group}_numpy").CASES.get(case)
         if by_numpy is None:
-            return {"apart": "", "results": [float(each[0]) for each in results]}
-        expected = sampler(by_numpy["numpy"]())
-        for number, found in enumerate(results):
-            told = apart(found, leaves(expected.send(1)[1]))
+            return {"apart": "", "results": [float(leaves(made.send(1)[1])[0]) for _ in range(CHECKED_CALLS)]}
+        (make_expected,) = by_numpy.values()
+        right = make_expected()
+        expected = sampler(right)
+        for number in range(CHECKED_CALLS):
+            told = apart(leaves(made.send(1)[1]), leaves(expected.send(1)[1]), right.dtype)
             if told:
                 return {"apart": f"{told} (call {number})", "results": None}
         return {"apart": "", "results": None}
@@ -113,6 +120,18 @@ class Worker:
     def close(self) -> None:
         """Forget the contestants."""
         self._open.clear()
+
+    def peak(self) -> dict[str, float]:
+        """Floating-point operations a second at the most, by dtype, on the cores that this process has."""
+        from benchmarks import limits
+
+        return {dtype: limits.peak(dtype) for dtype in limits.ELEMENTS}
+
+    def bandwidth(self, bytes: int) -> float:
+        """Bytes a second of a copy that reads and writes `bytes` in all, on the cores that this process has."""
+        from benchmarks import limits
+
+        return limits.bandwidth(bytes)
 
     def overhead(self, count: int = 1_000_000) -> dict[str, float]:
         """Seconds of a turn of the empty loop, and of one with a call of a Python function of three that does nothing."""
