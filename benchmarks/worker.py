@@ -38,10 +38,13 @@ def sampler({names}):
 Sampler = Generator[tuple[float, Any], int, None]
 
 
-def sampler(timed: Any) -> Sampler:
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def sampler(timed: Any, clock: str = "wall") -> Sampler:
     """What runs a statement as often as it is sent and yields the seconds and the last result; the statement's names are
     its locals, which live on from sample to sample."""
-    scope: dict[str, Any] = {"clock": time.perf_counter, "repeat": itertools.repeat}
+    scope: dict[str, Any] = {"clock": CLOCKS[clock], "repeat": itertools.repeat}
     source = _TEMPLATE.format(
         names=", ".join(timed.names), prepare=timed.prepare, statement=timed.statement, finish=timed.finish
     )
@@ -56,11 +59,15 @@ class Worker:
 
     def __init__(self, library: str):
         self.library = library
+        self._clock = "wall"
         self._open: dict[str, tuple[Sampler, int]] = {}
 
-    def pin(self, cores: list[int]) -> None:
-        """Run on these cores only; to be asked before anything is loaded, since libraries count the cores then."""
-        os.sched_setaffinity(0, cores)
+    def settle(self, cores: list[int], clock: str) -> None:
+        """Run on these cores only, on any where none is given, and time by this clock; to be asked before anything is loaded,
+        since libraries count the cores then."""
+        if cores:
+            os.sched_setaffinity(0, cores)
+        self._clock = clock
 
     def load(self) -> dict[str, Any]:
         """Import NumPy, then the library: the seconds of each, and the library's version."""
@@ -97,7 +104,7 @@ class Worker:
         from benchmarks.libraries import apart, leaves
 
         timed = self._cases(group)[case][label]()
-        made = sampler(timed)
+        made = sampler(timed, self._clock)
         self._open[label] = made, timed.calls
         by_numpy = importlib.import_module(f"benchmarks.libraries.{group}_numpy").CASES.get(case)
         if by_numpy is None:
