@@ -10,6 +10,7 @@ cores. Their numbers are compared before anything of a row is timed, and a row w
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import statistics
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.measure import Ratio, duration, machine, ratio
-from benchmarks.peers import OURS, Comparison, Worker, absent, environment, parser, timing, workers
+from benchmarks.peers import OURS, Comparison, PeerError, Worker, absent, environment, parser, timing, workers
 from benchmarks.plots import Curves, draw
 from benchmarks.report import count, progress, table, write
 from benchmarks.rows import ROWS, SWEEPS, Row
@@ -29,8 +30,6 @@ NAMES = list(dict.fromkeys([row.kind for row in ROWS] + [row.case for row in ROW
 # OpenBLAS's threads and those of others spin after a call.
 PAUSE_SECONDS = 0.05
 PLOT_ROUNDS = 5
-
-
 CAPTION = """Times are medians of a call; ratios are medians over the rounds (10th to 90th percentile), above 1 where tracejit
 is faster. limit: the arithmetic in registers (an exp or its like as 10 operations), or each byte that goes in and comes
 out once, at the speed of a copy of as many; the larger of the two. of it: its share of tracejit's time."""
@@ -113,7 +112,6 @@ class Bench:
         self.comparison = Comparison(running, asked.without)
         self.ours = running[0]
         self.pause = PAUSE_SECONDS if threads > 1 else 0
-        self.unchecked: list[str] = []
         progress("the machine's limits ...")
         self.peak: Mapping[str, float] = self.ours.ask("peak")
 
@@ -125,16 +123,17 @@ class Bench:
         return Limit(by_memory, "bytes") if by_memory > by_arithmetic else Limit(by_arithmetic, "flops")
 
     def measured(self, row: Row, rounds: int) -> Result | None:
-        """None where ours is left out, or a contestant's numbers are wrong."""
+        """None where ours is left out, a contestant's numbers are wrong, or one fails while it is timed."""
         before = len(self.comparison.wrong)
         try:
             contestants = self.comparison.contestants(row.group, row.case)
             if len(self.comparison.wrong) > before or OURS not in [each.label for each in contestants]:
                 return None
-            if len(contestants) == 1:
-                self.unchecked.append(row.title)
             progress(f"{row.case} ...")
             seconds = timing(contestants, rounds, self.pause)
+        except PeerError as error:
+            self.comparison.left_out.append(f"{row.case}: {error}")
+            return None
         finally:
             self.comparison.close()
         median = {label: statistics.median(times) for label, times in seconds.items()}
@@ -145,8 +144,8 @@ class Bench:
 def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """What was asked for."""
     made = parser("python -m benchmarks.kernels", "What has to be reached, beside other libraries.", rounds=15)
-    help = f"kinds or cases (default: all): {', '.join(NAMES)}"
-    made.add_argument("--rows", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=help)
+    help = f"kinds or cases, or none (default: all): {', '.join(NAMES)}"
+    made.add_argument("--rows", nargs="*", choices=NAMES, default=NAMES, metavar="NAME", help=help)
     made.add_argument("--threads", nargs="+", type=count, default=[1], help="of every library, and cores (default: 1)")
     help = "cpu: the processor's seconds, for one core of a machine where others are at work (default: wall)"
     made.add_argument("--clock", choices=("wall", "cpu"), default="wall", help=help)
@@ -154,6 +153,8 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--plot", type=Path, metavar="FOLDER", help=help)
     made.add_argument("--plots", nargs="+", choices=list(SWEEPS), default=list(SWEEPS), help="which (default: all)")
     asked = made.parse_args(arguments)
+    if asked.plot and importlib.util.find_spec("matplotlib") is None:
+        made.error("argument --plot: there is no matplotlib; pip install 'tracejit[bench]'")
     if asked.clock == "cpu" and max(asked.threads) > 1:
         made.error("argument --clock: cpu adds up what several threads take, which is no time to wait")
     available = len(_cores())
@@ -197,7 +198,8 @@ def _on(threads: int, asked: argparse.Namespace) -> tuple[dict[str, Any], list[s
         rows = [row for row in ROWS if row.kind in asked.rows or row.case in asked.rows]
         results = [result for row in rows if (result := bench.measured(row, asked.rounds))]
         progress("")
-        print(f"\n{table([HEADER, *(each.cells(threads) for each in results)], asked.markdown)}\n", flush=True)
+        if results:
+            print(f"\n{table([HEADER, *(each.cells(threads) for each in results)], asked.markdown)}\n", flush=True)
         curves = {name: _curves(bench, name, asked) for name in asked.plots} if asked.plot else {}
         progress("")
         for name, each in curves.items():
@@ -208,8 +210,8 @@ def _on(threads: int, asked: argparse.Namespace) -> tuple[dict[str, Any], list[s
     comparison = bench.comparison
     for line in comparison.left_out:
         print(f"left out: {line}")
-    if bench.unchecked:
-        print(f"compared with nobody's numbers: {', '.join(bench.unchecked)}")
+    if comparison.unchecked:
+        print(f"compared with nobody's numbers: {', '.join(comparison.unchecked)}")
     figures = {
         "libraries": told,
         "cores": cores,

@@ -194,16 +194,17 @@ class Comparison:
     """The workers that could be started, and what was found with them."""
 
     def __init__(self, workers: Sequence[Worker], without: Sequence[str]):
-        self.workers, self.without = workers, set(without)
+        self.workers, self.without = list(workers), set(without)
         self.wrong: list[str] = []
         self.left_out: list[str] = []
+        self.unchecked: list[str] = []  # neither NumPy nor another contestant has their numbers
 
     def contestants(self, group: str, case: str) -> list[Contestant]:
         """Those for a case whose numbers are right."""
         found: list[Contestant] = []
         results: dict[str, Any] = {}
-        for worker in self.workers:
-            for label in worker.ask("cases", group=group).get(case, ()):
+        for worker in list(self.workers):
+            for label in self._asked(worker, "cases", group=group).get(case, ()):
                 if label in self.without:
                     continue
                 progress(f"{case}: {label} ...")
@@ -217,14 +218,25 @@ class Comparison:
                     continue
                 found.append(Contestant(worker, label))
                 results[label] = answer["results"]
+        if len([each for each in results.values() if each is not None]) == 1:
+            self.unchecked.append(case)
         apart = disagreement(results)
         self.wrong += [f"{case}: {label}: {told}" for label, told in apart.items()]
         return [each for each in found if each.label not in apart]
 
+    def _asked(self, worker: Worker, do: str, **arguments: Any) -> Any:
+        """What every worker can answer; one that cannot has ended, and is left out from now on."""
+        try:
+            return worker.ask(do, **arguments)
+        except PeerError as error:
+            self.left_out.append(f"{worker.peer.library} from here on: {error}")
+            self.workers.remove(worker)
+            return {}
+
     def close(self) -> None:
         """Let the workers forget the contestants."""
-        for worker in self.workers:
-            worker.ask("close")
+        for worker in list(self.workers):
+            self._asked(worker, "close")
 
 
 def parser(prog: str, description: str, rounds: int) -> argparse.ArgumentParser:

@@ -147,6 +147,26 @@ def test_a_disagreement_stops_the_timing(kernels: ModuleType, rows: ModuleType) 
     assert not any(worker.sampled for worker in workers)
 
 
+class Ended(Pretended):
+    """A worker that has come to an end."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        super().__init__("jax", 1e-6)
+        self.error, self.peer = error, argparse.Namespace(library="jax")
+
+    def ask(self, do: str, **given: Any) -> Any:
+        raise self.error("the worker ended with status 1")
+
+
+def test_who_has_ended_is_left_out_from_there_on(kernels: ModuleType, rows: ModuleType) -> None:
+    workers = Pretended("tracejit", 2e-6), Ended(kernels.PeerError), Pretended("torch", 3e-6)
+    bench = kernels.Bench(workers, argparse.Namespace(without=[]), threads=1)
+    for _ in range(2):
+        result = bench.measured(rows.elementwise_row("exp", 1000), 3)
+        assert result is not None and set(result.median) == {"tracejit", "torch"}
+    assert bench.comparison.left_out == ["jax from here on: the worker ended with status 1"]
+
+
 def test_the_best_of_those_to_beat(kernels: ModuleType, rows: ModuleType) -> None:
     workers = Pretended("tracejit", 2e-6), Pretended("jax", 6e-6), Pretended("torch", 3e-6)
     result, wrong = measured(kernels, rows, *workers)
@@ -166,7 +186,9 @@ def test_the_best_of_those_to_beat(kernels: ModuleType, rows: ModuleType) -> Non
 
 def test_the_command(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    result = run("--rows", "matmul_16x16x16", "exp_1e3", "hessian", "conv", "--rounds", "1", "--markdown", "--json", str(file))
+    result = run(
+        "--rows", "matmul_16x16x16", "exp_1e3", "hessian", "conv", "pinn", "--rounds", "1", "--markdown", "--json", str(file)
+    )
     assert result.returncode == 0, result.stderr
     lines = [line for line in result.stdout.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
@@ -175,6 +197,7 @@ def test_the_command(tmp_path: Path) -> None:
     found = figures["rows"]["exp_1e3"]
     assert set(found["median_s"]) == {"tracejit", "numpy"} and found["to_beat"] == "numpy" and found["share"] > 0
     assert figures["rows"]["hessian"]["reached"] is None
+    assert "compared with nobody's numbers: pinn" in result.stdout
     assert "left out, no --peer given: numba, jax, tensorflow, torch" in result.stdout
     assert (
         "conv" in figures["rows"] or "left out: conv: tracejit: NotImplementedError: tracejit.nn has no conv2d" in result.stdout
