@@ -32,6 +32,7 @@ from tracejit.ops import contiguous_strides
 _PACKED_BY_SIZE = 1024
 # What one core does in a second: less than today's do where what is touched lies in the cache.
 _BYTES_A_SECOND, _FLOPS_A_SECOND, _COSTLY_FLOPS = 10e9, 20e9, 10
+_PRODUCT_SPEED = 3  # how much faster a product's operations are than others
 # A step that is estimated to take longer on one core is divided among the threads; it then takes about 10 µs where what it
 # touches lies in the cache. Threads that are awake make it faster from 1 µs on, but to wake those that sleep takes 3 to 8 µs,
 # and they come too late for anything shorter than 20 µs.
@@ -278,7 +279,7 @@ def _seconds(step: Step) -> float:
     """About how long a step takes: to move what it touches, each byte once, and then to compute. Both are as if nothing of one
     went on behind the other, so that it is rather too long."""
     moved = sum({view: view.nbytes for view in (*step.operands, *step.outputs)}.values())
-    flops = 0
+    flops = 0.0
     if step.schedule is not None:
         for node in step.schedule.place:
             lower = node.op.lower
@@ -288,7 +289,7 @@ def _seconds(step: Step) -> float:
                 flops += node.operands[0].type.size  # type: ignore[union-attr]
     if step.product is not None:
         depth = step.product.operands[0].shape[-2 if step.product.attrs["transpose_a"] else -1]
-        flops = 2 * step.product.type.size * depth  # type: ignore[union-attr]
+        flops = 2 * step.product.type.size * depth / _PRODUCT_SPEED  # type: ignore[union-attr]
     return moved / _BYTES_A_SECOND + flops / _FLOPS_A_SECOND
 
 
