@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from tracejit.ir.types import DType, bool_, int32, int64
@@ -39,12 +40,13 @@ def emit_check(b: KernelBuilder, array: Array, low: int, high: int) -> None:
 
         (most,) = b.loop(count, vector, [b.const(0, kind, lanes)], step=lanes)
         outside = b.emit(bool_, lanes, f"icmp ugt {most}, {b.const(high - 1 - low, kind, lanes).ref}")
-        b.fail_if(_any(b, outside))
+        b.fail_if(any_lane(b, outside))
 
     b.loops(array.shape[:-1], row)
 
 
-def _any(b: KernelBuilder, x: Lanes) -> Lanes:
+def any_lane(b: KernelBuilder, x: Lanes) -> Lanes:
+    """Whether any of the lanes holds."""
     if x.lanes == 1:
         return x
     function = f"@llvm.vector.reduce.or.v{x.lanes}i1"
@@ -105,93 +107,124 @@ def emit_arg_extreme(b: KernelBuilder, out: Array, x: Array, axis: int, better: 
     shape, (down, across) = collapse(out.shape, [out.strides, rest])
     if 0 in shape:
         return
-    search = _Search(b, x.dtype, count, step, better)
     # The vectors lie along the axis with the nearest neighbours.
     nearest = min(range(len(shape)), key=lambda each: abs(across[each]), default=None)
-    if nearest is not None and (count == 1 or abs(across[nearest]) < abs(step)):
-        order = [each for each in range(len(shape)) if each != nearest] + [nearest]
+    beside = nearest is not None and (count == 1 or abs(across[nearest]) < abs(step))
+    if beside:
+        order = sorted(range(len(shape)), key=lambda each: each == nearest)
         shape, down, across = (tuple(each[place] for place in order) for each in (shape, down, across))
-    else:
-        nearest = None
-    whole, places = replace(out, shape=shape, strides=down), replace(x, shape=shape, strides=across)
-    if nearest is None:
-        b.loops(shape, lambda index: b.store(whole, index, search.along(b.place(b.subarray(places, 0, index)))))
-        return
+    target, source = replace(out, shape=shape, strides=down), replace(x, shape=shape, strides=across)
+    search = _Search(b, x.dtype, count, step, better)
 
     def row(index: list[Lanes]) -> None:
-        to, at = (b.place(b.subarray(array, 0, index)) for array in (whole, places))
-        search.across(to, at, shape[-1], down[-1], across[-1])
+        to, at = (b.place(b.subarray(array, 0, index)) for array in (target, source))
+        if beside:
+            search.beside(to, at, shape[-1], down[-1], across[-1])
+        else:
+            search.along(to, at)
 
-    b.loops(shape[:-1], row)
+    b.loops(shape[:-1] if beside else shape, row)
 
 
 class _Search:
-    """Writes the search through `count` elements that lie `step` apart. The best so far are [values, positions]."""
+    """Writes the search through `count` elements that lie `step` apart.
+
+    Several vectors are looked at side by side; the best so far are [value, position, value, position..., whether a NaN was
+    seen]. Only where one was is the search done again by the rule that a NaN is better than any number.
+    """
 
     def __init__(self, b: KernelBuilder, dtype: DType, count: int, step: int, better: str):
         self.b, self.dtype, self.count, self.step, self.better = b, dtype, count, step, better
         self.kind = int32 if dtype.size == 4 and count <= int32.max else int64
 
-    def across(self, to: str, at: str, size: int, down: int, across: int) -> None:
-        """Search in `size` places side by side, which lie `across` apart, as the results lie `down`."""
+    def beside(self, to: str, at: str, size: int, down: int, across: int) -> None:
+        """Search in `size` places that lie `across` apart, and write the positions `down` apart."""
         b, dtype = self.b, self.dtype
         lanes = min(b.lanes_for(dtype), power_below(size))
         times = min(_SIDE_BY_SIDE, power_below(size // lanes))
 
         def block(first: Lanes) -> None:
-            starts = [b.address(at, dtype, number * lanes * across, first, across) for number in range(times)]
+            start, end = b.address(at, dtype, index=first, stride=across), b.address(to, int64, index=first, stride=down)
 
-            def one(index: Lanes, best: list[Lanes]) -> list[Lanes]:
-                position = b.widen(b.cast(index, self.kind), lanes)
-                found: list[Lanes] = []
-                for number, start in enumerate(starts):
-                    value = b.load_at(b.address(start, dtype, index=index, stride=self.step), dtype, lanes, across)
-                    found += self._better(best[2 * number : 2 * number + 2], value, position)
-                return found
+            def values(index: Lanes) -> list[Lanes]:
+                place = b.address(start, dtype, index=index, stride=self.step)
+                return [b.load_at(b.address(place, dtype, n * lanes * across), dtype, lanes, across) for n in range(times)]
 
-            best: list[Lanes] = []
-            for start in starts:
-                best += [b.load_at(start, dtype, lanes, across), b.const(0, self.kind, lanes)]
-            best = b.loop(self.count, one, best)
-            for number in range(times):
-                place = b.address(to, int64, number * lanes * down, first, down)
-                b.store_at(b.cast(best[2 * number + 1], int64), place, down)
+            def search(with_nan: bool) -> list[Lanes]:
+                return b.loop(
+                    self.count, lambda index, best: self._step(best, values(index), index, with_nan),
+                    self._begin(values(b.const(0, int64))),
+                )  # fmt: skip
+
+            def write(best: list[Lanes]) -> None:
+                for n, position in enumerate(best[1:-1:2]):
+                    b.store_at(b.cast(position, int64), b.address(end, int64, n * lanes * down), down)
+
+            best = search(False)
+            self._finish(best[-1], lambda: write(best), lambda: write(search(True)))
 
         covering(b, size, lanes * times, block)
 
-    def along(self, at: str) -> Lanes:
-        """The position, int64, in the one place `at`."""
+    def along(self, to: str, at: str) -> None:
+        """Search in the one place `at`."""
         b, dtype, step, count = self.b, self.dtype, self.step, self.count
         lanes = min(b.lanes_for(dtype), power_below(count))
         times = min(_SIDE_BY_SIDE, power_below(count // lanes))
         whole = count - count % (lanes * times)
 
-        def vectors(first: Lanes, best: list[Lanes], side_by_side: int) -> list[Lanes]:
-            position = b.widen(b.cast(first, self.kind), lanes)
+        def values(first: Lanes, number: int) -> list[Lanes]:
             start = b.address(at, dtype, index=first, stride=step)
-            found = list(best)
-            for number in range(side_by_side):
-                value = b.load_at(b.address(start, dtype, number * lanes * step), dtype, lanes, step)
-                own = slice(2 * number, 2 * number + 2)
-                found[own] = self._better(best[own], value, b.add(position, self._numbers(lanes, number * lanes)))
-            return found
+            return [b.load_at(b.address(start, dtype, n * lanes * step), dtype, lanes, step) for n in range(number)]
 
-        def rest(index: Lanes, best: list[Lanes]) -> list[Lanes]:
-            return vectors(limited(b, b.add(index, b.const(whole, int64)), count, lanes), best, 1)
+        def search(with_nan: bool) -> list[Lanes]:
+            def rest(index: Lanes, best: list[Lanes]) -> list[Lanes]:
+                first = limited(b, b.add(index, b.const(whole, int64)), count, lanes)
+                after = self._step([*best[:2], best[-1]], values(first, 1), first, with_nan)
+                return [*after[:2], *best[2:-1], after[-1]]
 
-        # The first element is where all lanes begin: what is equal to it comes later.
-        best = [b.load_at(at, dtype, lanes, 0), b.const(0, self.kind, lanes)] * times
-        best = b.loop(whole, lambda index, best: vectors(index, best, times), best, step=lanes * times)
-        best = b.loop(count - whole, rest, best, step=lanes)
-        while len(best) > 2:
-            best = [
-                each
-                for first in range(0, len(best), 4)
-                for each in self._first(best[first : first + 2], best[first + 2 : first + 4])
-            ]
-        while best[0].lanes > 1:
-            best = self._first(*zip(*[_halves(b, each) for each in best], strict=True))
-        return b.cast(best[1], int64)
+            best = b.loop(
+                whole, lambda index, best: self._step(best, values(index, times), index, with_nan),
+                self._begin(values(b.const(0, int64), times)), step=lanes * times,
+            )  # fmt: skip
+            return b.loop(count - whole, rest, best, step=lanes)
+
+        def write(best: list[Lanes]) -> None:
+            # A lane knows at which vector it found its best; its own place in the block comes on top.
+            found = [[best[2 * n], b.add(best[2 * n + 1], self._numbers(lanes, n * lanes))] for n in range(times)]
+            while len(found) > 1:
+                found = [self._first(*found[n : n + 2]) for n in range(0, len(found), 2)]
+            (last,) = found
+            while last[0].lanes > 1:
+                last = self._first(*map(list, zip(*[_halves(b, each) for each in last], strict=True)))
+            b.store_at(b.cast(last[1], int64), to)
+
+        best = search(False)
+        self._finish(best[-1], lambda: write(best), lambda: write(search(True)))
+
+    def _begin(self, values: list[Lanes]) -> list[Lanes]:
+        b = self.b
+        return [*(each for value in values for each in (value, b.const(0, self.kind, value.lanes))), b.const(False, bool_)]
+
+    def _step(self, best: list[Lanes], values: list[Lanes], index: Lanes, with_nan: bool) -> list[Lanes]:
+        b = self.b
+        position = b.widen(b.cast(index, self.kind), values[0].lanes)
+        after: list[Lanes] = []
+        for value, held, place in zip(values, best[:-1:2], best[1:-1:2], strict=True):
+            wins = self._wins(value, held, with_nan)
+            after += [b.select(wins, value, held), b.select(wins, position, place)]
+        seen = best[-1]
+        if self.dtype.is_floating and not with_nan:
+            # One comparison tells of two vectors whether a NaN is among them.
+            pairs = [(values[n], values[min(n + 1, len(values) - 1)]) for n in range(0, len(values), 2)]
+            unordered = [b.emit(bool_, x.lanes, f"fcmp uno {x}, {y.ref}") for x, y in pairs]
+            seen = b.or_(seen, any_lane(b, functools.reduce(b.or_, unordered)))
+        return [*after, seen]
+
+    def _finish(self, seen: Lanes, write: Callable[[], None], again: Callable[[], None]) -> None:
+        if self.dtype.is_floating:
+            self.b.branch(seen, again, write)
+        else:
+            write()
 
     def _numbers(self, lanes: int, first: int) -> Lanes:
         scalar = SCALAR_TYPES[self.kind]
@@ -199,23 +232,19 @@ class _Search:
             return self.b.const(first, self.kind)
         return Lanes("<" + ", ".join(f"{scalar} {first + lane}" for lane in range(lanes)) + ">", self.kind, lanes)
 
-    def _better(self, best: list[Lanes], value: Lanes, position: Lanes) -> list[Lanes]:
-        wins = self._wins(value, best[0])
-        return [self.b.select(wins, value, best[0]), self.b.select(wins, position, best[1])]
-
-    def _wins(self, value: Lanes, best: Lanes) -> Lanes:
-        """Whether a later value takes the place of the best: a NaN of every number's, nothing of a NaN's."""
+    def _wins(self, value: Lanes, best: Lanes, with_nan: bool) -> Lanes:
+        """Whether a later value takes the place of the best."""
         b = self.b
-        if not self.dtype.is_floating:
+        if not with_nan:
             return b.compare(self.better, value, best)
         above = b.emit(bool_, value.lanes, f"fcmp u{self.better} {value}, {best.ref}")
         return b.and_(above, b.emit(bool_, value.lanes, f"fcmp ord {best}, {best.ref}"))
 
     def _first(self, x: Sequence[Lanes], y: Sequence[Lanes]) -> list[Lanes]:
         """The better of two, the one with the lower position where they are equal."""
-        b = self.b
-        equal = b.not_(self._wins(x[0], y[0]))
-        wins = b.or_(self._wins(y[0], x[0]), b.and_(equal, b.compare("lt", y[1], x[1])))
+        b, nan = self.b, self.dtype.is_floating
+        equal = b.not_(self._wins(x[0], y[0], nan))
+        wins = b.or_(self._wins(y[0], x[0], nan), b.and_(equal, b.compare("lt", y[1], x[1])))
         return [b.select(wins, y[0], x[0]), b.select(wins, y[1], x[1])]
 
 
