@@ -7,7 +7,6 @@ place, at the earliest by the last kernel that reads it and never before a kerne
 from __future__ import annotations
 
 import bisect
-import math
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,10 @@ from tracejit.ir import Graph, Node, TensorType
 from tracejit.ir.graph import attr_key
 from tracejit.ir.op import Kernel, Reduction, Scalar
 from tracejit.ir.op import View as ViewLowering
+from tracejit.llvm.engine import Target
+from tracejit.llvm.epilogue import may_overwrite as tile_may_overwrite
+from tracejit.llvm.epilogue import product_of
+from tracejit.llvm.matmul import scratch_for
 from tracejit.llvm.schedule import Schedule, may_overwrite, schedule
 from tracejit.llvm.views import ALIGNMENT, Buffer, View
 from tracejit.ops import contiguous_strides
@@ -28,17 +31,24 @@ from tracejit.ops import contiguous_strides
 _PACKED_BY_SIZE = 1024
 # What one core does in a second: less than today's do where what is touched lies in the cache.
 _BYTES_A_SECOND, _FLOPS_A_SECOND, _COSTLY_FLOPS = 10e9, 20e9, 10
+# A step that is estimated to take longer on one core is divided among the threads.
+_PARALLEL_SECONDS = 50e-6
 
 
 @dataclass(eq=False)
 class Step:
-    """One kernel: `node` (None for a copy) computes `outputs` from `operands`, with `scratch` for itself alone."""
+    """One kernel: `node` (None for a copy) computes `outputs` from `operands`, with `scratch` for itself alone.
+
+    `parallel` says that it takes long enough to be worth dividing; whether it can be, its kernel knows.
+    """
 
     node: Node | None
     outputs: list[View]
     operands: list[View]
     scratch: list[View] = field(default_factory=list)
     schedule: Schedule | None = None
+    product: Node | None = None
+    parallel: bool = False
 
     @property
     def fails(self) -> bool:
@@ -54,9 +64,9 @@ class Step:
         """Equal for steps that one kernel can serve: the same computation over arrays that lie alike in their buffers."""
         layouts = tuple([(view.shape, view.strides, view.offset, view.dtype) for view in self.views])
         if self.node is None:
-            return layouts
+            return self.parallel, layouts
         attrs = tuple([(name, attr_key(value)) for name, value in self.node.attrs.items()])
-        return self.node.op.name, len(self.outputs), len(self.scratch), attrs, layouts
+        return self.node.op.name, self.parallel, len(self.outputs), len(self.scratch), attrs, layouts
 
 
 @dataclass
@@ -81,14 +91,14 @@ class Plan:
         return list(dict.fromkeys(view.buffer for view in views if view.buffer.kind == "constant"))
 
 
-def plan(graph: Graph) -> Plan:
+def plan(graph: Graph, target: Target) -> Plan:
     """The plan of an optimized graph. TypeError where an op is left that has no lowering."""
-    return _Planner(graph).plan()
+    return _Planner(graph, target).plan()
 
 
 class _Planner:
-    def __init__(self, graph: Graph):
-        self.graph = graph
+    def __init__(self, graph: Graph, target: Target):
+        self.graph, self.target = graph, target
         self.steps: list[Step] = []
         self.views: dict[Node, View | list[View]] = {}
         self.parameters: dict[Node, Buffer] = {}
@@ -110,8 +120,11 @@ class _Planner:
         for step in self.steps:
             step.outputs = [self._settled(view) for view in step.outputs]
             step.operands = [self._settled(view) for view in step.operands]
+        seconds = [_seconds(step) for step in self.steps]
+        for step, alone in zip(self.steps, seconds, strict=True):
+            step.parallel = alone > _PARALLEL_SECONDS
         arena, peak, temporaries = _lay_out_arena(self.steps)
-        return Plan(self.graph, self.steps, arena, peak, temporaries, in_place, sum(map(_seconds, self.steps)))
+        return Plan(self.graph, self.steps, arena, peak, temporaries, in_place, sum(seconds))
 
     # -- a step a node
 
@@ -138,6 +151,14 @@ class _Planner:
             buffer = Buffer("constant", self.constant_count, node.type.nbytes, node.attrs["value"])  # type: ignore[union-attr]
             self.constant_count += 1
             self.views[node] = View(buffer, node.shape, contiguous_strides(node.shape), 0, node.dtype)
+        elif node.op is ops.fusion and (product := product_of(node.attrs["body"])) is not None:
+            body = node.attrs["body"]
+            outputs = [self._new(result.type) for result in body.results]
+            views = dict(zip(body.parameters, map(self.view, node.operands), strict=True))
+            factors = [views[operand] for operand in product.operands]
+            scratch = [self._new(kind) for kind in scratch_for(product, *factors, self.target, fused=True)]
+            self.steps.append(Step(node, outputs, list(views.values()), scratch, product=product))
+            self.views[node] = outputs[0] if len(outputs) == 1 else list(outputs)
         elif node.op is ops.fusion:
             found_schedule = schedule(node.attrs["body"], node.attrs["space"], node.attrs["rows"])
             outputs = [self._new(result.type) for result in node.attrs["body"].results]
@@ -154,7 +175,9 @@ class _Planner:
             self.views[node] = address
         elif isinstance(lower, Kernel):
             output = self._new(node.type)  # type: ignore[arg-type]
-            self.steps.append(Step(node, [output], [self.view(operand) for operand in node.operands]))
+            operands = [self.view(operand) for operand in node.operands]
+            needed = lower.scratch(node, operands, self.target) if lower.scratch else []
+            self.steps.append(Step(node, [output], operands, [self._new(kind) for kind in needed]))
             self.views[node] = output
         else:
             raise TypeError(f"the op {node.op.name} has no lowering of its own; the passes have to replace it")
@@ -203,12 +226,14 @@ class _Planner:
         return done
 
     def _safe_over(self, step: Step, new: View, target: Buffer) -> bool:
-        if step.node is None or step.schedule is None:
+        if step.node is None or step.node.op is not ops.fusion:
             return False
         result = step.outputs.index(new)
-        body = step.node.attrs["body"]
+        body, schedule = step.node.attrs["body"], step.schedule
         return all(
-            view.whole and view.shape == new.shape and may_overwrite(step.schedule, body, number, result)
+            view.whole
+            and view.shape == new.shape
+            and (may_overwrite(schedule, body, number, result) if schedule else tile_may_overwrite(body, number))
             for number, view in enumerate(step.operands)
             if view.buffer is target
         )
@@ -249,9 +274,11 @@ def _seconds(step: Step) -> float:
                 flops += node.type.size * (_COSTLY_FLOPS if lower.costly else 1)  # type: ignore[union-attr]
             elif isinstance(lower, Reduction):
                 flops += node.operands[0].type.size  # type: ignore[union-attr]
-    elif step.node is not None and step.node.op is ops.matmul:
-        depth = step.operands[0].shape[-2 if step.node.attrs["transpose_a"] else -1]
-        flops = 2 * math.prod(step.outputs[0].shape) * depth
+    product = step.product or step.node
+    if product is not None and product.op is ops.matmul:
+        x, _ = product.operands
+        depth = x.shape[-2 if product.attrs["transpose_a"] else -1]
+        flops = 2 * product.type.size * depth  # type: ignore[union-attr]
     return moved / _BYTES_A_SECOND + flops / _FLOPS_A_SECOND
 
 
