@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import mmap
 from typing import Any
@@ -16,7 +17,9 @@ from tracejit.ir import Graph, Node, TensorType, interpret, make
 from tracejit.ir.types import DTYPES, DType, float32, int32, int64
 from tracejit.llvm import engine, movement
 from tracejit.llvm.engine import Target
+from tracejit.llvm.kernel import Array, KernelBuilder
 from tracejit.llvm.plan import plan
+from tracejit.ops import contiguous_strides
 from tracejit.runtime import step as runtime
 from tracejit.runtime.step import Step
 
@@ -194,6 +197,51 @@ def test_argmax_and_argmin_at_random(seed: int, width: int, fence: Any) -> None:
         for axis in range(len(view.shape)):
             results += [ops.argmax(view, axis=axis), ops.argmin(view, axis=axis)]
     check(Graph("extremes", parameters, results), arguments, fence, at_start=seed % 2 == 0)
+
+
+# -- divided among threads
+
+
+def emit_transpose(b: KernelBuilder, out: Array, x: Array, indices: Array) -> None:
+    b.copy(out, Array(x.pointer, x.shape[::-1], x.strides[::-1], x.dtype), divided=True)
+
+
+def emit_transpose_of_pairs(b: KernelBuilder, out: Array, x: Array, indices: Array) -> None:
+    order = (1, 2, 0)
+    b.copy(
+        out, Array(x.pointer, *(tuple(each[axis] for axis in order) for each in (x.shape, x.strides)), x.dtype), divided=True
+    )
+
+
+DIVIDED = [
+    (emit_transpose, (150, 200), (200, 150), lambda x, indices: x.T),
+    (emit_transpose, (500, 3), (3, 500), lambda x, indices: x.T),
+    (emit_transpose, (40, 3, 50), (50, 3, 40), lambda x, indices: x.T),
+    (lambda b, out, x, indices: b.gather(out, x, indices, 0), (9, 20), (30, 20), lambda x, indices: x[indices]),
+    (lambda b, out, x, indices: b.gather(out, x, indices, 1), (8, 9), (8, 30), lambda x, indices: x[:, indices]),
+]
+
+
+@pytest.mark.parametrize(("emit", "shape", "out_shape", "wanted"), DIVIDED)
+def test_shares_make_a_whole(emit: Any, shape: Any, out_shape: Any, wanted: Any, rng: np.random.Generator) -> None:
+    """The units that come later first, and nothing but the share's own is written before."""
+    x, indices = random_array(rng, shape, float32) + 1, rng.integers(0, 9, 30)
+    b = KernelBuilder('"k"', ["out", "x", "indices"], engine.host_target(), parallel=True)
+    arrays = [
+        Array(f"%{name}", each, contiguous_strides(each), dtype)
+        for name, each, dtype in (("out", out_shape, float32), ("x", shape, float32), ("indices", (30,), int64))
+    ]
+    emit(b, *arrays)
+    assert b.units is not None
+    text = "\n".join([*b.declarations, b.text().replace("define internal", "define"), "attributes #0 = { nounwind }"])
+    functions, _library = engine.load_object(engine.compile_text(text), ["k"], {})
+    call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3, ctypes.c_int64, ctypes.c_int64)(functions["k"])
+    out = np.zeros(out_shape, np.float32)
+    half = b.units // 2
+    assert call(out.ctypes.data, x.ctypes.data, indices.ctypes.data, half, b.units) == 0
+    assert (out == 0).any()
+    assert call(out.ctypes.data, x.ctypes.data, indices.ctypes.data, 0, half) == 0
+    np.testing.assert_array_equal(out, wanted(x, indices))
 
 
 # -- what moves nothing

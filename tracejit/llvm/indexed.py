@@ -66,9 +66,9 @@ def emit_gather(b: KernelBuilder, out: Array, params: Array, indices: Array, axi
             index = b.cast(b.load(indices, position), int64)
             b.copy(b.subarray(target, 0, position), b.subarray(source, 0, [index]))
 
-        b.loops(indices.shape, each)
+        (b.loops if axis else b.loops_divided)(indices.shape, each)
 
-    b.loops(params.shape[:axis], before)
+    (b.loops_divided if axis else b.loops)(params.shape[:axis], before)
 
 
 def emit_scatter_add(b: KernelBuilder, out: Array, updates: Array, indices: Array, axis: int) -> None:
@@ -123,7 +123,7 @@ def emit_arg_extreme(b: KernelBuilder, out: Array, x: Array, axis: int, better: 
         else:
             search.along(to, at)
 
-    b.loops(shape[:-1] if beside else shape, row)
+    b.loops_divided(shape[:-1] if beside else shape, row)
 
 
 class _Search:

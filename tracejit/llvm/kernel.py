@@ -245,6 +245,18 @@ class KernelBuilder(Builder):
         """The pointer to the first element."""
         return self.address(array.pointer, array.dtype, array.offset)
 
+    def loops_divided(self, shape: Sequence[int], body: Callable[[list[Lanes]], None]) -> None:
+        """`loops` whose runs do not need each other and are all that the function does: the first axis has its units."""
+        if 0 in shape or not shape:
+            self.loops(shape, body)
+            return
+
+        def unit(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
+            self.loops(shape[1:], lambda rest: body([first, *rest]))
+            return []
+
+        self.loop_between(*self.span(shape[0]), unit)
+
     def subarray(self, array: Array, axis: int, index: Sequence[Lanes]) -> Array:
         """The array without the axes `axis, axis + 1...`, at `index` along them."""
         end = axis + len(index)
@@ -272,11 +284,12 @@ class KernelBuilder(Builder):
         """How many lanes a register holds of the widest of `dtypes`."""
         return max(self.width // max(dtype.size for dtype in dtypes), 1)
 
-    def copy(self, target: Array, source: Array) -> None:
-        """Set every element of `target` to that of `source`, which has its shape; they have no element in common."""
+    def copy(self, target: Array, source: Array, *, divided: bool = False) -> None:
+        """Set every element of `target` to that of `source`, which has its shape; they have no element in common. `divided`
+        where it is all that the function does."""
         from tracejit.llvm.movement import emit_copy
 
-        emit_copy(self, target, source)
+        emit_copy(self, target, source, divided)
 
     def fill(self, target: Array, value: Any) -> None:
         """Set every element of `target` to the number `value`."""

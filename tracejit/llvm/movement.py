@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,8 +25,9 @@ _PICKED = 4
 _UNROLL = 4
 
 
-def emit_copy(b: KernelBuilder, target: Array, source: Array) -> None:
-    """Set every element of `target` to that of `source`, which has its shape; they have no element in common."""
+def emit_copy(b: KernelBuilder, target: Array, source: Array, divided: bool = False) -> None:
+    """Set every element of `target` to that of `source`, which has its shape; they have no element in common. `divided` where
+    it is all that the function does."""
     target, source = arranged(target, source)
     if 0 in target.shape:
         return
@@ -35,11 +37,11 @@ def emit_copy(b: KernelBuilder, target: Array, source: Array) -> None:
     last = len(target.shape) - 1
     across = _across(target, source)
     if target.strides[last] == source.strides[last] == 1:
-        _copy_runs(b, target, source)
+        _copy_runs(b, target, source, divided)
     elif across is not None:
-        _copy_transposed(b, target, source, across)
+        _copy_transposed(b, target, source, across, divided)
     else:
-        _copy_strided(b, target, source)
+        _copy_strided(b, target, source, divided)
 
 
 def arranged(target: Array, *others: Array) -> list[Array]:
@@ -79,12 +81,12 @@ def power_below(count: int) -> int:
     return 1 << (count.bit_length() - 1)
 
 
-def _copy_runs(b: KernelBuilder, target: Array, source: Array) -> None:
+def _copy_runs(b: KernelBuilder, target: Array, source: Array, divided: bool) -> None:
     def run(index: list[Lanes]) -> None:
         to, at = (b.place(b.subarray(array, 0, index)) for array in (target, source))
         b.move_bytes(to, at, target.dtype, target.shape[-1])
 
-    b.loops(target.shape[:-1], run)
+    (b.loops_divided if divided else b.loops)(target.shape[:-1], run)
 
 
 # -- the source runs along another axis than the target
@@ -98,7 +100,7 @@ def _across(target: Array, source: Array) -> int | None:
     return next((axis for axis in range(last) if abs(source.strides[axis]) == 1), None)
 
 
-def _copy_transposed(b: KernelBuilder, target: Array, source: Array, across: int) -> None:
+def _copy_transposed(b: KernelBuilder, target: Array, source: Array, across: int, divided: bool) -> None:
     """Blocks of vectors along the source's axis `across`, written as vectors along the target's last."""
     last = len(target.shape) - 1
     if source.strides[across] < 0:
@@ -116,9 +118,9 @@ def _copy_transposed(b: KernelBuilder, target: Array, source: Array, across: int
         if target.shape[last] <= _PICKED and target.strides[across] == target.shape[last]:
             _interleave(b, *parts)
         else:
-            _transpose(b, *parts)
+            _transpose(b, *parts, divided=divided and not others)
 
-    b.loops([target.shape[axis] for axis in others], matrix)
+    (b.loops_divided if divided else b.loops)([target.shape[axis] for axis in others], matrix)
 
 
 def _turned(array: Array, axis: int) -> Array:
@@ -143,7 +145,7 @@ def _interleave(b: KernelBuilder, target: Array, source: Array) -> None:
     covering(b, count, lanes, some)
 
 
-def _transpose(b: KernelBuilder, target: Array, source: Array) -> None:
+def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) -> None:
     """A matrix whose columns have no gaps in `source`, and whose rows have none in `target`."""
     dtype, (across, along) = target.dtype, target.shape
     down, step = target.strides[0], source.strides[1]
@@ -161,6 +163,9 @@ def _transpose(b: KernelBuilder, target: Array, source: Array) -> None:
 
     tile = _TILE_BYTES // dtype.size
     high, wide = min(tile, across), min(tile, along)
+    grid = -(-along // wide), -(-across // high)
+    units = math.prod(grid)
+    first, last = b.span(units) if divided else (b.const(0, int64), b.const(units, int64))
 
     def tiles(streamed: bool) -> None:
         def blocks(first_row: Lanes, first_column: Lanes) -> None:
@@ -172,7 +177,13 @@ def _transpose(b: KernelBuilder, target: Array, source: Array) -> None:
             else:
                 covering(b, high, lanes, lambda row: covering(b, wide, edge, lambda column: at(row, column)))
 
-        covering(b, along, wide, lambda column: covering(b, across, high, lambda row: blocks(row, column)))
+        def unit(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
+            column, row = b.unravel(number, grid)
+            first_row = limited(b, b.mul(row, b.const(high, int64)), across, high)
+            blocks(first_row, limited(b, b.mul(column, b.const(wide, int64)), along, wide))
+            return []
+
+        b.loop_between(first, last, unit)
 
     whole_registers = edge * dtype.size == b.width and not along % edge and not down % edge
     if across * along * dtype.size >= _STREAMED_FROM and whole_registers:
@@ -215,7 +226,7 @@ def _transposed(b: KernelBuilder, dtype: DType, rows: Sequence[str], lanes: int)
 # -- along the target's last axis, at any strides
 
 
-def _copy_strided(b: KernelBuilder, target: Array, source: Array) -> None:
+def _copy_strided(b: KernelBuilder, target: Array, source: Array, divided: bool) -> None:
     dtype, count = target.dtype, target.shape[-1]
     down, step = target.strides[-1], source.strides[-1]
     lanes = min(b.lanes_for(dtype), power_below(count))
@@ -234,7 +245,7 @@ def _copy_strided(b: KernelBuilder, target: Array, source: Array) -> None:
 
         covering(b, count, lanes, vector)
 
-    b.loops(target.shape[:-1], row)
+    (b.loops_divided if divided else b.loops)(target.shape[:-1], row)
 
 
 def _copy_elements(b: KernelBuilder, to: str, at: str, down: int, step: int, dtype: DType, count: int) -> None:
