@@ -116,9 +116,9 @@ def _copy_transposed(b: KernelBuilder, target: Array, source: Array, across: int
             shape, strides = [array.shape[across], array.shape[last]], [array.strides[across], array.strides[last]]
             parts.append(Array(place, tuple(shape), tuple(strides), array.dtype))
         if target.shape[last] <= _PICKED and target.strides[across] == target.shape[last]:
-            _interleave(b, *parts)
+            _interleave(b, parts[0], parts[1])
         else:
-            _transpose(b, *parts, divided=divided and not others)
+            _transpose(b, parts[0], parts[1], divided and not others)
 
     (b.loops_divided if divided else b.loops)([target.shape[axis] for axis in others], matrix)
 
