@@ -7,6 +7,10 @@ from typing import Any
 
 from tracejit import ops
 from tracejit.functions.arrays import hot_mask
+from tracejit.functions.convolution import (
+    avg_pool as avg_pool, avg_pool2d as avg_pool2d, conv2d as conv2d, conv2d_transpose as conv2d_transpose,
+    depthwise_conv2d as depthwise_conv2d, max_pool as max_pool, max_pool2d as max_pool2d,
+)  # fmt: skip
 from tracejit.functions.math import keep, normalize_axes, reduce_mean, square, tensor
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.types import int32, int64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -220,6 +221,25 @@ class KernelBuilder(Builder):
             self.store_at(self.const(value, target.dtype, lanes), pointers[0], stride, active)
 
         self.each_vector([target], body)
+
+    def combine(self, target: Array, sources: Sequence[Array], operation: Callable[[Lanes, Lanes], Lanes]) -> None:
+        """Set every element of `target` to those of `sources`, which have its shape, combined from the first on."""
+        strides = [(array.strides[-1] if array.strides else 1) for array in collapse_arrays([target, *sources])]
+
+        def body(pointers: list[str], lanes: int, active: int | None) -> None:
+            values = [
+                self.load_at(pointer, target.dtype, lanes, stride, active)
+                for pointer, stride in zip(pointers[1:], strides[1:], strict=True)
+            ]
+            self.store_at(functools.reduce(operation, values), pointers[0], strides[0], active)
+
+        self.each_vector([target, *sources], body)
+
+    def convolution(self, node: Any, out: Array, x: Array, filters: Array) -> None:
+        """out = the convolution of x with the filters, with the node's strides and dilations."""
+        from tracejit.llvm.convolution import emit_convolution
+
+        emit_convolution(self, out, x, filters, node.attrs["strides"], node.attrs["dilations"])
 
     def matmul(self, node: Any, out: Array, x: Array, y: Array) -> None:
         """out = x @ y, as the node's attributes transpose them."""
