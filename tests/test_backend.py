@@ -16,12 +16,14 @@ import tracejit as tj
 from tracejit import ops, passes
 from tracejit.errors import InvalidArgumentError
 from tracejit.ir import Graph, TensorType, interpret, make, parse, reachable
-from tracejit.ir.types import DTYPES, array_type, bool_, float32, float64
-from tracejit.llvm import engine, matmul
+from tracejit.ir.types import DTYPES, array_type, bool_, float32
+from tracejit.llvm import engine
 from tracejit.llvm.emit import Target, emit
 from tracejit.llvm.plan import ALIGNMENT, Plan, plan
 from tracejit.runtime import step as runtime
 from tracejit.runtime.step import Step, run_graph
+
+TARGET = Target(width=32, fma=True)
 
 # A few ULP of the vector math, and sums in another order.
 TOLERANCE = {"f": {4: 2e-5, 8: 1e-12}}
@@ -84,7 +86,7 @@ def assert_arena_is_sound(plan: Plan) -> None:
 
 
 def test_the_arena_is_smaller_than_the_temporaries() -> None:
-    found = plan(train_step_graph())
+    found = plan(train_step_graph(), TARGET)
     assert_arena_is_sound(found)
     assert 0 < found.arena_bytes < found.temporaries_bytes
 
@@ -94,7 +96,7 @@ def test_a_chain_of_temporaries_takes_two_of_them() -> None:
     x = node = make(ops.parameter, type=kind, name="x")
     for _ in range(6):
         node = ops.matmul(node, x, transpose_a=False, transpose_b=False)
-    found = plan(Graph("chain", [x], [node]))
+    found = plan(Graph("chain", [x], [node]), TARGET)
     assert found.temporaries_bytes == 5 * kind.nbytes
     assert found.arena_bytes == 2 * kind.nbytes
     assert_arena_is_sound(found)
@@ -103,14 +105,14 @@ def test_a_chain_of_temporaries_takes_two_of_them() -> None:
 def test_the_arena_of_random_graphs() -> None:
     for seed in range(60):
         graph, _ = random_graph(np.random.default_rng(seed), gradients=seed % 3 == 0)
-        assert_arena_is_sound(plan(passes.run(graph)))
+        assert_arena_is_sound(plan(passes.run(graph), TARGET))
 
 
 def test_nothing_is_written_before_all_that_may_fail() -> None:
     """A step that writes to a parameter stands behind every step that can fail."""
     for seed in range(120):
         graph, _ = random_graph(np.random.default_rng(seed))
-        steps = plan(passes.run(graph)).steps
+        steps = plan(passes.run(graph), TARGET).steps
         written = [index for index, step in enumerate(steps) for view in step.outputs if view.buffer.kind == "parameter"]
         failing = [index for index, step in enumerate(steps) if step.fails]
         assert not written or not failing or min(written) > max(failing), seed
@@ -118,14 +120,14 @@ def test_nothing_is_written_before_all_that_may_fail() -> None:
 
 def test_variables_are_updated_in_place() -> None:
     graph = train_step_graph()
-    assert len(plan(graph).in_place) == len(graph.updates) == 4
+    assert len(plan(graph, TARGET).in_place) == len(graph.updates) == 4
 
 
 # -- the text
 
 
 def test_no_allocation_inside_and_one_entry() -> None:
-    text = emit(plan(train_step_graph()), engine.host_target()).text
+    text = emit(plan(train_step_graph(), TARGET), TARGET).text
     declared = set(re.findall(r"^declare .*@([\w.]+)\(", text, re.MULTILINE))
     assert all(name.startswith(("llvm.", "tracejit_sgemm", "tracejit_dgemm")) for name in declared), declared
     called = set(re.findall(r'call [^@\n]*@("[^"]+"|[\w.]+)\(', text))
@@ -137,7 +139,8 @@ def test_no_allocation_inside_and_one_entry() -> None:
 @pytest.mark.parametrize(("width", "lanes"), [(16, 4), (32, 8), (64, 16)])
 def test_a_fused_loop_has_the_target_s_vectors(width: int, lanes: int) -> None:
     x = make(ops.parameter, type=TensorType((1000,), float32), name="x")
-    text = emit(plan(passes.run(Graph("g", [x], [ops.add(ops.exp(x), x)]))), Target(width=width, fma=True)).text
+    target = Target(width=width, fma=True)
+    text = emit(plan(passes.run(Graph("g", [x], [ops.add(ops.exp(x), x)])), target), target).text
     assert f"load <{lanes} x float>" in text
     assert f"store <{lanes} x float>" in text
     assert f"<{lanes * 2} x float>" not in text
@@ -182,68 +185,6 @@ def test_samples_for_other_targets(name: str, target: Target, monkeypatch: pytes
     expected, _ = interpret(graph, arguments)
     for found, wanted in zip(_run_for(passes.run(graph), target, arguments, monkeypatch), expected, strict=True):
         assert_near(found, wanted, name)
-
-
-# -- matrix multiplication without a BLAS
-
-
-@pytest.fixture
-def no_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (matmul, engine):
-        monkeypatch.setattr(module, "find_blas", lambda: None)
-
-
-MATRICES = [
-    ((1, 1), (1, 1)),
-    ((17, 33), (33, 65)),
-    ((64, 64), (64, 64)),
-    ((5, 100), (100, 3)),
-    ((3, 16, 20), (3, 20, 17)),
-    ((70, 0), (0, 64)),
-]
-
-
-@pytest.mark.parametrize("dtype", [float32, float64], ids=lambda dtype: dtype.name)
-@pytest.mark.parametrize(("left", "right"), MATRICES)
-def test_matmul_by_the_generated_loop(left: Any, right: Any, dtype: Any, no_blas: None, rng: np.random.Generator) -> None:
-    a, b = (rng.uniform(-1, 1, shape).astype(dtype.numpy) for shape in (left, right))
-    for transpose_a in (False, True):
-        for transpose_b in (False, True):
-            given = [
-                np.ascontiguousarray(np.swapaxes(each, -1, -2)) if flip else each
-                for each, flip in ((a, transpose_a), (b, transpose_b))
-            ]
-            x, y = (make(ops.parameter, type=array_type(each), name=f"x{i}") for i, each in enumerate(given))
-            graph = Graph("product", [x, y], [ops.matmul(x, y, transpose_a=transpose_a, transpose_b=transpose_b)])
-            step = Step(passes.run(graph))
-            assert "gemm" not in step.module.text
-            assert_near(run_graph(step, given)[0].value, a @ b)
-
-
-def test_a_train_step_without_a_blas(no_blas: None) -> None:
-    graph = train_step_graph()
-    rng = np.random.default_rng(3)
-    arguments = [
-        rng.uniform(-0.5, 0.5, p.shape).astype(p.dtype.numpy)
-        if p.dtype.is_floating
-        else rng.integers(0, 10, p.shape).astype(p.dtype.numpy)
-        for p in graph.parameters
-    ]
-    expected, updates = interpret(graph, arguments)
-    step = Step(graph)
-    assert "gemm" not in step.module.text
-    held = [np.array(each) for each in arguments]
-    assert_near(run_graph(step, held)[0].value, expected[0])
-    for (parameter, _), wanted in zip(graph.updates, updates, strict=True):
-        assert_near(held[graph.parameters.index(parameter)], wanted)
-
-
-def test_a_large_matmul_goes_to_the_blas() -> None:
-    if matmul.find_blas() is None:
-        pytest.skip("this NumPy has no BLAS that can be found")
-    x = make(ops.parameter, type=TensorType((64, 64), float32), name="x")
-    graph = Graph("product", [x], [ops.matmul(x, x, transpose_a=False, transpose_b=False)])
-    assert "call void @tracejit_sgemm" in Step(passes.run(graph)).module.text
 
 
 # -- nothing outside is touched

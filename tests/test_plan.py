@@ -15,9 +15,12 @@ from tracejit import ops, passes
 from tracejit.ir import Graph, TensorType, interpret, make
 from tracejit.ir.types import float32
 from tracejit.llvm import plan as planning
+from tracejit.llvm.engine import Target
 from tracejit.llvm.plan import ALIGNMENT, Life, Plan, lives_of, plan
 from tracejit.llvm.views import Buffer
 from tracejit.runtime.step import Step, run_graph
+
+TARGET = Target(width=32, fma=True)
 
 PACKINGS = (planning._pack_by_size, planning._pack_in_order)
 
@@ -52,7 +55,7 @@ def check_arena(found: Plan) -> None:
 def test_the_arena_of_a_random_graph(case: RandomGraph, by_size: int) -> None:
     before, planning._PACKED_BY_SIZE = planning._PACKED_BY_SIZE, by_size
     try:
-        check_arena(plan(passes.run(case[0])))
+        check_arena(plan(passes.run(case[0]), TARGET))
     finally:
         planning._PACKED_BY_SIZE = before
 
@@ -90,7 +93,7 @@ def test_a_new_value_that_is_reshaped_is_written_in_place() -> None:
     x = make(ops.parameter, type=TensorType((6,), float32), name="x")
     new = ops.reshape(ops.concat(ops.reshape(x, shape=(2, 3)), ops.reshape(x, shape=(2, 3)), axis=0), shape=(12,))
     y = make(ops.parameter, type=TensorType((12,), float32), name="y")
-    found = plan(passes.run(Graph("g", [x, y], [], [(y, new)])))
+    found = plan(passes.run(Graph("g", [x, y], [], [(y, new)])), TARGET)
     assert found.in_place == {y}
     assert len(found.steps) == 1
 
@@ -181,5 +184,5 @@ def test_seconds_have_the_right_order_of_magnitude() -> None:
 
 
 def test_a_graph_without_steps_takes_no_time() -> None:
-    found = plan(Graph("g", [], []))
+    found = plan(Graph("g", [], []), TARGET)
     assert (found.seconds, found.arena_bytes, found.peak_bytes) == (0, 0, 0)

@@ -37,9 +37,14 @@ class View(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """Lowering as loops of its own: `emit(b, node, out, *operands)` writes them with the builder `b` over views."""
+    """Lowering as loops of its own: `emit(b, node, out, *operands)` writes them with the builder `b` over arrays.
+
+    `scratch(node, views, target)` gives the types of what it needs besides its operands, which lie as `views` say:
+    `b.scratch` are arrays of them.
+    """
 
     emit: Callable[..., Any]
+    scratch: Callable[..., Any] | None = None
 
 
 Lowering = Scalar | Reduction | View | Kernel | None

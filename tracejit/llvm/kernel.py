@@ -10,6 +10,7 @@ from typing import Any
 
 from tracejit.ir.types import DType, bool_, int64
 from tracejit.llvm.builder import MEMORY_TYPES, Builder, Lanes, vector_type
+from tracejit.llvm.engine import Target
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,12 @@ class Array:
 
 
 class KernelBuilder(Builder):
-    """A builder with memory access and loop nests."""
+    """A builder with memory access and loop nests. `scratch` are arrays for the kernel alone."""
+
+    def __init__(self, name: str, parameters: Sequence[str], target: Target, parallel: bool = False):
+        super().__init__(name, parameters, width=target.width, fma=target.fma, parallel=parallel)
+        self.target = target
+        self.scratch: list[Array] = []
 
     def address(self, pointer: str, dtype: DType, offset: int = 0, index: Lanes | None = None, stride: int = 1) -> str:
         """The pointer to element `offset + index * stride`."""
@@ -147,6 +153,18 @@ class KernelBuilder(Builder):
         shape, strides = array.shape[:axis] + array.shape[end:], array.strides[:axis] + array.strides[end:]
         return Array(pointer, shape, strides, array.dtype)
 
+    def unravel(self, number: Lanes, shape: Sequence[int]) -> list[Lanes]:
+        """The index of element `number` of an array of `shape`, counted in order."""
+        index = []
+        for size in reversed(shape):
+            if size == 1:
+                index.append(self.const(0, int64))
+                continue
+            rest = self.emit(int64, 1, f"udiv {number}, {size}")
+            index.append(self.sub(number, self.mul(rest, self.const(size, int64))))
+            number = rest
+        return index[::-1]
+
     # -- whole arrays, vectors at a time
 
     def lanes_for(self, *dtypes: DType) -> int:
@@ -245,7 +263,7 @@ class KernelBuilder(Builder):
         """out = x @ y, as the node's attributes transpose them."""
         from tracejit.llvm.matmul import emit_matmul
 
-        emit_matmul(self, out, x, y, node.attrs["transpose_a"], node.attrs["transpose_b"])
+        emit_matmul(self, node, out, x, y)
 
 
 def kind_suffix(element: str, lanes: int) -> str:

@@ -1,49 +1,333 @@
-"""Matrix multiplication: by the BLAS that NumPy brought, else, and for small ones, by a generated loop."""
+"""Matrix multiplication: how a product is cut into tiles, and the loops around the micro-kernel.
+
+A unit of a product is some of the rows of a panel, which is as many columns as a tile has; units do not depend on each other.
+Where TRACEJIT_MATMUL=blas asks for it, products of floats are the business of the BLAS that NumPy brought.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple, Protocol, TypeVar
 
-from tracejit.ir.types import float32, float64, int64
+from tracejit.ir import Node
+from tracejit.ir.types import DType, TensorType, float32, float64, int64
 from tracejit.llvm.blas import GEMM, find_blas
 from tracejit.llvm.builder import Lanes
+from tracejit.llvm.engine import Target
 from tracejit.llvm.kernel import Array, KernelBuilder, power_above
+from tracejit.llvm.tile import Depth, Sums, Vectors, choose_tile, dot_tile, sum_tile
+from tracejit.llvm.views import View
 
-# Below this many multiplications a call of the BLAS costs more than the loop.
-BLAS_FROM = 4096
-# Rows of the result that the loop keeps in registers at once.
-_ROWS = 4
+# Below this many multiplications a call of the BLAS costs more than the loops.
+_BLAS_FROM = 4096
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
+# Bytes of a panel, at the most: half of what a core has for itself (the second-level cache).
+_PANEL_BYTES = 1 << 19
+# Rows of the right operand that lie further apart are in a page each: where so many rows need it, the panel is copied together.
+_FAR_BYTES, _FAR_ROWS = 2048, 48
+# So many units, where there are rows for it, leave no thread much longer at work than another.
+_UNITS = 16
+# A product along the depth keeps so many sums, of at most so many columns; it is for fewer rows than this.
+_DOTS, _DOT_COLUMNS, _DOT_ROWS = 8, 4, 4
 
 
-def emit_matmul(b: KernelBuilder, out: Array, x: Array, y: Array, transpose_a: bool, transpose_b: bool) -> None:
-    """out = x @ y for arrays of matrices with the same batch axes; out's rows are contiguous."""
-    x, y = _oriented(x, transpose_a), _oriented(y, transpose_b)
-    rows, depth, columns = x.shape[-2], x.shape[-1], y.shape[-1]
+@dataclass(frozen=True)
+class Blocking:
+    """How a product of matrices, `rows` by `depth` by `columns`, is computed.
+
+    Either the vectors lie along the columns: tiles of `tile_rows` by `tile_vectors` of `lanes`, the right operand `packed` a
+    panel at a time, the depth in blocks of at most `block`; or, for `dot`, along the depth. `swapped` is the product of the
+    transposes, whose result is the transpose.
+    """
+
+    rows: int
+    columns: int
+    depth: int
+    lanes: int
+    tile_rows: int
+    tile_vectors: int
+    block: int
+    packed: bool = False
+    dot: bool = False
+    swapped: bool = False
+
+    @property
+    def width(self) -> int:
+        """The columns of a panel."""
+        return self.tile_vectors * (1 if self.dot else self.lanes)
+
+    @property
+    def panels(self) -> int:
+        return -(-self.columns // self.width)
+
+    @property
+    def chunks(self) -> int:
+        """Into how many parts the rows of a panel are divided."""
+        return max(1, min(self.rows // self.tile_rows, _UNITS // self.panels))
+
+
+class Matrices(Protocol):
+    """An array of matrices, where it is planned and where it is written: what its blocking depends on."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def strides(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> DType: ...
+
+
+def blocking(x: Matrices, y: Matrices, target: Target) -> Blocking:
+    """The blocking of x @ y for matrices that are not empty and lie as their strides say."""
+    (rows, depth), columns, dtype = x.shape[-2:], y.shape[-1], x.dtype
+    (x_down, x_along), (y_down, y_along) = x.strides[-2:], y.strides[-2:]
+    lanes = max(target.width // dtype.size, 1)
+    swapped = columns == 1 and x_down == 1 and rows > 1 and x_along != 1
+    if swapped:
+        rows, columns = columns, rows
+        y_down, y_along = x_along, x_down
+    elif x_along == 1 and y_down == 1 and depth >= lanes and (columns == 1 or (rows < _DOT_ROWS and y_along != 1)):
+        wide = min(columns, _DOT_COLUMNS)
+        return Blocking(rows, columns, depth, lanes, min(rows, _DOTS // wide), wide, depth, dot=True)
+    lanes = min(lanes, power_above(columns))
+    high, wide = choose_tile(rows, -(-columns // lanes), depth, target.registers)
+    packed = y_along != 1 or (abs(y_down) * dtype.size > _FAR_BYTES and rows >= _FAR_ROWS)
+    blocks = -(-depth * wide * lanes * dtype.size // _PANEL_BYTES)
+    return Blocking(
+        rows, columns, depth, lanes, high, wide, -(-depth // blocks), packed=packed and columns > 1, swapped=swapped
+    )
+
+
+def scratch_for(node: Node, operands: Sequence[View], target: Target) -> list[TensorType]:
+    """The memory that a product needs besides its operands: a panel for each unit, of which a call fills its first."""
+    x, y = (_oriented(each, node.attrs[name]) for each, name in zip(operands, ("transpose_a", "transpose_b"), strict=True))
+    if 0 in x.shape or 0 in y.shape:
+        return []
+    found = blocking(x, y, target)
+    units = math.prod(x.shape[:-2]) * found.panels * found.chunks
+    return [TensorType((units, found.block, found.width), x.dtype)] if found.packed else []
+
+
+class Position(NamedTuple):
+    """A row or a column: `ahead` of one that is known when the code runs."""
+
+    index: Lanes
+    ahead: int = 0
+
+
+class Place:
+    """Where a tile lies in the product."""
+
+    def __init__(self, b: KernelBuilder, batch: Sequence[Lanes], row: Position, column: Position, swapped: bool = False):
+        self._b, self._batch, self._row, self._column, self._swapped = b, batch, row, column, swapped
+
+    def strides(self, array: Array) -> tuple[int, int]:
+        """How far apart the tile's rows, and its columns, lie in an array of the product's shape."""
+        down, along = array.strides[-2:]
+        return (along, down) if self._swapped else (down, along)
+
+    def start(self, array: Array) -> str:
+        """The address of the tile's first element in an array of the product's shape."""
+        b, dtype = self._b, array.dtype
+        down, along = self.strides(array)
+        pointer = b.address(array.pointer, dtype, array.offset + self._row.ahead * down + self._column.ahead * along)
+        steps = zip((*self._batch, self._row.index, self._column.index), (*array.strides[:-2], down, along), strict=True)
+        for index, stride in steps:
+            pointer = b.address(pointer, dtype, index=index, stride=stride)
+        return pointer
+
+    def store(self, array: Array, sums: Sums, vectors: Vectors) -> None:
+        """Write a tile to an array of the product's shape."""
+        (down, along), start = self.strides(array), self.start(array)
+        for row, values in enumerate(sums):
+            for value, (column, active) in zip(values, vectors.places(), strict=True):
+                self._b.store_at(value, self._b.address(start, array.dtype, row * down + column * along), along, active)
+
+    def load(self, array: Array, rows: int, vectors: Vectors) -> Sums:
+        """Read a tile of an array of the product's shape."""
+        b, dtype = self._b, array.dtype
+        (down, along), start = self.strides(array), self.start(array)
+
+        def vector(row: int, column: int, active: int | None) -> Lanes:
+            place = b.address(start, dtype, row * down + column * along)
+            return b.load_at(place, dtype, vectors.lanes, along, active)
+
+        return [[vector(row, *place) for place in vectors.places()] for row in range(rows)]
+
+
+# What is done with a tile's sums: they are stored, or what is computed from them.
+Finish = Callable[[Place, Sums, Vectors], None]
+
+
+def emit_matmul(b: KernelBuilder, node: Node, out: Array, x: Array, y: Array) -> None:
+    """out = x @ y, as the node's attributes transpose them, for arrays of matrices with the same batch axes."""
+    x, y = _oriented(x, node.attrs["transpose_a"]), _oriented(y, node.attrs["transpose_b"])
     if 0 in out.shape:
         return
-    if depth == 0:
+    if x.shape[-1] == 0:
         b.fill(out, 0)
-        return
-    library = find_blas() if rows * depth * columns >= BLAS_FROM and out.dtype in GEMM else None
-    leading = [_leading(matrix) for matrix in (out, x, y)]
-
-    def each(index: list[Lanes]) -> None:
-        matrices = [b.subarray(array, 0, index) for array in (out, x, y)]
-        if library is not None and None not in leading:
-            _call_blas(b, *matrices, bits=library.integer_bits)
-        else:
-            _write_loop(b, *matrices)
-
-    b.loops(out.shape[:-2], each)
+    elif b.target.blas and _is_for_blas(out, x, y):
+        b.loops(out.shape[:-2], lambda index: _call_blas(b, *(b.subarray(array, 0, index) for array in (out, x, y))))
+    else:
+        write_product(b, out, x, y, lambda place, sums, vectors: place.store(out, sums, vectors))
 
 
-def _oriented(array: Array, transposed: bool) -> Array:
+M = TypeVar("M", Array, View)
+
+
+def _oriented(matrices: M, transposed: bool) -> M:
+    """The matrices, or their transposes."""
     if not transposed:
-        return array
-    shape, strides = list(array.shape), list(array.strides)
+        return matrices
+    shape, strides = list(matrices.shape), list(matrices.strides)
     shape[-2:], strides[-2:] = shape[:-3:-1], strides[:-3:-1]
-    return Array(array.pointer, tuple(shape), tuple(strides), array.dtype, array.offset)
+    return replace(matrices, shape=tuple(shape), strides=tuple(strides))
+
+
+# -- the loops
+
+
+def write_product(b: KernelBuilder, out: Array, x: Array, y: Array, finish: Finish) -> None:
+    """Write the loops over the tiles of x @ y, each of which `finish` takes when it is complete. Where the depth is cut into
+    blocks, `out` holds the sums of those before."""
+    found = blocking(x, y, b.target)
+    _Product(b, found, out, x, y, finish).write()
+
+
+class _Product:
+    def __init__(self, b: KernelBuilder, found: Blocking, out: Array, x: Array, y: Array, finish: Finish):
+        if found.swapped:
+            x, y = _oriented(y, True), _oriented(x, True)
+        self.b, self.found, self.out, self.x, self.y, self.finish = b, found, out, x, y, finish
+        self.dtype = out.dtype
+
+    def write(self) -> None:
+        b, found = self.b, self.found
+        batch = self.x.shape[:-2]
+        self.first, last = b.span(math.prod(batch) * found.panels * found.chunks)
+
+        def unit(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
+            *index, panel, chunk = b.unravel(number, (*batch, found.panels, found.chunks))
+            self._unit(number, index, panel, chunk)
+            return []
+
+        b.loop_between(self.first, last, unit)
+
+    def _unit(self, number: Lanes, index: list[Lanes], panel: Lanes, chunk: Lanes) -> None:
+        """A chunk of the rows of a panel."""
+        b, found = self.b, self.found
+        whole = found.columns // found.width
+        rest = found.columns - whole * found.width
+
+        def full() -> None:
+            column = b.mul(panel, b.const(found.width, int64)) if found.panels > 1 else panel
+            self._panel(number, index, chunk, Position(column), found.width)
+
+        def narrow() -> None:
+            self._panel(number, index, chunk, Position(b.const(0, int64), whole * found.width), rest)
+
+        if not rest:
+            full()
+        elif not whole:
+            narrow()
+        else:
+            b.when(b.compare("lt", panel, b.const(whole, int64)), full, narrow)
+
+    def _panel(self, number: Lanes, index: list[Lanes], chunk: Lanes, column: Position, columns: int) -> None:
+        b, found = self.b, self.found
+        vectors = Vectors(columns, 1, None) if found.dot else Vectors.over(columns, found.lanes)
+        block = partial(self._block, number, index, chunk, column, vectors)
+        last = (found.depth - 1) // found.block
+        if not last:
+            block(Position(b.const(0, int64)), found.depth, first=True, last=True)
+            return
+        block(Position(b.const(0, int64)), found.block, first=True, last=False)
+
+        def middle(start: Lanes, carried: list[Lanes]) -> list[Lanes]:
+            block(Position(start, found.block), found.block, first=False, last=False)
+            return []
+
+        b.loop((last - 1) * found.block, middle, step=found.block)
+        start = last * found.block
+        block(Position(b.const(0, int64), start), found.depth - start, first=False, last=True)
+
+    def _block(
+        self, number: Lanes, index: list[Lanes], chunk: Lanes, column: Position, vectors: Vectors, depth: Position,
+        extent: int, *, first: bool, last: bool,
+    ) -> None:  # fmt: skip
+        """The rows of a chunk, summed along a block of the depth."""
+        b, found = self.b, self.found
+        y = replace(self.y, pointer=Place(b, index, depth, column).start(self.y), offset=0)
+        if found.packed:
+            y = self._packed(number, chunk, y, extent, vectors)
+
+        def rows(row: Position, height: int) -> None:
+            x = Place(b, index, row, depth).start(self.x)
+            place = Place(b, index, row, column, found.swapped)
+            x_down, x_along = self.x.strides[-2:]
+            y_down, y_along = y.strides[-2:]
+            offsets = [x_down * each for each in range(height)]
+            if found.dot:
+                sums = dot_tile(b, x, offsets, y.pointer, [y_along * each for each in range(vectors.count)], extent, self.dtype)
+            else:
+                start = None if first else place.load(self.out, height, vectors)
+                sums = sum_tile(b, x, offsets, y.pointer, vectors, [Depth(extent, x_along, y_down)], self.dtype, start)
+            if last:
+                self.finish(place, sums, vectors)
+            else:
+                place.store(self.out, sums, vectors)
+
+        high = found.tile_rows
+        tiles, rest = divmod(found.rows, high)
+        zero = b.const(0, int64)
+
+        def tile(row: Lanes, carried: list[Lanes]) -> list[Lanes]:
+            rows(Position(row), high)
+            return []
+
+        def tile_of_chunk(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
+            return tile(b.mul(number, b.const(high, int64)), carried)
+
+        if found.chunks == 1:
+            b.loop(tiles * high, tile, step=high)
+            if rest:
+                rows(Position(zero, tiles * high), rest)
+            return
+        share = b.const(-(-tiles // found.chunks), int64)
+        lower = b.mul(chunk, share)
+        upper = b.add(lower, share)
+        end = b.const(tiles, int64)
+        b.loop_between(lower, b.select(b.compare("lt", upper, end), upper, end), tile_of_chunk)
+        if rest:
+            is_last = b.compare("eq", chunk, b.const(found.chunks - 1, int64))
+            b.when(is_last, lambda: rows(Position(zero, tiles * high), rest))
+
+    def _packed(self, number: Lanes, chunk: Lanes, y: Array, extent: int, vectors: Vectors) -> Array:
+        """The block of a panel that begins at `y`, its rows next to each other."""
+        b, found = self.b, self.found
+        (scratch,) = b.scratch
+        columns = vectors.active or vectors.lanes
+        columns += (vectors.count - 1) * vectors.lanes
+        slot = b.address(scratch.pointer, self.dtype, scratch.offset, self.first, found.block * found.width)
+        target = Array(slot, (extent, columns), (found.width, 1), self.dtype)
+        source = Array(y.pointer, (extent, columns), y.strides[-2:], self.dtype)
+        if found.chunks == 1 or found.block < found.depth:
+            b.copy(target, source)
+        else:  # the chunk before left it there
+            begins = b.or_(b.compare("eq", chunk, b.const(0, int64)), b.compare("eq", number, self.first))
+            b.when(begins, lambda: b.copy(target, source))
+        return target
+
+
+# -- the BLAS
+
+
+def _is_for_blas(out: Array, x: Array, y: Array) -> bool:
+    large = out.shape[-1] * out.shape[-2] * x.shape[-1] >= _BLAS_FROM
+    return large and out.dtype in GEMM and find_blas() is not None and None not in [_leading(each) for each in (out, x, y)]
 
 
 def _leading(matrix: Array) -> tuple[int, int] | None:
@@ -56,12 +340,14 @@ def _leading(matrix: Array) -> tuple[int, int] | None:
     return None
 
 
-def _call_blas(b: KernelBuilder, out: Array, x: Array, y: Array, *, bits: int) -> None:
+def _call_blas(b: KernelBuilder, out: Array, x: Array, y: Array) -> None:
+    library = find_blas()
+    assert library is not None
     layouts = [_leading(matrix) for matrix in (out, x, y)]
     (_, ldc), (trans_x, lda), (trans_y, ldb) = [layout for layout in layouts if layout is not None]
     kind = {float32: "float", float64: "double"}[out.dtype]
     one, zero = b.const(1, out.dtype).ref, b.const(0, out.dtype).ref
-    integer = f"i{bits}"
+    integer = f"i{library.integer_bits}"
     sizes = (out.shape[0], out.shape[1], x.shape[1])
     name = f"@{GEMM[out.dtype]}"
     b.declarations.add(
@@ -76,68 +362,3 @@ def _call_blas(b: KernelBuilder, out: Array, x: Array, y: Array, *, bits: int) -
         f"{kind} {zero}, ptr {pointers[2]}, {integer} {ldc}",
     ])  # fmt: skip
     b.line(f"call void {name}({arguments})")
-
-
-def _write_loop(b: KernelBuilder, out: Array, x: Array, y: Array) -> None:
-    """Blocks of rows by a vector of columns, summed along the depth in registers."""
-    rows, columns = out.shape
-    lanes = min(b.lanes_for(out.dtype), power_above(columns))
-
-    def column_block(first: Lanes, offset: int, active: int | None) -> None:
-        def row_block(row: Lanes, height: int, skipped: int) -> None:
-            _write_tile(b, out, x, y, row, skipped, height, first, offset, lanes, active)
-
-        whole = rows - rows % _ROWS
-
-        def step(row: Lanes, carried: list[Lanes]) -> list[Lanes]:
-            row_block(row, _ROWS, 0)
-            return []
-
-        b.loop(whole, step, step=_ROWS)
-        if rows > whole:
-            row_block(b.const(0, int64), rows - whole, whole)
-
-    full = columns - columns % lanes
-
-    def step(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
-        column_block(first, 0, None)
-        return []
-
-    b.loop(full, step, step=lanes)
-    if columns > full:
-        column_block(b.const(0, int64), full, columns - full)
-
-
-def _write_tile(
-    b: KernelBuilder, out: Array, x: Array, y: Array, row: Lanes, skipped: int, height: int, first: Lanes, offset: int,
-    lanes: int, active: int | None,
-) -> None:  # fmt: skip
-    """`height` rows from `row + skipped` on, `lanes` columns from `first + offset` on."""
-
-    def start(array: Array, axes: Sequence[tuple[int, Lanes, int]]) -> str:
-        fixed = array.offset + sum(array.strides[axis] * more for axis, _, more in axes)
-        pointer = b.address(array.pointer, array.dtype, fixed)
-        for axis, index, _ in axes:
-            pointer = b.address(pointer, array.dtype, index=index, stride=array.strides[axis])
-        return pointer
-
-    x_start = start(x, [(0, row, skipped)])
-    y_start = start(y, [(1, first, offset)])
-    out_start = start(out, [(0, row, skipped), (1, first, offset)])
-
-    def step(depth: Lanes, sums: list[Lanes]) -> list[Lanes]:
-        vector_place = b.address(y_start, y.dtype, index=depth, stride=y.strides[0])
-        vector = b.load_at(vector_place, y.dtype, lanes, y.strides[1], active)
-        place = b.address(x_start, x.dtype, index=depth, stride=x.strides[1])
-        after = []
-        for number, total in enumerate(sums):
-            factor = b.load_at(b.address(place, x.dtype, number * x.strides[0]), x.dtype)
-            wide = b.widen(factor, lanes)
-            product = b.fma(wide, vector, total) if out.dtype.is_floating else b.add(b.mul(wide, vector), total)
-            after.append(product)
-        return after
-
-    zeros = [b.const(0, out.dtype, lanes)] * height
-    sums = b.loop(x.shape[1], step, zeros)
-    for number, total in enumerate(sums):
-        b.store_at(total, b.address(out_start, out.dtype, number * out.strides[0]), out.strides[1], active)

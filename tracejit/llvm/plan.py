@@ -19,6 +19,7 @@ from tracejit.ir import Graph, Node, TensorType
 from tracejit.ir.graph import attr_key
 from tracejit.ir.op import Kernel, Reduction, Scalar
 from tracejit.ir.op import View as ViewLowering
+from tracejit.llvm.engine import Target
 from tracejit.llvm.schedule import Schedule, may_overwrite, schedule
 from tracejit.llvm.views import ALIGNMENT, Buffer, View
 from tracejit.ops import contiguous_strides
@@ -28,17 +29,23 @@ from tracejit.ops import contiguous_strides
 _PACKED_BY_SIZE = 1024
 # What one core does in a second: less than today's do where what is touched lies in the cache.
 _BYTES_A_SECOND, _FLOPS_A_SECOND, _COSTLY_FLOPS = 10e9, 20e9, 10
+# A step that is estimated to take longer on one core is divided among the threads.
+_PARALLEL_SECONDS = 50e-6
 
 
 @dataclass(eq=False)
 class Step:
-    """One kernel: `node` (None for a copy) computes `outputs` from `operands`, with `scratch` for itself alone."""
+    """One kernel: `node` (None for a copy) computes `outputs` from `operands`, with `scratch` for itself alone.
+
+    `parallel` says that it takes long enough to be worth dividing; whether it can be, its kernel knows.
+    """
 
     node: Node | None
     outputs: list[View]
     operands: list[View]
     scratch: list[View] = field(default_factory=list)
     schedule: Schedule | None = None
+    parallel: bool = False
 
     @property
     def fails(self) -> bool:
@@ -54,9 +61,9 @@ class Step:
         """Equal for steps that one kernel can serve: the same computation over arrays that lie alike in their buffers."""
         layouts = tuple([(view.shape, view.strides, view.offset, view.dtype) for view in self.views])
         if self.node is None:
-            return layouts
+            return self.parallel, layouts
         attrs = tuple([(name, attr_key(value)) for name, value in self.node.attrs.items()])
-        return self.node.op.name, len(self.outputs), len(self.scratch), attrs, layouts
+        return self.node.op.name, self.parallel, len(self.outputs), len(self.scratch), attrs, layouts
 
 
 @dataclass
@@ -81,14 +88,14 @@ class Plan:
         return list(dict.fromkeys(view.buffer for view in views if view.buffer.kind == "constant"))
 
 
-def plan(graph: Graph) -> Plan:
+def plan(graph: Graph, target: Target) -> Plan:
     """The plan of an optimized graph. TypeError where an op is left that has no lowering."""
-    return _Planner(graph).plan()
+    return _Planner(graph, target).plan()
 
 
 class _Planner:
-    def __init__(self, graph: Graph):
-        self.graph = graph
+    def __init__(self, graph: Graph, target: Target):
+        self.graph, self.target = graph, target
         self.steps: list[Step] = []
         self.views: dict[Node, View | list[View]] = {}
         self.parameters: dict[Node, Buffer] = {}
@@ -110,8 +117,11 @@ class _Planner:
         for step in self.steps:
             step.outputs = [self._settled(view) for view in step.outputs]
             step.operands = [self._settled(view) for view in step.operands]
+        seconds = [_seconds(step) for step in self.steps]
+        for step, alone in zip(self.steps, seconds, strict=True):
+            step.parallel = alone > _PARALLEL_SECONDS
         arena, peak, temporaries = _lay_out_arena(self.steps)
-        return Plan(self.graph, self.steps, arena, peak, temporaries, in_place, sum(map(_seconds, self.steps)))
+        return Plan(self.graph, self.steps, arena, peak, temporaries, in_place, sum(seconds))
 
     # -- a step a node
 
@@ -154,7 +164,9 @@ class _Planner:
             self.views[node] = address
         elif isinstance(lower, Kernel):
             output = self._new(node.type)  # type: ignore[arg-type]
-            self.steps.append(Step(node, [output], [self.view(operand) for operand in node.operands]))
+            operands = [self.view(operand) for operand in node.operands]
+            needed = lower.scratch(node, operands, self.target) if lower.scratch else []
+            self.steps.append(Step(node, [output], operands, [self._new(kind) for kind in needed]))
             self.views[node] = output
         else:
             raise TypeError(f"the op {node.op.name} has no lowering of its own; the passes have to replace it")
