@@ -48,7 +48,7 @@ def test_a_kernel_that_is_not_divided_is_as_it_was_without(units: int, parallel:
     b = kernel_of(units, parallel=parallel)
     assert b.units is None
     assert "%first" not in b.text()
-    plain = KernelBuilder('"k"', ["out"], width=16, fma=False)
+    plain = KernelBuilder('"k"', ["out"], Target(width=16, fma=False))
 
     def body(index: Lanes, carried: list[Lanes]) -> list[Lanes]:
         value = plain.cast(index, float32)
