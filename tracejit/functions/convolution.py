@@ -44,7 +44,7 @@ def conv2d(
     sides = _sides("conv2d", x, padding, _reach(window, spread), steps, data_format)
     of_groups = ops.reshape(w, shape=(*window, channels, groups, features // groups))
     arranged = ops.transpose(of_groups, permutation=(0, 1, 3, 2, 4))
-    result = _convolved(_padded(x, sides, 0.0), arranged, groups, steps, spread)
+    result = _convolved(x, sides, arranged, groups, steps, spread)
     return _from_nhwc(result, data_format)
 
 
@@ -69,7 +69,7 @@ def depthwise_conv2d(
     spread = _pair("depthwise_conv2d", "dilations", dilations, data_format)
     sides = _sides("depthwise_conv2d", x, padding, _reach(window, spread), steps, data_format)
     arranged = ops.reshape(w, shape=(*window, channels, 1, features))
-    result = _convolved(_padded(x, sides, 0.0), arranged, channels, steps, spread)
+    result = _convolved(x, sides, arranged, channels, steps, spread)
     return _from_nhwc(result, data_format)
 
 
@@ -137,7 +137,7 @@ def avg_pool2d(
     sides = _sides("avg_pool2d", x, padding, window, steps, data_format)
     channels = x.type.shape[3]
     ones = ops.broadcast_to(_constant(x, 1.0), (*window, channels, 1, 1))
-    total = _convolved(_padded(x, sides, 0.0), ones, channels, steps, (1, 1))
+    total = _convolved(x, sides, ones, channels, steps, (1, 1))
     counts = [
         _counts(size, side, extent, step)
         for size, side, extent, step in zip(x.type.shape[1:3], sides, window, steps, strict=True)
@@ -259,17 +259,18 @@ def _sides(name: str, x: Any, padding: Any, reach: Ints, strides: Ints, data_for
 
 
 def _padded(x: Any, sides: Pairs, value: float) -> Any:
+    """`x` with `sides` added to axes 1 and 2."""
     if not any(any(side) for side in sides):
         return x
-    low, high = ((0, sides[0][end], sides[1][end], 0) for end in (0, 1))
-    return ops.pad(x, low=low, high=high, interior=(0,) * 4, value=value)
+    others = (0,) * (len(x.type.shape) - 3)
+    low, high = ((0, sides[0][end], sides[1][end], *others) for end in (0, 1))
+    return ops.pad(x, low=low, high=high, interior=(0,) * len(low), value=value)
 
 
-def _convolved(x: Any, filters: Any, groups: int, strides: Ints, dilations: Ints) -> Any:
+def _convolved(x: Any, sides: Pairs, filters: Any, groups: int, strides: Ints, dilations: Ints) -> Any:
     """x: f32[n,h,w,g*c]; filters: f32[kh,kw,g,c,o] -> f32[n,oh,ow,g*o]."""
-    shape = x.type.shape
-    grouped = ops.reshape(x, shape=(*shape[:3], groups, filters.type.shape[3]))
-    result = ops.convolution(grouped, filters, strides=strides, dilations=dilations)
+    grouped = ops.reshape(x, shape=(*x.type.shape[:3], groups, filters.type.shape[3]))
+    result = ops.convolution(_padded(grouped, sides, 0.0), filters, strides=strides, dilations=dilations)
     kept = result.type.shape
     return ops.reshape(result, shape=(*kept[:3], kept[3] * kept[4]))
 

@@ -1,7 +1,7 @@
 """Convolution as an implicit matrix multiplication: no windows are copied, each is read where it lies.
 
-Every axis of the result and of the sum has a stride in the result, in x and in the filters. Lanes run along the result's last axis, a
-tile of some positions along other axes by some vectors of lanes is summed in registers.
+Every axis of the result and of the sum has a stride in the result, in x and in the filters. Lanes run along the result's last
+axis; a tile is some positions along other axes by some vectors of lanes.
 """
 
 from __future__ import annotations
@@ -12,15 +12,12 @@ from typing import NamedTuple
 
 from tracejit.llvm.builder import Lanes
 from tracejit.llvm.kernel import Array, KernelBuilder, collapse, power_above
+from tracejit.llvm.tile import Depth, Vectors, cycles, parts, sum_tile
 
 # Bytes of the filters' vectors for which a tile sums at once: they, and what is read of x, stay in the first cache.
 _PANEL = 32 * 1024
-# Multiplications in the body of a loop.
-_UNROLL = 96
-# What a tile costs beside its multiplications, in those.
-_TILE_COST = 20
-# A vector that is gathered costs a load a lane, and as much to put it together.
-_GATHER_COST = 2
+# What a lane of a vector costs that is put together from single numbers, in loads.
+_GATHERED = 2
 
 
 class Axis(NamedTuple):
@@ -57,87 +54,85 @@ def emit_convolution(
         b.fill(out, 0)
         return
     xs, fs = x.strides, filters.strides
-    positions = _axes(
-        out.shape,
-        out.strides,
-        (xs[0], xs[1] * strides[0], xs[2] * strides[1], xs[3], 0),
-        (0, 0, 0, fs[2], fs[4]),
-    )
-    along = ((0, xs[1] * dilations[0], fs[0]), (1, xs[2] * dilations[1], fs[1]), (3, xs[4], fs[3]))
-    order = sorted(along, key=lambda axis: -abs(axis[2]))
-    depth = _axes(
-        [filters.shape[axis] for axis, _, _ in order],
-        [0] * 3,
-        [stride for _, stride, _ in order],
-        [stride for _, _, stride in order],
-    )
-    _Contraction(b, out, x, filters, positions, depth).write()
+    x_layout = (xs[0], xs[1] * strides[0], xs[2] * strides[1], xs[3], 0)
+    positions = _axes(out.shape, out.strides, x_layout, (0, 0, 0, fs[2], fs[4]))
+    # The far ones outside.
+    depth = sorted([(0, xs[1] * dilations[0]), (1, xs[2] * dilations[1]), (3, xs[4])], key=lambda axis: -abs(fs[axis[0]]))
+    sizes, in_filters = [filters.shape[axis] for axis, _ in depth], [fs[axis] for axis, _ in depth]
+    _Contraction(b, (out, x, filters), positions, _axes(sizes, (0,) * 3, [stride for _, stride in depth], in_filters)).write()
 
 
 def _axes(shape: Sequence[int], *layouts: Sequence[int]) -> list[Axis]:
     """As few axes as address the same elements."""
     sizes, collapsed = collapse(shape, layouts)
-    return [Axis(*parts) for parts in zip(sizes, *collapsed, strict=True)]
+    return [Axis(*each) for each in zip(sizes, *collapsed, strict=True)]
 
 
 class _Contraction:
-    """out[positions] = the sum over depth of x * filters."""
+    """out[positions] = the sum over `depth` of x * filters, for arrays (out, x, filters). A unit is a position along the axes
+    that no tile spans."""
 
-    def __init__(
-        self, b: KernelBuilder, out: Array, x: Array, filters: Array, positions: list[Axis], depth: list[Axis]
-    ):
-        self.b, self.out, self.x, self.filters = b, out, x, filters
-        *self.others, self.lane = positions or [Axis(1, 1, 0, 0)]
-        self.lanes = min(b.lanes_for(out.dtype), power_above(self.lane.size))
+    def __init__(self, b: KernelBuilder, arrays: tuple[Array, Array, Array], positions: list[Axis], depth: list[Axis]):
+        self.b, self.arrays, self.dtype = b, arrays, arrays[0].dtype
+        *others, self.lane = positions or [Axis(1, 1, 0, 0)]
+        self.lanes = min(b.lanes_for(self.dtype), power_above(self.lane.size))
         count = math.prod(axis.size for axis in depth)
-        self.tile = choose_tile(self.lane, self.others, count, self.lanes, 31 if b.width == 64 else 15)
-        panel = self.tile.vectors * self.lanes * out.dtype.size
-        self.outer, self.depth = split_depth(depth, max(_PANEL // panel, 1))
+        self.tile = choose_tile(self.lane, others, count, self.lanes, b.target.registers)
+        self.loops = [axis for axis in others if axis not in self.tile.rows]
+        if b.parallel and not self.loops and self.tile.rows:
+            self._divide_rows()
+        self.outer, self.depth = split_depth(depth, _PANEL // (self.tile.vectors * self.lanes * self.dtype.size))
+
+    def _divide_rows(self) -> None:
+        """Cut the longest axis of rows, so that there are units."""
+        rows = self.tile.rows
+        axis = max(rows, key=lambda axis: axis.size)
+        count = next(count for count in range(min(16, axis.size), 0, -1) if axis.size % count == 0)
+        size = axis.size // count
+        self.loops = [Axis(count, axis.out * size, axis.x * size, axis.filters * size)]
+        cut = {(each._replace(size=size) if each is axis else each): most for each, most in rows.items()}
+        self.tile = self.tile._replace(rows={each: min(most, each.size) for each, most in cut.items()})
 
     def write(self) -> None:
         b = self.b
-        arrays = (self.out, self.x, self.filters)
-        start = Places(*[b.address(array.pointer, array.dtype, array.offset) for array in arrays])
+        start = Places(*[b.address(array.pointer, self.dtype, array.offset) for array in self.arrays])
+        units = math.prod(axis.size for axis in self.loops)
+        first, last = b.span(units)
+
+        def each_unit(places: Places, body: Callable[[Places], None]) -> None:
+            def unit(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
+                here = places
+                for axis, index in zip(self.loops, b.unravel(number, [axis.size for axis in self.loops]), strict=True):
+                    here = self._moved(here, axis, index)
+                body(here)
+                return []
+
+            b.loop_between(first, last, unit)
+
         if self.outer:
-            b.fill(self.out, 0)
+            each_unit(start, self._clear)
 
         def part(index: list[Lanes]) -> None:
             places = start
             for axis, position in zip(self.outer, index, strict=True):
                 places = self._moved(places, axis, position)
-            self._lane_blocks(places)
+            width = self.tile.vectors * self.lanes
+            rows = list(self.tile.rows.items())
+            self._blocks(
+                places, self.lane, width, lambda here, columns: each_unit(here, lambda at: self._rows(at, rows, {}, columns))
+            )
 
         b.loops([axis.size for axis in self.outer], part)
 
-    def _moved(self, places: Places, axis: Axis, index: Lanes | None, offset: int = 0) -> Places:
-        """The places `offset + index` further along `axis`."""
-        dtype = self.out.dtype
+    def _clear(self, places: Places) -> None:
+        axes = [*self.tile.rows, self.lane]
+        self.b.fill(Array(places.out, tuple(axis.size for axis in axes), tuple(axis.out for axis in axes), self.dtype), 0)
+
+    def _moved(self, places: Places, axis: Axis, index: Lanes | None, ahead: int = 0) -> Places:
+        """The places `ahead + index` further along `axis`."""
+        b, dtype = self.b, self.dtype
         pairs = zip(places, axis[1:], strict=True)
-        return Places(*[
-            self.b.address(self.b.address(place, dtype, offset * stride), dtype, index=index, stride=stride)
-            for place, stride in pairs
-        ])  # fmt: skip
-
-    def _lane_blocks(self, places: Places) -> None:
-        loops = [axis for axis in self.others if axis not in self.tile.rows]
-
-        def block(moved: Places, count: int) -> None:
-            def position(index: list[Lanes]) -> None:
-                here = moved
-                for axis, each in zip(loops, index, strict=True):
-                    here = self._moved(here, axis, each)
-                self._row_blocks(here, list(self.tile.rows.items()), {}, count)
-
-            self.b.loops([axis.size for axis in loops], position)
-
-        self._blocks(places, self.lane, self.tile.vectors * self.lanes, block)
-
-    def _row_blocks(self, places: Places, left: list[tuple[Axis, int]], rows: dict[Axis, int], count: int) -> None:
-        if not left:
-            self._write_tile(places, rows, count)
-            return
-        (axis, size), *rest = left
-        self._blocks(places, axis, size, lambda here, height: self._row_blocks(here, rest, {**rows, axis: height}, count))
+        return Places(*[b.address(b.address(at, dtype, ahead * stride), dtype, 0, index, stride) for at, stride in pairs])
 
     def _blocks(self, places: Places, axis: Axis, size: int, body: Callable[[Places, int], None]) -> None:
         """Run `body(places, size)` for each block along `axis`, of which the last may be smaller."""
@@ -151,63 +146,27 @@ class _Contraction:
         if axis.size > full:
             body(self._moved(places, axis, None, full), axis.size - full)
 
-    def _write_tile(self, places: Places, rows: dict[Axis, int], count: int) -> None:
-        b, dtype, lane, lanes = self.b, self.out.dtype, self.lane, self.lanes
+    def _rows(self, places: Places, left: list[tuple[Axis, int]], rows: dict[Axis, int], columns: int) -> None:
+        if not left:
+            self._write_tile(places, rows, columns)
+            return
+        (axis, size), *rest = left
+        self._blocks(places, axis, size, lambda here, height: self._rows(here, rest, {**rows, axis: height}, columns))
+
+    def _write_tile(self, places: Places, rows: dict[Axis, int], columns: int) -> None:
+        b, dtype, lane = self.b, self.dtype, self.lane
         offsets = [(0, 0)]
         for axis, height in rows.items():
             offsets = [(out + k * axis.out, x + k * axis.x) for out, x in offsets for k in range(height)]
-        active = [min(count - first, lanes) for first in range(0, count, lanes)]
-        ends = [
-            (b.address(places.out, dtype, out + number * lanes), each if each < lanes else None)
-            for out, _ in offsets
-            for number, each in enumerate(active)
-        ]
-        if self.outer:
-            sums = [b.load_at(end, dtype, lanes, 1, each) for end, each in ends]
-        else:
-            sums = [b.const(0, dtype, lanes)] * len(ends)
-
-        def add(here: Places, totals: list[Lanes]) -> list[Lanes]:
-            """One element of the depth."""
-            columns = [self._vector(here.filters, number, lane.filters, each) for number, each in enumerate(active)]
-            after = []
-            for _, offset in offsets:
-                place = b.address(here.x, dtype, offset)
-                for number, each in enumerate(active):
-                    if number == 0 or lane.x:
-                        factor = self._vector(place, number, lane.x, each)
-                    total = totals[len(after)]
-                    product = b.fma(factor, columns[number], total) if dtype.is_floating else b.mul(factor, columns[number])
-                    after.append(product if dtype.is_floating else b.add(product, total))
-            return after
-
-        def nest(axes: list[Axis], here: Places, totals: list[Lanes]) -> list[Lanes]:
-            if not axes:
-                return add(here, totals)
-            first, *rest = axes
-            times = 1 if rest else unrolled(first.size, len(sums))
-
-            def step(index: Lanes, inside: list[Lanes]) -> list[Lanes]:
-                moved = self._moved(here, first, index)
-                for ahead in range(times):
-                    inside = nest(rest, self._moved(moved, first, None, ahead), inside)
-                return inside
-
-            return b.loop(first.size, step, totals, step=times)
-
-        for total, (end, each) in zip(nest(self.depth, places, sums), ends, strict=True):
-            b.store_at(total, end, 1, each)
-
-    def _vector(self, place: str, number: int, stride: int, active: int) -> Lanes:
-        """Vector `number` of the lanes from `place` on; all the same where the stride is 0."""
-        start = self.b.address(place, self.out.dtype, number * self.lanes * stride)
-        return self.b.load_at(start, self.out.dtype, self.lanes, stride, active if active < self.lanes else None)
-
-
-def unrolled(size: int, work: int) -> int:
-    """How many steps of a loop of `size` to write out, each of `work` multiplications: they divide the size."""
-    most = max(_UNROLL // work, 1)
-    return next(times for times in range(min(most, size), 0, -1) if size % times == 0)
+        vectors = Vectors.over(columns, self.lanes)
+        ends = [[(b.address(places.out, dtype, out + place), active) for place, active in vectors.places()] for out, _ in offsets]
+        start = [[b.load_at(end, dtype, self.lanes, 1, active) for end, active in row] for row in ends] if self.outer else None
+        depth = [Depth(axis.size, axis.x, axis.filters) for axis in self.depth]
+        in_x = [x for _, x in offsets]
+        sums = sum_tile(b, places.x, in_x, places.filters, vectors, depth, dtype, start, along=(lane.x, lane.filters))
+        for row, values in zip(ends, sums, strict=True):
+            for (end, active), value in zip(row, values, strict=True):
+                b.store_at(value, end, 1, active)
 
 
 def split_depth(depth: list[Axis], most: int) -> tuple[list[Axis], list[Axis]]:
@@ -225,14 +184,14 @@ def split_depth(depth: list[Axis], most: int) -> tuple[list[Axis], list[Axis]]:
 
 
 def choose_tile(lane: Axis, others: list[Axis], depth: int, lanes: int, registers: int) -> Tile:
-    """The tile with which all tiles together take the least time."""
+    """The tile with which all tiles together take the fewest cycles."""
     whole = -(-lane.size // lanes)
-    found = [
+    fitting = [
         Tile(vectors, rows)
-        for vectors in range(1, min(whole, 4) + 1)
-        for rows in _row_choices([axis for axis in others if axis.filters == 0], (registers - 1) // vectors - 1)
+        for vectors in range(1, min(whole, registers // 2) + 1)
+        for rows in _row_choices([axis for axis in others if axis.filters == 0], (registers - 2 - vectors) // vectors)
     ]
-    return min(found, key=lambda tile: _cost(tile, lane, others, depth, lanes))
+    return min(fitting, key=lambda tile: _cost(tile, lane, others, depth, lanes))
 
 
 def _row_choices(axes: list[Axis], most: int) -> Iterator[dict[Axis, int]]:
@@ -248,27 +207,15 @@ def _row_choices(axes: list[Axis], most: int) -> Iterator[dict[Axis, int]]:
                         yield {other: count, axis: axis.size}
 
 
-def _cost(tile: Tile, lane: Axis, others: list[Axis], depth: int, lanes: int) -> int:
-    """Half cycles for all tiles: a processor loads as many vectors as it multiplies, and waits where few are summed."""
-    total = 0
-    for vectors, blocks in _parts(-(-lane.size // lanes), tile.vectors):
-        shapes = [(1, blocks)]
-        for axis, count in tile.rows.items():
-            shapes = [
-                (height * rows, number * times)
-                for height, number in shapes
-                for rows, times in _parts(axis.size, count)
-            ]
-        for rows, number in shapes:
-            loads = vectors * _load_cost(lane.filters, lanes) + rows * (vectors if lane.x else 1) * _load_cost(lane.x, lanes)
-            total += number * (depth * max(rows * vectors, loads, 8) + _TILE_COST)
-    return total * math.prod(axis.size for axis in others if axis not in tile.rows)
-
-
-def _parts(size: int, block: int) -> list[tuple[int, int]]:
-    """(size, number) of the blocks of an axis."""
-    return [(part, number) for part, number in ((block, size // block), (size % block, 1)) if part and number]
-
-
-def _load_cost(stride: int, lanes: int) -> int:
-    return 1 if stride in (0, 1) else _GATHER_COST * lanes
+def _cost(tile: Tile, lane: Axis, others: list[Axis], depth: int, lanes: int) -> float:
+    """Cycles of all tiles."""
+    shapes = [(1, math.prod(axis.size for axis in others if axis not in tile.rows))]
+    for axis, count in tile.rows.items():
+        cut = list(parts(axis.size, count))
+        shapes = [(height * rows, number * times) for height, number in shapes for rows, times in cut]
+    x_load, filter_load = (1 if stride in (0, 1) else _GATHERED * lanes for stride in (lane.x, lane.filters))
+    return sum(
+        beside * above * cycles(rows, vectors, vectors * filter_load + rows * (vectors if lane.x else 1) * x_load, depth)
+        for vectors, beside in parts(-(-lane.size // lanes), tile.vectors)
+        for rows, above in shapes
+    )

@@ -53,6 +53,13 @@ class KernelBuilder(Builder):
             pointer = name
         return pointer
 
+    def opaque(self, pointer: str) -> str:
+        """The pointer, as one of which the code generator does not know how it was computed. Where many addresses in a loop are
+        counted from it, the search for the best way to count takes ten times as long as all else and finds nothing better."""
+        name = "%" + self.fresh("p")
+        self.line(f"{name} = freeze ptr {pointer}")
+        return name
+
     def load_at(self, pointer: str, dtype: DType, lanes: int = 1, stride: int = 1, active: int | None = None) -> Lanes:
         """`lanes` elements from `pointer` on; only the first `active` are read, the others are 0."""
         if stride == 0:

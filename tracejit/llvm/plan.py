@@ -165,6 +165,8 @@ class _Planner:
         elif isinstance(lower, Kernel):
             output = self._new(node.type)  # type: ignore[arg-type]
             operands = [self.view(operand) for operand in node.operands]
+            for number in lower.contiguous(node, operands) if lower.contiguous else ():
+                operands[number] = self._copied(operands[number])
             needed = lower.scratch(node, operands, self.target) if lower.scratch else []
             self.steps.append(Step(node, [output], operands, [self._new(kind) for kind in needed]))
             self.views[node] = output
@@ -264,6 +266,9 @@ def _seconds(step: Step) -> float:
     elif step.node is not None and step.node.op is ops.matmul:
         depth = step.operands[0].shape[-2 if step.node.attrs["transpose_a"] else -1]
         flops = 2 * math.prod(step.outputs[0].shape) * depth
+    elif step.node is not None and step.node.op is ops.convolution:
+        height, width, _, channels, _ = step.operands[1].shape
+        flops = 2 * math.prod(step.outputs[0].shape) * height * width * channels
     return moved / _BYTES_A_SECOND + flops / _FLOPS_A_SECOND
 
 

@@ -114,6 +114,17 @@ def _vjp_filters(ct: Any, out: Any, x: Any, filters: Any, strides: Ints, dilatio
     return ops.transpose(result, permutation=(1, 2, 3, 0, 4))
 
 
+def _to_copy(node: Any, views: Any) -> list[int]:
+    """The operands whose elements for neighbours in the result would be neighbours if they were copied."""
+    x, filters = views
+    *_, groups, features = node.type.shape
+    if features > 1:
+        return [] if filters.strides[4] == 1 else [1]
+    if groups == 1 or x.shape[4] > 1:
+        return []
+    return [number for number, stride in enumerate((x.strides[3], filters.strides[2])) if stride not in (0, 1)]
+
+
 def _samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], dict[str, Any]]]:
     cases: tuple[tuple[Ints, Ints, Ints, Ints], ...] = (
         ((2, 5, 4, 1, 3), (3, 2, 1, 3, 4), (1, 1), (1, 1)),
@@ -136,7 +147,7 @@ convolution: Op = Op(
     infer=_infer,
     evaluate=_evaluate,
     vjp=(_vjp_x, _vjp_filters),
-    lower=Kernel(lambda b, node, out, x, filters: b.convolution(node, out, x, filters)),
+    lower=Kernel(lambda b, node, out, x, filters: b.convolution(node, out, x, filters), contiguous=_to_copy),
     samples=_samples,
 )
 
@@ -220,7 +231,8 @@ def _max_lower(b: Any, node: Any, out: Any, x: Any) -> None:
     (kh, kw), (sh, sw) = node.attrs["window"], node.attrs["strides"]
     n, height, width, channels = out.shape
 
-    def row(index: list[Any]) -> None:
+    def row(number: Any, carried: list[Any]) -> list[Any]:
+        index = b.unravel(number, (n, height))
         target = b.subarray(out, 0, index)
         start = b.subarray(x.sub((0,) * 4, (n, height, width, channels), (1, sh, 1, 1)), 0, index)
         parts = []
@@ -230,8 +242,9 @@ def _max_lower(b: Any, node: Any, out: Any, x: Any) -> None:
                 layout = (sw * x.strides[2], x.strides[3])
                 parts.append(type(x)(start.pointer, target.shape, layout, x.dtype, offset))
         b.combine(target, parts, b.max)
+        return []
 
-    b.loops((n, height), row)
+    b.loop_between(*b.span(n * height), row)
 
 
 # x: f32[n,h,w,c] -> f32[n,oh,ow,c]
