@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tracejit import ops, passes
-from tracejit.ir import Graph, make
+from tracejit.ir import Graph, TensorType, interpret, make
 from tracejit.ir.types import DType, array_type, as_dtype, float32
 from tracejit.llvm import engine
 from tracejit.llvm.engine import Target
@@ -170,3 +170,72 @@ def test_a_lowering_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACEJIT_MATMUL", "mkl")
     with pytest.raises(ValueError, match="TRACEJIT_MATMUL is generated or blas, not 'mkl'"):
         engine.host_target()
+
+
+# -- what a tile is used for while it is in registers
+
+
+def epilogue_graph(rng: np.random.Generator, dtype: str, *, updates: bool) -> tuple[Graph, list[np.ndarray]]:
+    """A product with a random chain of cheap ops behind it, of operands that lie in every way over it."""
+    batch = ((), (), (2,))[int(rng.integers(3))]
+    rows, columns, depth = (int(each) for each in rng.choice([1, 2, 7, 15, 16, 17, 33, 50], 3))
+    if not batch and rng.integers(4) == 0:
+        depth = 4200
+    a, b = matrices(rng, dtype, batch, rows, columns, depth)
+    flips = [bool(each) for each in rng.integers(0, 2, 2)]
+    given = [
+        np.ascontiguousarray(np.swapaxes(each, -1, -2)) if flip else each for each, flip in zip((a, b), flips, strict=True)
+    ]
+    shape = (*batch, rows, columns)
+    extra = [rng.uniform(-1, 1, each).astype(dtype) for each in (shape, shape[-1:], (*shape[:-1], 1), shape, shape[1:], ())]
+    arguments = [*given, *extra]
+    parameters = [make(ops.parameter, type=array_type(each), name=f"x{place}") for place, each in enumerate(arguments)]
+    x, y, residual, bias, scale, old, part, number = parameters
+    value = ops.matmul(x, y, transpose_a=flips[0], transpose_b=flips[1])
+    chain = [
+        lambda value: ops.add(value, bias),
+        lambda value: ops.maximum(value, 0.0),
+        lambda value: ops.mul(value, scale),
+        lambda value: ops.add(residual, value),
+        lambda value: ops.sub(part, value),
+        lambda value: ops.div(value, ops.add(ops.sqrt(ops.abs(residual)), 2.0)),
+        lambda value: ops.select(ops.greater(value, bias), value, ops.mul(value, number)),
+    ]
+    for each in rng.choice(len(chain), int(rng.integers(1, 5))):
+        value = chain[int(each)](value)
+    new = ops.sub(old, ops.mul(value, 0.125))
+    results = [value, ops.neg(value)][: int(rng.integers(1, 3))]
+    return Graph("g", parameters, [] if updates else results, [(old, new)] if updates else []), arguments
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("blas", ["generated", "blas"])
+def test_random_epilogues(blas: str, dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACEJIT_MATMUL", blas)
+    merged = 0
+    for number in range(40):
+        graph, arguments = epilogue_graph(rng, dtype, updates=number % 3 == 0)
+        step = Step(passes.run(graph))
+        merged += any(each.product is not None for each in step.plan.steps)
+        results, updates = interpret(graph, arguments)
+        held = [each.copy() for each in arguments]
+        found = [*(each.value for each in run_graph(step, held)), *(held[5] for _ in graph.updates)]
+        depth = 4200
+        for mine, wanted in zip(found, [*results, *updates], strict=True):
+            scale = float(np.max(np.abs(wanted), initial=1.0))
+            np.testing.assert_allclose(
+                mine, wanted, rtol=0, atol=scale * depth**0.5 * 4 * np.finfo(dtype).eps, err_msg=str(number)
+            )
+        assert len(step.plan.in_place) == len(graph.updates)
+    assert merged > 35
+
+
+def test_a_variable_is_updated_where_its_gradient_is_computed() -> None:
+    """No buffer for the gradient: the sums of a tile, the old values and the new ones pass through registers."""
+    types = ((32, 784), (32, 128), (784, 128))
+    x, ct, w = (
+        make(ops.parameter, type=TensorType(shape, float32), name=name) for shape, name in zip(types, "xcw", strict=True)
+    )
+    gradient = ops.matmul(x, ct, transpose_a=True, transpose_b=False)
+    step = Step(passes.run(Graph("g", [x, ct, w], [], [(w, ops.sub(w, ops.mul(gradient, 0.5)))])))
+    assert len(step.plan.steps) == 1 and len(step.plan.in_place) == 1 and step.plan.arena_bytes == 0

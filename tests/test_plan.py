@@ -145,7 +145,7 @@ def test_a_kernel_s_constants_tell_it_apart(one: float, other: float) -> None:
     first = ops.mul(x, ops.broadcast_to(ops.constant(np.float32(one)), (4, 4)))
     product = ops.matmul(x, x, transpose_a=False, transpose_b=False)
     second = ops.mul(product, ops.broadcast_to(ops.constant(np.float32(other)), (4, 4)))
-    graph = Graph("g", [x], [first, second])
+    graph = Graph("g", [x], [first, second, product])
     step = Step(passes.run(graph))
     assert len({each.key for each in step.plan.steps}) == len(step.plan.steps) == 3
     argument = np.full((4, 4), 2, np.float32)

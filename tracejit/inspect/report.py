@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tracejit import ops
 from tracejit.function import Function
 
 if TYPE_CHECKING:
@@ -31,10 +32,12 @@ def _described(step: Step) -> tuple[str, str]:
     if step.node is None:
         return "copy", ""
     where = str(step.node.location or "")
-    if step.schedule is None:
+    if step.node.op is not ops.fusion:
         return step.node.op.name, where
-    body, sweeps = step.node.attrs["body"], len(step.schedule.stages)
-    shape = ",".join(map(str, step.node.attrs["space"]))
+    body, shape = step.node.attrs["body"], ",".join(map(str, step.node.attrs["space"]))
+    if step.product is not None:
+        return f"matmul and {len(body.nodes) - 1} over [{shape}]", where
+    sweeps = len(step.schedule.stages) if step.schedule else 1
     return f"fusion of {len(body.nodes)} over [{shape}]" + (f", {sweeps} sweeps" if sweeps > 1 else ""), where
 
 

@@ -191,7 +191,12 @@ def choose_tile(lane: Axis, others: list[Axis], depth: int, lanes: int, register
         for vectors in range(1, min(whole, registers // 2) + 1)
         for rows in _row_choices([axis for axis in others if axis.filters == 0], (registers - 2 - vectors) // vectors)
     ]
-    return min(fitting, key=lambda tile: _cost(tile, lane, others, depth, lanes))
+    # Of equals, the one that reads what lies nearest.
+    return min(fitting, key=lambda tile: (_cost(tile, lane, others, depth, lanes), _extent(tile)))
+
+
+def _extent(tile: Tile) -> int:
+    return sum((count - 1) * abs(axis.x) for axis, count in tile.rows.items())
 
 
 def _row_choices(axes: list[Axis], most: int) -> Iterator[dict[Axis, int]]:

@@ -17,6 +17,7 @@ from tracejit.ir.graph import Node
 from tracejit.ir.op import Kernel
 from tracejit.llvm.builder import MEMORY_TYPES, SCALAR_TYPES, literal
 from tracejit.llvm.engine import Target
+from tracejit.llvm.epilogue import emit_product_fusion
 from tracejit.llvm.kernel import Array, KernelBuilder
 from tracejit.llvm.layout import Layout
 from tracejit.llvm.loops import emit_fusion
@@ -131,6 +132,8 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
     outputs, operands, b.scratch = arrays[:first], arrays[first:second], arrays[second:]
     if step.node is None:
         b.copy(outputs[0], operands[0])
+    elif step.product is not None:
+        emit_product_fusion(b, step.node.attrs["body"], outputs, operands)
     elif step.schedule is not None:
         emit_fusion(b, step.schedule, Layout(step.node.attrs["body"], step.schedule, operands, outputs, b.scratch))
     else:

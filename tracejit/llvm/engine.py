@@ -39,7 +39,7 @@ class Target(NamedTuple):
         """The types of what a matmul needs besides its operands, which lie as their views say."""
         from tracejit.llvm.matmul import scratch_for
 
-        return scratch_for(node, operands, self)
+        return scratch_for(node, *operands, self)
 
 
 @functools.cache

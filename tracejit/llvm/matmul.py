@@ -101,14 +101,18 @@ def blocking(x: Matrices, y: Matrices, target: Target) -> Blocking:
     )
 
 
-def scratch_for(node: Node, operands: Sequence[View], target: Target) -> list[TensorType]:
-    """The memory that a product needs besides its operands: a panel for each unit, of which a call fills its first."""
-    x, y = (_oriented(each, node.attrs[name]) for each, name in zip(operands, ("transpose_a", "transpose_b"), strict=True))
+def scratch_for(node: Node, x: View, y: View, target: Target, *, fused: bool = False) -> list[TensorType]:
+    """The memory that a product needs besides its operands: a panel for each unit, of which a call fills its first; and where
+    it is `fused` and not complete at once, its sums."""
+    x, y = _oriented(x, node.attrs["transpose_a"]), _oriented(y, node.attrs["transpose_b"])
     if 0 in x.shape or 0 in y.shape:
         return []
     found = blocking(x, y, target)
     units = math.prod(x.shape[:-2]) * found.panels * found.chunks
-    return [TensorType((units, found.block, found.width), x.dtype)] if found.packed else []
+    needed = [TensorType((units, found.block, found.width), x.dtype)] if found.packed else []
+    if fused and (found.block < found.depth or _is_for_blas(target, x, y)):
+        needed.append(TensorType(node.shape, x.dtype))
+    return needed
 
 
 class Position(NamedTuple):
@@ -164,15 +168,51 @@ Finish = Callable[[Place, Sums, Vectors], None]
 
 def emit_matmul(b: KernelBuilder, node: Node, out: Array, x: Array, y: Array) -> None:
     """out = x @ y, as the node's attributes transpose them, for arrays of matrices with the same batch axes."""
-    x, y = _oriented(x, node.attrs["transpose_a"]), _oriented(y, node.attrs["transpose_b"])
     if 0 in out.shape:
         return
-    if x.shape[-1] == 0:
+    if 0 in x.shape:
         b.fill(out, 0)
-    elif b.target.blas and _is_for_blas(out, x, y):
-        b.loops(out.shape[:-2], lambda index: _call_blas(b, *(b.subarray(array, 0, index) for array in (out, x, y))))
     else:
-        write_product(b, out, x, y, lambda place, sums, vectors: place.store(out, sums, vectors))
+        write_matmul(b, node, x, y, lambda place, sums, vectors: place.store(out, sums, vectors), out)
+
+
+def write_matmul(b: KernelBuilder, node: Node, x: Array, y: Array, finish: Finish, out: Array | None = None) -> None:
+    """Write the loops over the tiles of x @ y, which is not empty; `finish` takes each when it is complete. What holds the sums
+    until then is `out`, or memory of its own."""
+    x, y = _oriented(x, node.attrs["transpose_a"]), _oriented(y, node.attrs["transpose_b"])
+    found = blocking(x, y, b.target)
+    scratch = list(b.scratch)
+    panel = scratch.pop(0) if found.packed else None
+    sums = scratch.pop() if scratch else out
+    if not _is_for_blas(b.target, x, y):
+        _Product(b, found, x, y, panel, sums, finish).write()
+        return
+    assert sums is not None
+    _call_blas_for_each(b, sums, x, y)
+    if sums is not out:
+        _finish_rows(b, sums, finish)
+
+
+def _finish_rows(b: KernelBuilder, sums: Array, finish: Finish) -> None:
+    """`finish` a product that lies in memory, a vector at a time."""
+    *_, columns = sums.shape
+    zero, lanes = b.const(0, int64), min(b.lanes_for(sums.dtype), power_above(columns))
+
+    def each(index: list[Lanes]) -> None:
+        def vector(column: Position, width: int) -> None:
+            place, vectors = Place(b, index[:-1], Position(index[-1]), column), Vectors.over(width, lanes)
+            finish(place, place.load(sums, 1, vectors), vectors)
+
+        def step(column: Lanes, carried: list[Lanes]) -> list[Lanes]:
+            vector(Position(column), lanes)
+            return []
+
+        whole = columns - columns % lanes
+        b.loop(whole, step, step=lanes)
+        if whole < columns:
+            vector(Position(zero, whole), columns - whole)
+
+    b.loops(sums.shape[:-1], each)
 
 
 M = TypeVar("M", Array, View)
@@ -190,19 +230,14 @@ def _oriented(matrices: M, transposed: bool) -> M:
 # -- the loops
 
 
-def write_product(b: KernelBuilder, out: Array, x: Array, y: Array, finish: Finish) -> None:
-    """Write the loops over the tiles of x @ y, each of which `finish` takes when it is complete. Where the depth is cut into
-    blocks, `out` holds the sums of those before."""
-    found = blocking(x, y, b.target)
-    _Product(b, found, out, x, y, finish).write()
-
-
 class _Product:
-    def __init__(self, b: KernelBuilder, found: Blocking, out: Array, x: Array, y: Array, finish: Finish):
+    def __init__(
+        self, b: KernelBuilder, found: Blocking, x: Array, y: Array, panel: Array | None, sums: Array | None, finish: Finish
+    ):
         if found.swapped:
             x, y = _oriented(y, True), _oriented(x, True)
-        self.b, self.found, self.out, self.x, self.y, self.finish = b, found, out, x, y, finish
-        self.dtype = out.dtype
+        self.b, self.found, self.x, self.y, self.panel, self.sums, self.finish = b, found, x, y, panel, sums, finish
+        self.dtype = x.dtype
 
     def write(self) -> None:
         b, found = self.b, self.found
@@ -261,8 +296,8 @@ class _Product:
         """The rows of a chunk, summed along a block of the depth."""
         b, found = self.b, self.found
         y = replace(self.y, pointer=Place(b, index, depth, column).start(self.y), offset=0)
-        if found.packed:
-            y = self._packed(number, chunk, y, extent, vectors)
+        if self.panel is not None:
+            y = self._packed(self.panel, number, chunk, y, extent, vectors)
 
         def rows(row: Position, height: int) -> None:
             x = Place(b, index, row, depth).start(self.x)
@@ -273,12 +308,13 @@ class _Product:
             if found.dot:
                 sums = dot_tile(b, x, offsets, y.pointer, [y_along * each for each in range(vectors.count)], extent, self.dtype)
             else:
-                start = None if first else place.load(self.out, height, vectors)
+                start = None if first or self.sums is None else place.load(self.sums, height, vectors)
                 sums = sum_tile(b, x, offsets, y.pointer, vectors, [Depth(extent, x_along, y_down)], self.dtype, start)
             if last:
                 self.finish(place, sums, vectors)
             else:
-                place.store(self.out, sums, vectors)
+                assert self.sums is not None, "a product that is not complete at once has memory for its sums"
+                place.store(self.sums, sums, vectors)
 
         high = found.tile_rows
         tiles, rest = divmod(found.rows, high)
@@ -305,13 +341,12 @@ class _Product:
             is_last = b.compare("eq", chunk, b.const(found.chunks - 1, int64))
             b.when(is_last, lambda: rows(Position(zero, tiles * high), rest))
 
-    def _packed(self, number: Lanes, chunk: Lanes, y: Array, extent: int, vectors: Vectors) -> Array:
+    def _packed(self, panel: Array, number: Lanes, chunk: Lanes, y: Array, extent: int, vectors: Vectors) -> Array:
         """The block of a panel that begins at `y`, its rows next to each other."""
         b, found = self.b, self.found
-        (scratch,) = b.scratch
         columns = vectors.active or vectors.lanes
         columns += (vectors.count - 1) * vectors.lanes
-        slot = b.address(scratch.pointer, self.dtype, scratch.offset, self.first, found.block * found.width)
+        slot = b.address(panel.pointer, self.dtype, panel.offset, self.first, found.block * found.width)
         target = Array(slot, (extent, columns), (found.width, 1), self.dtype)
         source = Array(y.pointer, (extent, columns), y.strides[-2:], self.dtype)
         if found.chunks == 1 or found.block < found.depth:
@@ -325,12 +360,13 @@ class _Product:
 # -- the BLAS
 
 
-def _is_for_blas(out: Array, x: Array, y: Array) -> bool:
-    large = out.shape[-1] * out.shape[-2] * x.shape[-1] >= _BLAS_FROM
-    return large and out.dtype in GEMM and find_blas() is not None and None not in [_leading(each) for each in (out, x, y)]
+def _is_for_blas(target: Target, x: Matrices, y: Matrices) -> bool:
+    if not target.blas or x.dtype not in GEMM or find_blas() is None:
+        return False
+    return x.shape[-2] * x.shape[-1] * y.shape[-1] >= _BLAS_FROM and None not in (_leading(x), _leading(y))
 
 
-def _leading(matrix: Array) -> tuple[int, int] | None:
+def _leading(matrix: Matrices) -> tuple[int, int] | None:
     """(transposition, leading dimension) as the BLAS takes it; None where neither axis is contiguous."""
     (rows, columns), (down, along) = matrix.shape[-2:], matrix.strides[-2:]
     if (along == 1 or columns == 1) and (down >= columns or rows == 1):
@@ -338,6 +374,10 @@ def _leading(matrix: Array) -> tuple[int, int] | None:
     if (down == 1 or rows == 1) and (along >= rows or columns == 1):
         return _TRANSPOSED, max(along, rows, 1)
     return None
+
+
+def _call_blas_for_each(b: KernelBuilder, out: Array, x: Array, y: Array) -> None:
+    b.loops(out.shape[:-2], lambda index: _call_blas(b, *(b.subarray(array, 0, index) for array in (out, x, y))))
 
 
 def _call_blas(b: KernelBuilder, out: Array, x: Array, y: Array) -> None:

@@ -7,7 +7,6 @@ place, at the earliest by the last kernel that reads it and never before a kerne
 from __future__ import annotations
 
 import bisect
-import math
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,9 @@ from tracejit.ir.graph import attr_key
 from tracejit.ir.op import Kernel, Reduction, Scalar
 from tracejit.ir.op import View as ViewLowering
 from tracejit.llvm.engine import Target
+from tracejit.llvm.epilogue import may_overwrite as tile_may_overwrite
+from tracejit.llvm.epilogue import product_of
+from tracejit.llvm.matmul import scratch_for
 from tracejit.llvm.schedule import Schedule, may_overwrite, schedule
 from tracejit.llvm.views import ALIGNMENT, Buffer, View
 from tracejit.ops import contiguous_strides
@@ -45,6 +47,7 @@ class Step:
     operands: list[View]
     scratch: list[View] = field(default_factory=list)
     schedule: Schedule | None = None
+    product: Node | None = None
     parallel: bool = False
 
     @property
@@ -148,6 +151,14 @@ class _Planner:
             buffer = Buffer("constant", self.constant_count, node.type.nbytes, node.attrs["value"])  # type: ignore[union-attr]
             self.constant_count += 1
             self.views[node] = View(buffer, node.shape, contiguous_strides(node.shape), 0, node.dtype)
+        elif node.op is ops.fusion and (product := product_of(node.attrs["body"])) is not None:
+            body = node.attrs["body"]
+            outputs = [self._new(result.type) for result in body.results]
+            views = dict(zip(body.parameters, map(self.view, node.operands), strict=True))
+            factors = [views[operand] for operand in product.operands]
+            scratch = [self._new(kind) for kind in scratch_for(product, *factors, self.target, fused=True)]
+            self.steps.append(Step(node, outputs, list(views.values()), scratch, product=product))
+            self.views[node] = outputs[0] if len(outputs) == 1 else list(outputs)
         elif node.op is ops.fusion:
             found_schedule = schedule(node.attrs["body"], node.attrs["space"], node.attrs["rows"])
             outputs = [self._new(result.type) for result in node.attrs["body"].results]
@@ -217,12 +228,14 @@ class _Planner:
         return done
 
     def _safe_over(self, step: Step, new: View, target: Buffer) -> bool:
-        if step.node is None or step.schedule is None:
+        if step.node is None or step.node.op is not ops.fusion:
             return False
         result = step.outputs.index(new)
-        body = step.node.attrs["body"]
+        body, schedule = step.node.attrs["body"], step.schedule
         return all(
-            view.whole and view.shape == new.shape and may_overwrite(step.schedule, body, number, result)
+            view.whole
+            and view.shape == new.shape
+            and (may_overwrite(schedule, body, number, result) if schedule else tile_may_overwrite(body, number))
             for number, view in enumerate(step.operands)
             if view.buffer is target
         )
@@ -263,12 +276,14 @@ def _seconds(step: Step) -> float:
                 flops += node.type.size * (_COSTLY_FLOPS if lower.costly else 1)  # type: ignore[union-attr]
             elif isinstance(lower, Reduction):
                 flops += node.operands[0].type.size  # type: ignore[union-attr]
-    elif step.node is not None and step.node.op is ops.matmul:
-        depth = step.operands[0].shape[-2 if step.node.attrs["transpose_a"] else -1]
-        flops = 2 * math.prod(step.outputs[0].shape) * depth
-    elif step.node is not None and step.node.op is ops.convolution:
-        height, width, _, channels, _ = step.operands[1].shape
-        flops = 2 * math.prod(step.outputs[0].shape) * height * width * channels
+    product = step.product or step.node
+    if product is not None and product.op is ops.matmul:
+        x, _ = product.operands
+        depth = x.shape[-2 if product.attrs["transpose_a"] else -1]
+        flops = 2 * product.type.size * depth  # type: ignore[union-attr]
+    elif product is not None and product.op is ops.convolution:
+        height, width, _, channels, _ = product.operands[1].shape
+        flops = 2 * product.type.size * height * width * channels  # type: ignore[union-attr]
     return moved / _BYTES_A_SECOND + flops / _FLOPS_A_SECOND
 
 
