@@ -60,6 +60,10 @@ class KernelBuilder(Builder):
         self.line(f"{name} = freeze ptr {pointer}")
         return name
 
+    def forget(self) -> None:
+        """What was loaded before is loaded again where it is needed again, instead of being kept in a register for that."""
+        self.line('fence syncscope("singlethread") acq_rel')
+
     def load_at(self, pointer: str, dtype: DType, lanes: int = 1, stride: int = 1, active: int | None = None) -> Lanes:
         """`lanes` elements from `pointer` on; only the first `active` are read, the others are 0."""
         if stride == 0:

@@ -127,6 +127,8 @@ def sum_tile(
         times = _UNROLL if axis == len(depth) - 1 else 1
 
         def at(place: int, x: str, y: str, sums: list[Lanes]) -> list[Lanes]:
+            if place and not set(rows).isdisjoint(row + place * x_stride for row in rows):
+                b.forget()
             return nest(axis + 1, b.address(x, dtype, place * x_stride), b.address(y, dtype, place * y_stride), sums)
 
         def step(position: Lanes, sums: list[Lanes]) -> list[Lanes]:
