@@ -83,17 +83,45 @@ def _evaluate(x: Any, filters: Any, strides: Ints, dilations: Ints) -> Any:
 
 def transposed_convolution(ct: Any, filters: Any, size: Ints, strides: Ints, dilations: Ints) -> Any:
     """The cotangent of a convolution's operand, whose axes 1 and 2 have `size`."""
-    reach = _reach(filters.type.shape[:2], dilations)
-    positions = ct.type.shape[1:3]
-    low = tuple(extent - 1 for extent in reach)
-    high = tuple(
-        whole - (count - 1) * stride - 1
-        for whole, count, stride in zip(size, positions, strides, strict=True)
-    )
+    apart = all(stride == 1 or dilation == 1 for stride, dilation in zip(strides, dilations, strict=True))
+    if strides != (1, 1) and apart and filters.type.shape[2] == 1:
+        return _transposed_by_blocks(ct, filters, size, strides, dilations)
+    low = tuple(extent - 1 for extent in _reach(filters.type.shape[:2], dilations))
+    counts = zip(size, ct.type.shape[1:3], strides, strict=True)
+    high = tuple(whole - (count - 1) * stride - 1 for whole, count, stride in counts)
     interior = tuple(stride - 1 for stride in strides)
     padded = ops.pad(ct, low=(0, *low, 0, 0), high=(0, *high, 0, 0), interior=(0, *interior, 0, 0), value=0.0)
     turned = ops.transpose(ops.reverse_axes(filters, axes=(0, 1)), permutation=(0, 1, 2, 4, 3))
     return convolution(padded, turned, strides=(1, 1), dilations=dilations)
+
+
+def _transposed_by_blocks(ct: Any, filters: Any, size: Ints, strides: Ints, dilations: Ints) -> Any:
+    """`transposed_convolution` without multiplying the zeros between the elements of `ct`, for one group.
+
+    Along an axis, place q * stride + r of the result is a sum over t of ct[q - t] times the filters at r + t * stride. So the
+    filters for each r are features of a convolution of `ct`, and its result holds a block of places for each q.
+    """
+    *window, _, channels, features = filters.type.shape
+    n = ct.type.shape[0]
+    times = [-(-extent // stride) for extent, stride in zip(window, strides, strict=True)]
+    block = [min(extent, stride) for extent, stride in zip(window, strides, strict=True)]
+    blocks = [-(-whole // stride) for whole, stride in zip(size, strides, strict=True)]
+    missing = [each * count - extent for each, count, extent in zip(block, times, window, strict=True)]
+    whole = ops.pad(filters, low=(0,) * 5, high=(*missing, 0, 0, 0), interior=(0,) * 5, value=0.0)
+    parts = ops.reshape(whole, shape=(times[0], block[0], times[1], block[1], channels, features))
+    turned = ops.transpose(ops.reverse_axes(parts, axes=(0, 2)), permutation=(0, 2, 5, 1, 3, 4))
+    merged = ops.reshape(turned, shape=(*times, 1, features, block[0] * block[1] * channels))
+    low = tuple((count - 1) * dilation for count, dilation in zip(times, dilations, strict=True))
+    high = tuple(count - old for count, old in zip(blocks, ct.type.shape[1:3], strict=True))
+    padded = ops.pad(ct, low=(0, *low, 0, 0), high=(0, *high, 0, 0), interior=(0,) * 5, value=0.0)
+    result = ops.reshape(convolution(padded, merged, strides=(1, 1), dilations=dilations), shape=(n, *blocks, *block, channels))
+    spread = ops.transpose(result, permutation=(0, 1, 3, 2, 4, 5))
+    gaps = (0, 0, strides[0] - block[0], 0, strides[1] - block[1], 0)
+    filled = ops.pad(spread, low=(0,) * 6, high=gaps, interior=(0,) * 6, value=0.0) if any(gaps) else spread
+    places = (blocks[0] * strides[0], blocks[1] * strides[1])
+    return ops.slice(
+        ops.reshape(filled, shape=(n, *places, 1, channels)), starts=(0,) * 5, sizes=(n, *size, 1, channels), strides=(1,) * 5
+    )
 
 
 def _vjp_x(ct: Any, out: Any, x: Any, filters: Any, strides: Ints, dilations: Ints) -> Any:
