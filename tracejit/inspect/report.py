@@ -18,8 +18,8 @@ def report(function: Function, *args: Any, **kwargs: Any) -> str:
     plan = function.compiled(*args, **kwargs).plan
     lines = [f"{function.name}: {len(plan.steps)} kernel{'' if len(plan.steps) == 1 else 's'}"]
     for number, step in enumerate(plan.steps):
-        what, where = _described(step)
-        read, written = _distinct_bytes(step.operands), _distinct_bytes(step.outputs)
+        what, where = describe_step(step)
+        read, written = distinct_bytes(step.operands), distinct_bytes(step.outputs)
         lines.append(f"  {number:2d}  {what:32s} reads {read:>11,d} B  writes {written:>11,d} B  {where}")
     lines.append(f"  arena: {plan.arena_bytes:,d} bytes for {plan.temporaries_bytes:,d} bytes of temporaries")
     names = [parameter.attrs["name"] for parameter, _ in plan.graph.updates]
@@ -28,7 +28,8 @@ def report(function: Function, *args: Any, **kwargs: Any) -> str:
     return "\n".join(lines)
 
 
-def _described(step: Step) -> tuple[str, str]:
+def describe_step(step: Step) -> tuple[str, str]:
+    """(what a kernel computes, the user's line)."""
     if step.node is None:
         return "copy", ""
     where = str(step.node.location or "")
@@ -41,5 +42,6 @@ def _described(step: Step) -> tuple[str, str]:
     return f"fusion of {len(body.nodes)} over [{shape}]" + (f", {sweeps} sweeps" if sweeps > 1 else ""), where
 
 
-def _distinct_bytes(views: list[View]) -> int:
+def distinct_bytes(views: list[View]) -> int:
+    """The bytes of `views`, those of equal ones once."""
     return sum({view: view.nbytes for view in views}.values())
