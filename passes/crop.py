@@ -1,9 +1,12 @@
-"""Cuts from a convolution's padding what only positions need that a slice then throws away: so the cotangent of a padded operand
+"""Cuts from a convolution's padding what only positions need that a slice throws away: the cotangent of a padded operand
 comes out without its padding.
 
-    %1 = pad(%x) {low=(0, 2, 2, 0, 0,), ...} : f32[1,9,9,1,8]            %1 = pad(%x) {low=(0, 1, 1, 0, 0,), ...} : f32[1,7,7,1,8]
-    %2 = convolution(%1, %w) {...} : f32[1,7,7,1,4]                  =>  %2 = convolution(%1, %w) {...} : f32[1,5,5,1,4]
+    %1 = pad(%x) {low=(0, 2, 2, 0, 0,), ...} : f32[1,9,9,1,8]
+    %2 = convolution(%1, %w) {...} : f32[1,7,7,1,4]
     %3 = slice(%2) {starts=(0, 1, 1, 0, 0,), ...} : f32[1,5,5,1,4]
+  =>
+    %1 = pad(%x) {low=(0, 1, 1, 0, 0,), ...} : f32[1,7,7,1,8]
+    %2 = convolution(%1, %w) {...} : f32[1,5,5,1,4]
 
 A convolution that something else reads stays as it is.
 """

@@ -152,7 +152,9 @@ def test_conv2d_transpose_is_the_gradient(window: Any, strides: int, padding: st
 
     # The gradient by its definition: each place's filters, times its cotangent, where it read them.
     expected = np.zeros((2, 7 + 8, 6 + 8, 3))
-    sides = [same_sides(size, extent, strides)[0] if padding == "SAME" else 0 for size, extent in zip((7, 6), window, strict=True)]
+    sides = [
+        same_sides(size, extent, strides)[0] if padding == "SAME" else 0 for size, extent in zip((7, 6), window, strict=True)
+    ]
     for p, q, i, j in itertools.product(*map(range, ct.shape[1:3]), *map(range, window)):
         expected[:, 4 + p * strides + i - sides[0], 4 + q * strides + j - sides[1]] += ct[:, p, q] @ w[i, j].T
     expected = expected[:, 4:11, 4:10]
@@ -347,7 +349,10 @@ def test_the_sum_is_cut_where_its_filters_leave_the_cache() -> None:
 
 
 def test_filters_are_copied_where_their_features_are_not_neighbours() -> None:
-    x, w = (make(ops.parameter, type=array_type(np.zeros(shape, np.float32)), name="p") for shape in ((1, 5, 5, 1, 4), (3, 3, 1, 8, 4)))
+    x, w = (
+        make(ops.parameter, type=array_type(np.zeros(shape, np.float32)), name="p")
+        for shape in ((1, 5, 5, 1, 4), (3, 3, 1, 8, 4))
+    )
     turned = ops.transpose(w, permutation=(0, 1, 2, 4, 3))
     steps = Step(Graph("g", [x, w], [ops.convolution(x, turned, strides=(1, 1), dilations=(1, 1))])).plan.steps
     assert [step.node.op.name if step.node else "copy" for step in steps] == ["copy", "convolution"]

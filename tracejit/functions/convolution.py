@@ -29,11 +29,11 @@ def conv2d(
     dilations: Any = None,
     name: str | None = None,
 ) -> Any:
-    """input: f32[n,h,w,c]; filters: f32[kh,kw,c,o] -> f32[n,oh,ow,o]; each of several groups of channels has its own filters
-    where c is a multiple of the filters' channels.
+    """input: f32[n,h,w,c]; filters: f32[kh,kw,c,o] -> f32[n,oh,ow,o]; where c is a multiple of the filters' channels, each of
+    several groups of channels has its own share of the filters.
 
-    `padding` is "SAME", "VALID" or a pair (before, after) for each axis of `data_format`, "NHWC" or "NCHW". InvalidArgumentError
-    where the shapes do not fit, ValueError for another padding or format.
+    `padding` is "SAME", "VALID" or a pair (before, after) for each axis of `data_format`, "NHWC" or "NCHW".
+    InvalidArgumentError where the shapes do not fit, ValueError for another padding or format.
     """
     x, w = _operands("conv2d", input, filters)
     x = _to_nhwc("conv2d", x, data_format)
@@ -83,8 +83,8 @@ def conv2d_transpose(
     dilations: Any = None,
     name: str | None = None,
 ) -> Any:
-    """input: f32[n,oh,ow,o]; filters: f32[kh,kw,c,o] -> f32[n,h,w,c] of `output_shape`: the gradient of conv2d, for the cotangent
-    `input`, with respect to its input. InvalidArgumentError where conv2d would not give the shape of `input`."""
+    """input: f32[n,oh,ow,o]; filters: f32[kh,kw,c,o] -> f32[n,h,w,c] of `output_shape`: conv2d's gradient with respect to its
+    input, for the cotangent `input`. InvalidArgumentError where conv2d would not give the shape of `input`."""
     function = "conv2d_transpose"
     ct, w = _operands(function, input, filters)
     ct = _to_nhwc(function, ct, data_format)
@@ -103,7 +103,9 @@ def conv2d_transpose(
         fail(InvalidArgumentError, function, (ct, w), message)
     arranged = ops.reshape(w, shape=(*window, 1, channels, features))
     grouped = ops.reshape(ct, shape=(*ct.type.shape[:3], 1, features))
-    result = ops.reshape(ops.transposed_convolution(grouped, arranged, padded, steps, spread), shape=(whole[0], *padded, channels))
+    result = ops.reshape(
+        ops.transposed_convolution(grouped, arranged, padded, steps, spread), shape=(whole[0], *padded, channels)
+    )
     starts = (0, sides[0][0], sides[1][0], 0)
     inside = ops.slice(result, starts=starts, sizes=whole, strides=(1, 1, 1, 1))
     return _from_nhwc(inside, data_format)

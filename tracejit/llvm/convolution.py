@@ -159,7 +159,9 @@ class _Contraction:
         for axis, height in rows.items():
             offsets = [(out + k * axis.out, x + k * axis.x) for out, x in offsets for k in range(height)]
         vectors = Vectors.over(columns, self.lanes)
-        ends = [[(b.address(places.out, dtype, out + place), active) for place, active in vectors.places()] for out, _ in offsets]
+        ends = [
+            [(b.address(places.out, dtype, out + place), active) for place, active in vectors.places()] for out, _ in offsets
+        ]
         start = [[b.load_at(end, dtype, self.lanes, 1, active) for end, active in row] for row in ends] if self.outer else None
         depth = [Depth(axis.size, axis.x, axis.filters) for axis in self.depth]
         in_x = [x for _, x in offsets]

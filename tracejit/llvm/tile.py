@@ -69,8 +69,8 @@ def parts(size: int, part: int) -> Iterator[tuple[int, int]]:
 
 
 def choose_tile(rows: int, vectors: int, depth: int, registers: int) -> tuple[int, int]:
-    """(rows, vectors) of the tile by which `rows` by `vectors` take the fewest cycles. All sums, a step's vectors and a factor have
-    to fit into the registers, with one to spare."""
+    """(rows, vectors) of the tile by which `rows` by `vectors` take the fewest cycles. All sums, a step's vectors and a factor
+    have to fit into the registers, with one to spare."""
 
     def total(tile: tuple[int, int]) -> float:
         return sum(
@@ -100,8 +100,8 @@ def sum_tile(
     start: Sums | None = None,
     along: tuple[int, int] = (0, 1),
 ) -> Sums:
-    """The sums over `depth` of x at each of the offsets `rows` times the vectors from y on, added to `start`. `along` is how far
-    apart the lanes of a vector lie in x, where they may all have one number, and in y."""
+    """The sums over `depth` of x at each of the offsets `rows` times the vectors from y on, added to `start`. `along` is how
+    far apart the lanes of a vector lie in x, where they may all have one number, and in y."""
 
     def load(pointer: str, stride: int) -> list[Lanes]:
         return [

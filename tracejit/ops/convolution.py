@@ -1,7 +1,7 @@
 """Convolution and the maximum over windows, both over the elements that are there: padding is the op `pad` before them.
 
-A convolution has groups, so that it closes under differentiation with depthwise ones included: the gradient of either operand is
-again a convolution, of views.
+A convolution has groups, so that depthwise ones are no special case. It closes under differentiation: the gradient of either
+operand is again a convolution, of views.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def _windows(x: Any, window: Ints, strides: Ints, dilations: Ints) -> Any:
 def _infer(x: TensorType, filters: TensorType, strides: Ints, dilations: Ints) -> TensorType:
     types = (x, filters)
     require(x.rank == filters.rank == 5, "convolution", types, "both operands need 5 axes")
-    require(x.dtype is filters.dtype, "convolution", types, f"the dtypes {x.dtype.name} and {filters.dtype.name} differ", DtypeError)
+    require(
+        x.dtype is filters.dtype, "convolution", types, f"the dtypes {x.dtype.name} and {filters.dtype.name} differ", DtypeError
+    )
     require(x.dtype in NUMBERS, "convolution", types, f"it takes numbers, not {x.dtype.name}", DtypeError)
     _check_steps("convolution", types, strides=strides, dilations=dilations)
     groups, channels = x.shape[3:]
@@ -211,9 +213,7 @@ def _max_vjp(ct: Any, out: Any, x: Any, window: Ints, strides: Ints) -> Any:
     for before in np.ndindex(*reach):
         starts = (0, *(most - 1 - each for most, each in zip(reach, before, strict=True)), 0)
         part = {"starts": starts, "sizes": (n, *blocks, channels), "strides": (1,) * 4}
-        there, cotangent = (
-            ops.broadcast(ops.slice(each, **part), shape=space, axes=(0, 1, 3, 5)) for each in (first, ct)
-        )
+        there, cotangent = (ops.broadcast(ops.slice(each, **part), shape=space, axes=(0, 1, 3, 5)) for each in (first, ct))
         rows, columns = (each * stride + np.arange(stride) for each, stride in zip(before, strides, strict=True))
         place = _constant(rows[:, None] * code + columns, x)
         at = ops.equal(there, ops.broadcast(place, shape=space, axes=(2, 4)))
