@@ -332,19 +332,21 @@ def test_for_other_targets(target: Target, dtype: Any, rng: np.random.Generator,
 def test_the_tile_fits_into_the_registers() -> None:
     for registers, lanes, features, width, height in itertools.product((16, 32), (4, 8, 16), (1, 16, 40, 200), (7, 14), (1, 5)):
         lane = Axis(features, 1, 0, 1)
-        others = [Axis(height, width * features, width, 0), Axis(width, features, 1, 0)]
-        vectors, rows = choose_tile(lane, others, 100, lanes, registers)
-        assert np.prod(list(rows.values()), dtype=int) * vectors + vectors + 1 < registers
-        assert vectors <= -(-features // lanes)
-        assert all(count <= axis.size for axis, count in rows.items())
+        others = [Axis(height, width * features, 4 * width, 0), Axis(width, features, 4, 0)]
+        tile = choose_tile([*others, lane], [Axis(9, 0, 4, 4 * features), Axis(4, 0, 1, features)], lanes, registers)
+        rows = np.prod(list(tile.rows.values()), dtype=int)
+        assert rows * tile.vectors + tile.vectors + 1 < registers
+        assert tile.lane is lane or features == 1
+        assert tile.vectors <= -(-tile.lane.size // tile.lanes)
+        assert all(count <= axis.size for axis, count in tile.rows.items())
 
 
 def test_the_sum_is_cut_where_its_filters_leave_the_cache() -> None:
     near, far = Axis(30, 0, 1, 10), Axis(50, 0, 30, 300)
     assert split_depth([far, near], 2000) == ([], [far, near])
-    assert split_depth([far, near], 100) == ([far], [near])
-    outer, inner = split_depth([far, near], 16)
-    assert (outer, inner) == ([far, Axis(2, 0, 15, 150)], [Axis(15, 0, 1, 10)])
+    assert split_depth([far, near], 500) == ([Axis(5, 0, 300, 3000)], [Axis(10, 0, 30, 300), near])
+    assert split_depth([far, near], 59) == ([far], [near])
+    assert split_depth([far, near], 16) == ([far, Axis(2, 0, 15, 150)], [Axis(15, 0, 1, 10)])
     assert split_depth([Axis(101, 0, 1, 1)], 64) == ([], [Axis(101, 0, 1, 1)])  # a prime is not cut
 
 

@@ -42,6 +42,8 @@ def conv2d(
     steps = _pair("conv2d", "strides", strides, data_format)
     spread = _pair("conv2d", "dilations", dilations, data_format)
     sides = _sides("conv2d", x, padding, _reach(window, spread), steps, data_format)
+    if window == [1, 1] and groups == 1:
+        return _from_nhwc(_multiplied(_padded(x, sides, 0.0), w, steps), data_format)
     of_groups = ops.reshape(w, shape=(*window, channels, groups, features // groups))
     arranged = ops.transpose(of_groups, permutation=(0, 1, 3, 2, 4))
     result = _convolved(x, sides, arranged, groups, steps, spread)
@@ -267,6 +269,18 @@ def _padded(x: Any, sides: Pairs, value: float) -> Any:
     others = (0,) * (len(x.type.shape) - 3)
     low, high = ((0, sides[0][end], sides[1][end], *others) for end in (0, 1))
     return ops.pad(x, low=low, high=high, interior=(0,) * len(low), value=value)
+
+
+def _multiplied(x: Any, filters: Any, strides: Ints) -> Any:
+    """A convolution of windows of one element: a product of matrices."""
+    n, *size, channels = x.type.shape
+    features = filters.type.shape[3]
+    positions = tuple(-(-extent // stride) for extent, stride in zip(size, strides, strict=True))
+    if strides != (1, 1):
+        x = ops.slice(x, starts=(0,) * 4, sizes=(n, *positions, channels), strides=(1, *strides, 1))
+    rows = ops.reshape(x, shape=(n * positions[0] * positions[1], channels))
+    product = ops.matmul(rows, ops.reshape(filters, shape=(channels, features)), transpose_a=False, transpose_b=False)
+    return ops.reshape(product, shape=(n, *positions, features))
 
 
 def _convolved(x: Any, sides: Pairs, filters: Any, groups: int, strides: Ints, dilations: Ints) -> Any:

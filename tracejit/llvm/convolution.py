@@ -1,7 +1,7 @@
 """Convolution as an implicit matrix multiplication: no windows are copied, each is read where it lies.
 
-Every axis of the result and of the sum has a stride in the result, in x and in the filters. Lanes run along the result's last
-axis; a tile is some positions along other axes by some vectors of lanes.
+Every axis of the result and of the sum has a stride in the result, in x and in the filters. Lanes run along an axis of the
+result, or, for a single feature, along one of the sum; a tile is some positions along other axes by some vectors of lanes.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 from tracejit.llvm.builder import Lanes
 from tracejit.llvm.kernel import Array, KernelBuilder, collapse, power_above
-from tracejit.llvm.tile import Depth, Vectors, cycles, parts, sum_tile
+from tracejit.llvm.tile import Depth, Sums, Vectors, cycles, parts, sum_tile
 
-# Bytes of the filters' vectors for which a tile sums at once: they, and what is read of x, stay in the first cache.
-_PANEL = 32 * 1024
-# What a lane of a vector costs that is put together from single numbers, in loads.
+# Bytes of the filters' vectors for which a tile sums at once: they, and what is read of x, stay in the second cache.
+_PANEL = 128 * 1024
+# So many units leave no thread much longer at work than another.
+_UNITS = 16
+# What a lane of a vector costs that is put together from single numbers or taken apart, in loads.
 _GATHERED = 2
 
 
@@ -29,6 +31,9 @@ class Axis(NamedTuple):
     filters: int
 
 
+_NO_AXIS = Axis(1, 1, 0, 0)
+
+
 class Places(NamedTuple):
     """Pointers to an element of each array."""
 
@@ -38,8 +43,11 @@ class Places(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """What is summed at once: `vectors` of lanes, for as many positions along each axis of `rows` as stand there."""
+    """What is summed at once: `vectors` of `lanes` along the axis `lane`, for as many positions along each axis of `rows` as
+    stand there."""
 
+    lane: Axis
+    lanes: int
     vectors: int
     rows: dict[Axis, int]
 
@@ -74,24 +82,26 @@ class _Contraction:
 
     def __init__(self, b: KernelBuilder, arrays: tuple[Array, Array, Array], positions: list[Axis], depth: list[Axis]):
         self.b, self.arrays, self.dtype = b, arrays, arrays[0].dtype
-        *others, self.lane = positions or [Axis(1, 1, 0, 0)]
-        self.lanes = min(b.lanes_for(self.dtype), power_above(self.lane.size))
-        count = math.prod(axis.size for axis in depth)
-        self.tile = choose_tile(self.lane, others, count, self.lanes, b.target.registers)
-        self.loops = [axis for axis in others if axis not in self.tile.rows]
+        self.tile = choose_tile(positions, depth, b.lanes_for(self.dtype), b.target.registers)
+        self.lane, self.lanes = self.tile.lane, self.tile.lanes
+        self.summed = self.lane in depth
+        self.loops = [axis for axis in positions if axis not in self.tile.rows and axis is not self.lane]
         if b.parallel and not self.loops and self.tile.rows:
             self._divide_rows()
-        self.outer, self.depth = split_depth(depth, _PANEL // (self.tile.vectors * self.lanes * self.dtype.size))
+        within = [axis for axis in depth if axis is not self.lane]
+        self.outer, self.depth = split_depth(within, _PANEL // (self.tile.vectors * self.lanes * self.dtype.size))
 
     def _divide_rows(self) -> None:
-        """Cut the longest axis of rows, so that there are units."""
+        """Cut the axis of rows with the most tiles, so that there are units."""
         rows = self.tile.rows
-        axis = max(rows, key=lambda axis: axis.size)
-        count = next(count for count in range(min(16, axis.size), 0, -1) if axis.size % count == 0)
+        axis = max(rows, key=lambda axis: axis.size // rows[axis])
+        tiles = axis.size // rows[axis]
+        count = next(count for count in range(min(_UNITS, tiles), 0, -1) if axis.size % count == 0)
         size = axis.size // count
         self.loops = [Axis(count, axis.out * size, axis.x * size, axis.filters * size)]
-        cut = {(each._replace(size=size) if each is axis else each): most for each, most in rows.items()}
-        self.tile = self.tile._replace(rows={each: min(most, each.size) for each, most in cut.items()})
+        self.tile = self.tile._replace(
+            rows={(each._replace(size=size) if each is axis else each): most for each, most in rows.items()}
+        )
 
     def write(self) -> None:
         b = self.b
@@ -116,8 +126,11 @@ class _Contraction:
             places = start
             for axis, position in zip(self.outer, index, strict=True):
                 places = self._moved(places, axis, position)
-            width = self.tile.vectors * self.lanes
             rows = list(self.tile.rows.items())
+            if self.summed:
+                each_unit(places, lambda at: self._rows(at, rows, {}, self.lane.size))
+                return
+            width = self.tile.vectors * self.lanes
             self._blocks(
                 places, self.lane, width, lambda here, columns: each_unit(here, lambda at: self._rows(at, rows, {}, columns))
             )
@@ -125,7 +138,7 @@ class _Contraction:
         b.loops([axis.size for axis in self.outer], part)
 
     def _clear(self, places: Places) -> None:
-        axes = [*self.tile.rows, self.lane]
+        axes = [*self.tile.rows, *([] if self.summed else [self.lane])]
         self.b.fill(Array(places.out, tuple(axis.size for axis in axes), tuple(axis.out for axis in axes), self.dtype), 0)
 
     def _moved(self, places: Places, axis: Axis, index: Lanes | None, ahead: int = 0) -> Places:
@@ -154,47 +167,87 @@ class _Contraction:
         self._blocks(places, axis, size, lambda here, height: self._rows(here, rest, {**rows, axis: height}, columns))
 
     def _write_tile(self, places: Places, rows: dict[Axis, int], columns: int) -> None:
-        b, dtype, lane = self.b, self.dtype, self.lane
         offsets = [(0, 0)]
         for axis, height in rows.items():
             offsets = [(out + k * axis.out, x + k * axis.x) for out, x in offsets for k in range(height)]
-        vectors = Vectors.over(columns, self.lanes)
+        if self.summed:
+            self._write_sums(places, offsets)
+            return
+        b, dtype, lane, lanes = self.b, self.dtype, self.lane, self.lanes
+        vectors = Vectors.over(columns, lanes)
         ends = [
-            [(b.address(places.out, dtype, out + place), active) for place, active in vectors.places()] for out, _ in offsets
+            [(b.address(places.out, dtype, out + place * lane.out), active) for place, active in vectors.places()]
+            for out, _ in offsets
         ]
-        start = [[b.load_at(end, dtype, self.lanes, 1, active) for end, active in row] for row in ends] if self.outer else None
-        depth = [Depth(axis.size, axis.x, axis.filters) for axis in self.depth]
-        in_x = [x for _, x in offsets]
-        sums = sum_tile(b, places.x, in_x, places.filters, vectors, depth, dtype, start, along=(lane.x, lane.filters))
+        start = None
+        if self.outer:
+            start = [[b.load_at(end, dtype, lanes, lane.out, active) for end, active in row] for row in ends]
+        sums = self._summed(places, offsets, vectors, self.depth, start)
         for row, values in zip(ends, sums, strict=True):
             for (end, active), value in zip(row, values, strict=True):
-                b.store_at(value, end, 1, active)
+                b.store_at(value, end, lane.out, active)
+
+    def _summed(
+        self, places: Places, offsets: list[tuple[int, int]], vectors: Vectors, axes: list[Axis], start: Sums | None
+    ) -> Sums:
+        depth = [Depth(axis.size, axis.x, axis.filters) for axis in axes]
+        along = (self.lane.x, self.lane.filters)
+        rows = [x for _, x in offsets]
+        return sum_tile(self.b, places.x, rows, places.filters, vectors, depth, self.dtype, start, along)
+
+    def _write_sums(self, places: Places, offsets: list[tuple[int, int]]) -> None:
+        """A tile whose lanes are summed themselves."""
+        b, lane, lanes = self.b, self.lane, self.lanes
+        whole, rest = divmod(lane.size, lanes)
+        sums = None
+        if whole:
+            vectors = lane._replace(size=whole, x=lane.x * lanes, filters=lane.filters * lanes)
+            sums = self._summed(places, offsets, Vectors(1, lanes, None), [*self.depth, vectors], None)
+        if rest:
+            behind = self._moved(places, lane, None, whole * lanes)
+            sums = self._summed(behind, offsets, Vectors(1, lanes, rest), self.depth, sums)
+        assert sums is not None, "an axis has elements"
+        for (out, _), (value,) in zip(offsets, sums, strict=True):
+            end = b.address(places.out, self.dtype, out)
+            total = b.sum_lanes(value)
+            b.store_at(b.add(b.load_at(end, self.dtype), total) if self.outer else total, end)
 
 
 def split_depth(depth: list[Axis], most: int) -> tuple[list[Axis], list[Axis]]:
     """The axes of the sum to run outside of the tiles, and those within them, of at most `most` elements where that can be."""
     outer, inner = [], list(depth)
-    while len(inner) > 1 and math.prod(axis.size for axis in inner) > most:
-        outer.append(inner.pop(0))
-    if len(inner) == 1 and inner[0].size > most:
-        (axis,) = inner
-        size = next(size for size in range(most, 0, -1) if axis.size % size == 0)
-        if size >= most // 8:
+    while math.prod(axis.size for axis in inner) > most:
+        axis, *rest = inner
+        others = math.prod(each.size for each in rest)
+        size = next(size for size in range(max(most // others, 1), 0, -1) if axis.size % size == 0)
+        if size * others * 8 < most:
+            break  # a size without divisors: better as it is than in small pieces
+        if size < axis.size:
             outer.append(Axis(axis.size // size, 0, axis.x * size, axis.filters * size))
-            inner = [axis._replace(size=size)]
+        inner = [axis._replace(size=size), *rest] if size > 1 else rest
     return outer, inner
 
 
-def choose_tile(lane: Axis, others: list[Axis], depth: int, lanes: int, registers: int) -> Tile:
-    """The tile with which all tiles together take the fewest cycles."""
-    whole = -(-lane.size // lanes)
-    fitting = [
-        Tile(vectors, rows)
-        for vectors in range(1, min(whole, registers // 2) + 1)
-        for rows in _row_choices([axis for axis in others if axis.filters == 0], (registers - 2 - vectors) // vectors)
-    ]
+def choose_tile(positions: list[Axis], depth: list[Axis], most: int, registers: int) -> Tile:
+    """The tile with which all tiles together take the fewest cycles, of vectors of at most so many lanes."""
+    near = [axis for axis in (*positions, *depth) if axis.x in (0, 1) and axis.filters in (0, 1)]
+    count = math.prod(axis.size for axis in depth)
+    fitting = []
+    for lane in dict.fromkeys((*near, positions[-1] if positions else _NO_AXIS)):
+        lanes = min(most, power_above(lane.size))
+        vectors, others = -(-lane.size // lanes), [axis for axis in positions if axis is not lane]
+        free = [axis for axis in others if axis.filters == 0]
+        if lane in depth:
+            for rows in _row_choices(free, registers - 3):
+                tile = Tile(lane, lanes, 1, rows)
+                fitting.append((_cost(tile, others, 1, -(-count // lane.size) * vectors), _extent(tile), tile))
+            continue
+        for wide in range(1, min(vectors, registers // 2) + 1):
+            for rows in _row_choices(free, (registers - 2 - wide) // wide):
+                tile = Tile(lane, lanes, wide, rows)
+                fitting.append((_cost(tile, others, vectors, count), _extent(tile), tile))
     # Of equals, the one that reads what lies nearest.
-    return min(fitting, key=lambda tile: (_cost(tile, lane, others, depth, lanes), _extent(tile)))
+    return min(fitting, key=lambda found: found[:2])[2]
 
 
 def _extent(tile: Tile) -> int:
@@ -214,15 +267,19 @@ def _row_choices(axes: list[Axis], most: int) -> Iterator[dict[Axis, int]]:
                         yield {other: count, axis: axis.size}
 
 
-def _cost(tile: Tile, lane: Axis, others: list[Axis], depth: int, lanes: int) -> float:
-    """Cycles of all tiles."""
+def _cost(tile: Tile, others: list[Axis], vectors: int, depth: int) -> float:
+    """Cycles of all tiles, over `vectors` along the lanes and the positions along `others`."""
+    lane, lanes = tile.lane, tile.lanes
     shapes = [(1, math.prod(axis.size for axis in others if axis not in tile.rows))]
     for axis, count in tile.rows.items():
         cut = list(parts(axis.size, count))
         shapes = [(height * rows, number * times) for height, number in shapes for rows, times in cut]
     x_load, filter_load = (1 if stride in (0, 1) else _GATHERED * lanes for stride in (lane.x, lane.filters))
+    end = 0 if lane.out == 1 else _GATHERED * lanes
     return sum(
-        beside * above * cycles(rows, vectors, vectors * filter_load + rows * (vectors if lane.x else 1) * x_load, depth)
-        for vectors, beside in parts(-(-lane.size // lanes), tile.vectors)
+        beside
+        * above
+        * (cycles(rows, wide, wide * filter_load + rows * (wide if lane.x else 1) * x_load, depth) + rows * wide * end)
+        for wide, beside in parts(vectors, tile.vectors)
         for rows, above in shapes
     )
