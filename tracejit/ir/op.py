@@ -38,14 +38,9 @@ class View(NamedTuple):
 
 class Kernel(NamedTuple):
     """Lowering as loops of its own: `emit(b, node, out, *operands)` writes them with the builder `b` over arrays.
-
-    `scratch(node, views, target)` gives the types of what it needs besides its operands, which lie as `views` say:
-    `b.scratch` are arrays of them. `contiguous(node, views)` gives the numbers of the operands that are copied first, so that
-    they lie in order.
-    """
+    `contiguous(node, views)` gives the numbers of the operands that are to be copied first, so that they lie in order."""
 
     emit: Callable[..., Any]
-    scratch: Callable[..., Any] | None = None
     contiguous: Callable[..., Any] | None = None
 
 
