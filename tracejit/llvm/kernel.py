@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -51,6 +52,17 @@ class KernelBuilder(Builder):
             self.line(f"{name} = getelementptr inbounds {element}, ptr {pointer}, i64 {index.ref}")
             pointer = name
         return pointer
+
+    def opaque(self, pointer: str) -> str:
+        """The pointer, as one of which the code generator does not know how it was computed. Where many addresses in a loop are
+        counted from it, the search for the best way to count takes ten times as long as all else and finds nothing better."""
+        name = "%" + self.fresh("p")
+        self.line(f"{name} = freeze ptr {pointer}")
+        return name
+
+    def forget(self) -> None:
+        """What was loaded before is loaded again where it is needed again, instead of being kept in a register for that."""
+        self.line('fence syncscope("singlethread") acq_rel')
 
     def load_at(self, pointer: str, dtype: DType, lanes: int = 1, stride: int = 1, active: int | None = None) -> Lanes:
         """`lanes` elements from `pointer` on; only the first `active` are read, the others are 0."""
@@ -326,6 +338,25 @@ class KernelBuilder(Builder):
         from tracejit.llvm.indexed import emit_arg_extreme
 
         emit_arg_extreme(self, out, x, axis, better)
+
+    def combine(self, target: Array, sources: Sequence[Array], operation: Callable[[Lanes, Lanes], Lanes]) -> None:
+        """Set every element of `target` to those of `sources`, which have its shape, combined from the first on."""
+        strides = [(array.strides[-1] if array.strides else 1) for array in collapse_arrays([target, *sources])]
+
+        def body(pointers: list[str], lanes: int, active: int | None) -> None:
+            values = [
+                self.load_at(pointer, target.dtype, lanes, stride, active)
+                for pointer, stride in zip(pointers[1:], strides[1:], strict=True)
+            ]
+            self.store_at(functools.reduce(operation, values), pointers[0], strides[0], active)
+
+        self.each_vector([target, *sources], body)
+
+    def convolution(self, node: Any, out: Array, x: Array, filters: Array) -> None:
+        """out = the convolution of x with the filters, with the node's strides and dilations."""
+        from tracejit.llvm.convolution import emit_convolution
+
+        emit_convolution(self, out, x, filters, node.attrs["strides"], node.attrs["dilations"])
 
     def matmul(self, node: Any, out: Array, x: Array, y: Array) -> None:
         """out = x @ y, as the node's attributes transpose them."""
