@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-# erf(x) = 1 - e^-q(x) for 0 <= x <= _LIMIT, where q = -ln(erfc). q(x) / x - 1 is this polynomial, lowest coefficient
-# first: the minimax fit in which an error of q weighs what it changes in erf. tracejit.llvm.vectormath has the same
-# one.
+# erf(x) = 1 - e^-q(x) for 0 <= x <= ERF_LIMIT, where q = -ln(erfc). q(x) / x - 1 is this polynomial, lowest coefficient
+# first: the minimax fit in which an error of q weighs what it changes in erf. tracejit.llvm.exponential
+# takes it from here.
 # fmt: off
-_COEFFICIENTS = (
+ERF_COEFFICIENTS = (
     0.1283791670955126, 0.6366197723675816, 0.10277260330192355, -0.019128447008671865,
     -0.0002091946442611548, 0.0016962059533684587, -0.0005901230957589005, 2.5868763345527505e-05,
     6.452079778496461e-05, -2.9788403817628005e-05, 3.51794779567373e-06, 2.6854936958198657e-06,
@@ -20,7 +20,7 @@ _COEFFICIENTS = (
     6.725817968690163e-15, -1.2497908542532927e-16
 )
 # fmt: on
-_LIMIT = 5.95  # erf is 1 from here on
+ERF_LIMIT = 5.95  # erf is 1 from here on
 _BLOCK = 4096  # elements at a time, so that what is in between stays in the cache
 
 
@@ -38,9 +38,9 @@ def erf(x: Any) -> Any:
 
 def _erf_block(x: np.ndarray, result: np.ndarray) -> None:
     """Fills `result`. expm1, as 1 - e^-q would cancel near 0; |x| as float64 makes float32's result the nearest."""
-    a = np.minimum(np.abs(x, dtype=np.float64), _LIMIT)
-    q = np.full_like(a, _COEFFICIENTS[-1])
-    for coefficient in reversed(_COEFFICIENTS[:-1]):
+    a = np.minimum(np.abs(x, dtype=np.float64), ERF_LIMIT)
+    q = np.full_like(a, ERF_COEFFICIENTS[-1])
+    for coefficient in reversed(ERF_COEFFICIENTS[:-1]):
         q *= a
         q += coefficient
     q *= a
