@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING
 from tracejit.ir.types import float32, float64
 from tracejit.llvm.exponential import EXP_SHORT, exp_reduced, power_of_two, scale, table_of
 from tracejit.llvm.vectorparts import (
-    DOUBLE, Values, at_least, at_most, bits_of, format_of, integer, number, out_of_line, polynomial, product, total, unless,
+    DOUBLE,
+    Values,
+    at_least,
+    at_most,
+    bits_of,
+    format_of,
+    integer,
+    number,
+    out_of_line,
+    polynomial,
+    product,
+    total,
+    unless,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -150,6 +162,11 @@ def atanh(b: Builder, x: Lanes) -> Lanes:
     return b.copysign(b.mul(result, number(b, 0.5, x)), x)
 
 
+def rsqrt(b: Builder, x: Lanes) -> Lanes:
+    """1 / sqrt(x)."""
+    return b.div(number(b, 1, x), b.sqrt(x))
+
+
 def cbrt(b: Builder, x: Lanes) -> Lanes:
     """x y^2 for y = |x|^(-1/3): a third of the exponent's and the first digits' bits, and two steps of the fourth order."""
     form = format_of(x)
@@ -270,5 +287,3 @@ def _integer_power(b: Builder, x: Lanes, y: Lanes) -> Lanes:
         return [b.mul(result, b.select(odd, square, one)), b.mul(square, square), b.shift_right(left, 1)]
 
     return b.loop(8 * x.dtype.size - 1, step, [one, x, y])[0]
-
-

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tracejit.ir.types import float32, float64, int64
 from tracejit.llvm.vectorparts import (
-    Values, bits_of, change_sign, format_of, integer, number, out_of_line, polynomial, unless,
+    Values,
+    bits_of,
+    change_sign,
+    format_of,
+    integer,
+    number,
+    out_of_line,
+    polynomial,
+    unless,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -62,7 +70,7 @@ TWO_OVER_PI = int(
 # a bit times 2^e is worth 2, less up to 7 bits, which m is shifted by. So the product's 192 bits are x 2/pi modulo 4. Doubled
 # where the unit is pi/2, they have in front whether the number of units is odd; a half is added to round it. What is left,
 # normalised, times pi (2^62 times as large) has 62 bits or more, of which the first 53 are r.
-_REDUCE = r"""define internal {{ double, double, i64 }} @tracejit.reduced(double %x, i192 %doubled, i192 %turn) #0 {{
+_REDUCE = rf"""define internal {{ double, double, i64 }} @tracejit.reduced(double %x, i192 %doubled, i192 %turn) #0 {{
   %bits = bitcast double %x to i64
   %biased = lshr i64 %bits, 52
   %fraction = and i64 %bits, 4503599627370495
@@ -80,7 +88,7 @@ _REDUCE = r"""define internal {{ double, double, i64 }} @tracejit.reduced(double
   %quarters = mul i192 %window, %m
   %units = shl i192 %quarters, %doubled
   %turned = add i192 %units, %turn
-  %rounded = add i192 %turned, {half}
+  %rounded = add i192 %turned, {1 << 190}
   %front = lshr i192 %rounded, 191
   %odd = trunc i192 %front to i64
   %signed = shl i192 %turned, 1
@@ -113,7 +121,7 @@ _REDUCE = r"""define internal {{ double, double, i64 }} @tracejit.reduced(double
   %two = insertvalue {{ double, double, i64 }} %one, double %lost, 1
   %three = insertvalue {{ double, double, i64 }} %two, i64 %odd, 2
   ret {{ double, double, i64 }} %three
-}}""".format(half=1 << 190)
+}}"""
 
 
 def _bits_of_two_over_pi() -> str:

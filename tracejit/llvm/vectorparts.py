@@ -53,20 +53,18 @@ def integer(b: Builder, value: int, like: Lanes) -> Lanes:
     return b.const(value, format_of(like).integer if like.dtype.is_floating else like.dtype, like.lanes)
 
 
-def _horner(b: Builder, x: Lanes, coefficients: Sequence[float]) -> Lanes:
-    result = number(b, coefficients[-1], x)
-    for coefficient in reversed(coefficients[:-1]):
-        result = b.fma(result, x, number(b, coefficient, x))
-    return result
-
-
 def polynomial(b: Builder, x: Lanes, coefficients: Sequence[float], square: Lanes | None = None) -> Lanes:
-    """The polynomial at x, coefficients lowest first, as two in x^2 that do not wait for each other: `square`, which is there
-    already, or worth computing for a long one."""
-    if square is None and len(coefficients) < 7:
-        return _horner(b, x, coefficients)
-    square = square or b.mul(x, x)
-    return b.fma(x, _horner(b, square, coefficients[1::2]), _horner(b, square, coefficients[::2]))
+    """The polynomial at x, coefficients lowest first. By Estrin's scheme, neighbours joined until few are left: Horner's takes
+    an operation less a level, but each waits for the one before. `square` is x^2 where that is there already."""
+    terms = [number(b, coefficient, x) for coefficient in coefficients]
+    while len(terms) > 4:
+        pairs = [b.fma(high, x, low) for low, high in zip(terms[::2], terms[1::2], strict=False)]
+        terms = pairs + terms[2 * len(pairs) :]
+        x, square = square or b.mul(x, x), None
+    result = terms.pop()
+    while terms:
+        result = b.fma(result, x, terms.pop())
+    return result
 
 
 def at_most(b: Builder, x: Lanes, limit: float) -> Lanes:
@@ -129,9 +127,7 @@ def out_of_line(b: Builder, name: str, write: Callable[..., Values], *operands: 
     b.declarations |= {"\n".join([head, *inner.lines, f"  ret {kind} {packed}", "}"]), *inner.declarations}
     result = "%" + b.fresh()
     b.line(f"{result} = call {kind} {symbol}({', '.join(map(str, operands))})")
-    return [
-        b.emit(value.dtype, value.lanes, f"extractvalue {kind} {result}, {place}") for place, value in enumerate(values)
-    ]
+    return [b.emit(value.dtype, value.lanes, f"extractvalue {kind} {result}, {place}") for place, value in enumerate(values)]
 
 
 def unless(b: Builder, rare: Lanes, values: Values, instead: Callable[[], Values]) -> Values:
