@@ -79,7 +79,7 @@ FLIPS = list(itertools.product((False, True), repeat=2))
 @pytest.mark.parametrize("flips", FLIPS, ids=str)
 @pytest.mark.parametrize(
     ("rows", "columns", "depth"),
-    [(50, 600, 20), (33, 70, 4200), (2, 130, 9000), (1, 200, 100), (200, 1, 100), (1, 1, 999), (100, 3, 2100)],
+    [(50, 600, 20), (133, 70, 4200), (133, 70, 60), (2, 130, 9000), (1, 200, 100), (200, 1, 100), (1, 1, 999), (100, 3, 2100)],
 )
 def test_blocks(rows: int, columns: int, depth: int, flips: tuple[bool, bool], rng: np.random.Generator) -> None:
     """Packed panels, several blocks of the depth, products along the depth, products of the transposes."""
@@ -96,14 +96,16 @@ def transposed(view: View) -> View:
 
 def test_blockings_are_what_the_tests_above_are_for() -> None:
     wide = TARGETS[2]
-    assert blocking(layout(50, 20), layout(20, 600), wide).packed
-    assert blocking(layout(50, 20), transposed(layout(60, 20)), wide).packed
-    assert not blocking(layout(50, 20), layout(20, 60), wide).packed
-    deep = blocking(layout(33, 4200), layout(4200, 70), wide)
+    assert blocking(layout(50, 20), layout(20, 600), 600, wide).packed_y
+    assert blocking(layout(50, 20), transposed(layout(60, 20)), 60, wide).packed_y
+    assert not blocking(layout(50, 20), layout(20, 60), 60, wide).packed_y
+    assert blocking(transposed(layout(4200, 133)), layout(4200, 70), 70, wide).packed_x
+    assert not blocking(transposed(layout(20, 133)), layout(20, 70), 70, wide).packed_x
+    deep = blocking(layout(33, 4200), layout(4200, 70), 70, wide)
     assert deep.block < deep.depth
-    assert blocking(layout(200, 100), layout(100, 1), wide).dot
-    assert blocking(layout(1, 100), transposed(layout(200, 100)), wide).dot
-    assert blocking(transposed(layout(100, 200)), layout(100, 1), wide).swapped
+    assert blocking(layout(200, 100), layout(100, 1), 1, wide).dot
+    assert blocking(layout(1, 100), transposed(layout(200, 100)), 200, wide).dot
+    assert blocking(transposed(layout(100, 200)), layout(100, 1), 1, wide).swapped
 
 
 @pytest.mark.parametrize(("registers", "lanes"), [(16, 8), (32, 16), (32, 4)])

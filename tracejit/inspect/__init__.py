@@ -1,4 +1,4 @@
-"""Looking at what a function became: all of its stages as files, a report of its kernels and memory, a profile of their time."""
+"""Looking at what a function became: its stages as files, its kernels and memory as a report, their time as a profile."""
 
 from tracejit.inspect.dump import dump
 from tracejit.inspect.profile import Kernel, Profile, profile

@@ -37,14 +37,9 @@ class View(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """Lowering as loops of its own: `emit(b, node, out, *operands)` writes them with the builder `b` over arrays.
-
-    `scratch(node, views, target)` gives the types of what it needs besides its operands, which lie as `views` say:
-    `b.scratch` are arrays of them.
-    """
+    """Lowering as loops of its own: `emit(b, node, out, *operands)` writes them with the builder `b` over arrays."""
 
     emit: Callable[..., Any]
-    scratch: Callable[..., Any] | None = None
 
 
 Lowering = Scalar | Reduction | View | Kernel | None

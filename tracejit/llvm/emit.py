@@ -140,8 +140,9 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
     outputs, operands, b.scratch = arrays[:first], arrays[first:second], arrays[second:]
     if step.node is None:
         b.copy(outputs[0], operands[0], divided=True)
-    elif step.product is not None:
-        emit_product_fusion(b, step.node.attrs["body"], outputs, operands)
+    elif step.product is not None and step.product is not step.node:
+        x, y, *others = operands
+        emit_product_fusion(b, step.node.attrs["body"], step.product, outputs, x, y, others)
     elif step.schedule is not None:
         emit_fusion(b, step.schedule, Layout(step.node.attrs["body"], step.schedule, operands, outputs, b.scratch))
     else:

@@ -35,12 +35,6 @@ class Target(NamedTuple):
     registers: int = 16
     blas: bool = False
 
-    def matmul_scratch(self, node: Any, operands: Sequence[Any]) -> list[Any]:
-        """The types of what a matmul needs besides its operands, which lie as their views say."""
-        from tracejit.llvm.matmul import scratch_for
-
-        return scratch_for(node, *operands, self)
-
 
 @functools.cache
 def _llvm() -> Any:

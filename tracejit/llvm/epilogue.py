@@ -25,10 +25,10 @@ def may_overwrite(body: Graph, operand: int) -> bool:
     return all(parameter not in node.operands for node in body.nodes if node.op in (ops.matmul, ops.broadcast))
 
 
-def emit_product_fusion(b: KernelBuilder, body: Graph, outputs: Sequence[Array], operands: Sequence[Array]) -> None:
-    """Write the loops of a product, and in them what the body computes from it."""
-    product = product_of(body)
-    assert product is not None
+def emit_product_fusion(
+    b: KernelBuilder, body: Graph, product: Node, outputs: Sequence[Array], x: Array, y: Array, operands: Sequence[Array]
+) -> None:
+    """Write the loops of a product of x and y, and in them what the body computes from it and from its operands."""
     arrays = dict(zip(body.parameters, operands, strict=True))
     tiles: dict[Node, Array] = {}  # what is read a tile at a time, as it lies over the product
     for node in body.nodes:
@@ -62,7 +62,7 @@ def emit_product_fusion(b: KernelBuilder, body: Graph, outputs: Sequence[Array],
                     at = address(array, start, row, column)
                     b.store_at(b.widen(found[result], vectors.lanes), at, place.strides(array)[1], active)
 
-    write_matmul(b, product, arrays[product.operands[0]], arrays[product.operands[1]], finish)
+    write_matmul(b, product, x, y, finish)
 
 
 def _spread(array: Array, node: Node) -> Array:

@@ -15,6 +15,8 @@ from tracejit.llvm.schedule import Schedule, Stage
 
 # Sweeps whose bodies hold at most this many ops run several vectors at once, so that they do not wait for each other.
 _UNROLL = ((16, 4), (48, 2))
+# Elements of a single row that are one unit of what threads share.
+_UNIT = 4096
 
 
 class _Fusion:
@@ -36,7 +38,16 @@ class _Fusion:
                 self.b.fill(array, _identity(node))
         if 0 in self.row_shape:
             return
-        self.b.loops(self.row_shape, self._row)
+        # End results are collected over the rows, and there is one scratch row.
+        if not self.row_shape or self.plan.end_results or self.plan.spills:
+            self.b.loops(self.row_shape, self._row)
+            return
+
+        def outermost(position: Lanes, carried: list[Lanes]) -> list[Lanes]:
+            self.b.loops(self.row_shape[1:], lambda index: self._row([position, *index]))
+            return []
+
+        self.b.loop_between(*self.b.span(self.row_shape[0]), outermost)
 
     def _row(self, index: list[Lanes]) -> None:
         b, plan = self.b, self.plan
@@ -234,19 +245,41 @@ class _Fusion:
             return body
 
         step = unroll * lanes
-        blocks = count - count % step
-        carried = b.loop(blocks, block(unroll, 0), carried, step=step)
-        vectors = (count - blocks) - (count - blocks) % lanes
-        carried = b.loop(vectors, block(1, blocks), carried, step=lanes)
-        rest = count - blocks - vectors
-        if rest:
-            totals = list(carried)
-            vector(b.const(0, int64), blocks + vectors, rest, totals, 0)
-            carried = totals
+
+        def run(begin: int, carried: list[Lanes]) -> list[Lanes]:
+            blocks = (count - begin) // step * step
+            carried = b.loop(blocks, block(unroll, begin), carried, step=step)
+            vectors = (count - begin - blocks) // lanes * lanes
+            carried = b.loop(vectors, block(1, begin + blocks), carried, step=lanes)
+            rest = count - begin - blocks - vectors
+            if rest:
+                totals = list(carried)
+                vector(b.const(0, int64), begin + blocks + vectors, rest, totals, 0)
+                carried = totals
+            return carried
+
+        units = count // _UNIT if self._single_sweep() else 0
+        if b.parallel and units > 1:
+            bounds = b.span(units)
+            first, last = (b.mul(bound, b.const(_UNIT // step, int64)) for bound in bounds)
+            whole = block(unroll, 0)
+            b.loop_between(first, last, lambda index, none: whole(b.mul(index, b.const(step, int64)), none))
+            # What is left over comes with the last unit: a loop that runs once, or not at all.
+            once = b.const(1, int64)
+            start = b.select(b.compare("lt", bounds[1], b.const(units, int64)), once, b.const(0, int64))
+            b.loop_between(start, once, lambda index, none: run(units * _UNIT, none))
+        else:
+            carried = run(0, carried)
         for place, node in enumerate(along, len(in_lanes)):
             value = self._total(node, carried[place * unroll : (place + 1) * unroll])
             self._collect(node, value, starts)
         return carried[: len(in_lanes) * unroll]
+
+    def _single_sweep(self) -> bool:
+        """Whether all that is done is one sweep over a single row, which collects nothing."""
+        plan = self.plan
+        reduces = any(stage.reductions for stage in plan.stages)
+        return not (self.row_shape or len(self.lane_shape) != 1 or reduces or plan.row_results or plan.end_results)
 
     def _total(self, node: Node, parts: list[Lanes]) -> Lanes:
         """What a reduction collected, over the vectors that ran side by side and over their lanes."""

@@ -26,10 +26,13 @@ _BLAS_FROM = 4096
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 # Bytes of a panel, at the most: half of what a core has for itself (the second-level cache).
 _PANEL_BYTES = 1 << 19
-# Rows of the right operand that lie further apart are in a page each: where so many rows need it, the panel is copied together.
-_FAR_BYTES, _FAR_ROWS = 2048, 48
+# What lies further apart is in a page of its own, or falls into a few sets of the cache: where it is needed by so many rows
+# (or columns) and so often, it is put together first.
+_FAR_BYTES, _NEAR_BYTES, _OFTEN = 2048, 256, 48
 # So many units, where there are rows for it, leave no thread much longer at work than another.
 _UNITS = 16
+# Rows of the left operand that are put together at once: three lines of the cache, and with a panel they stay in the second.
+_TOGETHER = 48
 # A product along the depth keeps so many sums, of at most so many columns; it is for fewer rows than this.
 _DOTS, _DOT_COLUMNS, _DOT_ROWS = 8, 4, 4
 
@@ -38,9 +41,12 @@ _DOTS, _DOT_COLUMNS, _DOT_ROWS = 8, 4, 4
 class Blocking:
     """How a product of matrices, `rows` by `depth` by `columns`, is computed.
 
-    Either the vectors lie along the columns: tiles of `tile_rows` by `tile_vectors` of `lanes`, the right operand `packed` a
-    panel at a time, the depth in blocks of at most `block`; or, for `dot`, along the depth. `swapped` is the product of the
-    transposes, whose result is the transpose.
+    Either the vectors lie along the columns: tiles of `tile_rows` by `tile_vectors` of `lanes`, the depth in blocks of at most
+    `block`; or, for `dot`, along the depth. `swapped` is the product of the transposes, whose result is the transpose.
+
+    A panel is as many columns as a tile has. The panels of the right operand, where it is `packed_y`, lie one after the other.
+    A unit of the work is a chunk of the rows of one panel; or of all panels, where the left operand is `packed_x`: the chunk is
+    put together first, tile by tile.
     """
 
     rows: int
@@ -50,7 +56,8 @@ class Blocking:
     tile_rows: int
     tile_vectors: int
     block: int
-    packed: bool = False
+    packed_x: bool = False
+    packed_y: bool = False
     dot: bool = False
     swapped: bool = False
 
@@ -64,9 +71,25 @@ class Blocking:
         return -(-self.columns // self.width)
 
     @property
+    def tiles(self) -> int:
+        """The tiles, one above the other, that have all their rows."""
+        return self.rows // self.tile_rows
+
+    @property
+    def share(self) -> int:
+        """The tiles of a chunk; the last may have less."""
+        if self.packed_x:
+            return max(1, min(_TOGETHER // self.tile_rows, -(-self.tiles // _UNITS)))
+        return max(1, -(-self.tiles * self.panels // _UNITS))
+
+    @property
     def chunks(self) -> int:
-        """Into how many parts the rows of a panel are divided."""
-        return max(1, min(self.rows // self.tile_rows, _UNITS // self.panels))
+        """Into how many chunks the rows are divided."""
+        return max(1, -(-self.tiles // self.share))
+
+    @property
+    def units(self) -> int:
+        return self.chunks if self.packed_x else self.chunks * self.panels
 
 
 class Matrices(Protocol):
@@ -80,39 +103,87 @@ class Matrices(Protocol):
     def dtype(self) -> DType: ...
 
 
-def blocking(x: Matrices, y: Matrices, target: Target) -> Blocking:
-    """The blocking of x @ y for matrices that are not empty and lie as their strides say."""
-    (rows, depth), columns, dtype = x.shape[-2:], y.shape[-1], x.dtype
+def blocking(x: Matrices, y: Matrices, columns: int, target: Target) -> Blocking:
+    """The blocking of x @ y, which has `columns`, for matrices that are not empty and lie as their strides say; of `y` the
+    panels, where they are packed already."""
+    (rows, depth), dtype = x.shape[-2:], x.dtype
     (x_down, x_along), (y_down, y_along) = x.strides[-2:], y.strides[-2:]
+    is_packed = len(y.shape) > len(x.shape)
     lanes = max(target.width // dtype.size, 1)
     swapped = columns == 1 and x_down == 1 and rows > 1 and x_along != 1
     if swapped:
         rows, columns = columns, rows
-        y_down, y_along = x_along, x_down
-    elif x_along == 1 and y_down == 1 and depth >= lanes and (columns == 1 or (rows < _DOT_ROWS and y_along != 1)):
+        (x_down, x_along), (y_down, y_along) = (y_along, y_down), (x_along, x_down)
+    dot = x_along == 1 and y_down == 1 and depth >= lanes and (columns == 1 or (rows < _DOT_ROWS and y_along != 1))
+    if dot and not swapped and not is_packed:
         wide = min(columns, _DOT_COLUMNS)
         return Blocking(rows, columns, depth, lanes, min(rows, _DOTS // wide), wide, depth, dot=True)
     lanes = min(lanes, power_above(columns))
     high, wide = choose_tile(rows, -(-columns // lanes), depth, target.registers)
-    packed = y_along != 1 or (abs(y_down) * dtype.size > _FAR_BYTES and rows >= _FAR_ROWS)
+    far = abs(y_down) * dtype.size > _FAR_BYTES and rows >= _OFTEN
+    packed_y = is_packed or (columns > 1 and (y_along != 1 or far))
+    far = abs(x_along) * dtype.size > _NEAR_BYTES and min(columns, depth) >= _OFTEN
+    packed_x = far and rows >= high
     blocks = -(-depth * wide * lanes * dtype.size // _PANEL_BYTES)
-    return Blocking(
-        rows, columns, depth, lanes, high, wide, -(-depth // blocks), packed=packed and columns > 1, swapped=swapped
-    )
+    return Blocking(rows, columns, depth, lanes, high, wide, -(-depth // blocks), packed_x, packed_y, swapped=swapped)
 
 
-def scratch_for(node: Node, x: View, y: View, target: Target, *, fused: bool = False) -> list[TensorType]:
-    """The memory that a product needs besides its operands: a panel for each unit, of which a call fills its first; and where
-    it is `fused` and not complete at once, its sums."""
-    x, y = _oriented(x, node.attrs["transpose_a"]), _oriented(y, node.attrs["transpose_b"])
+# -- what a product needs before it begins
+
+
+class Needs(NamedTuple):
+    """What a product reads in the place of its operands, the types of its `scratch`, and the `copies` (target, source) that
+    are to be made before."""
+
+    x: View
+    y: View
+    scratch: list[TensorType]
+    copies: list[tuple[View, View]]
+
+
+def needs(node: Node, x: View, y: View, target: Target, new: Callable[[TensorType], View], *, fused: bool = False) -> Needs:
+    """What the matmul `node` needs. `new` makes memory; where the product is `fused` and is not complete at once, its sums are
+    in memory of their own."""
+    x_matrices, matrices = _oriented(x, node.attrs["transpose_a"]), _oriented(y, node.attrs["transpose_b"])
     if 0 in x.shape or 0 in y.shape:
-        return []
-    found = blocking(x, y, target)
-    units = math.prod(x.shape[:-2]) * found.panels * found.chunks
-    needed = [TensorType((units, found.block, found.width), x.dtype)] if found.packed else []
-    if fused and (found.block < found.depth or _is_for_blas(target, x, y)):
-        needed.append(TensorType(node.shape, x.dtype))
-    return needed
+        return Needs(x, y, [], [])
+    blas = _is_for_blas(target, x_matrices, matrices)
+    found = blocking(x_matrices, matrices, node.shape[-1], target)
+    sums = [TensorType(node.shape, node.dtype)] if fused and (blas or found.block < found.depth) else []
+    if blas:
+        return Needs(x, y, sums, [])
+    scratch, copies = list(sums), []
+    if found.packed_x:
+        units = math.prod(x.shape[:-2]) * found.units
+        scratch.insert(0, TensorType((units, found.share, found.block, found.tile_rows), x.dtype))
+    if found.packed_y:
+        y, copies = _in_panels(matrices, found, new)
+    return Needs(x, y, scratch, copies)
+
+
+def _in_panels(matrices: View, found: Blocking, new: Callable[[TensorType], View]) -> tuple[View, list[tuple[View, View]]]:
+    """The matrices as panels in memory of their own, and the copies that put them there. A batch axis along which they are the
+    same stays one."""
+    *batch_strides, down, along = matrices.strides
+    batch = tuple(size if stride else 1 for size, stride in zip(matrices.shape[:-2], batch_strides, strict=True))
+    width, (whole, rest) = found.width, divmod(found.columns, found.width)
+    panels = new(TensorType((*batch, found.panels, found.depth, width), matrices.dtype))
+    outer = panels.strides[:-3]
+    copies = []
+    if whole:
+        shape = (*batch, whole, found.depth, width)
+        source = matrices.with_layout(shape, (*batch_strides, width * along, down, along))
+        copies.append((panels.with_layout(shape, panels.strides), source))
+    if rest:
+        shape = (*batch, found.depth, rest)
+        source = matrices.with_layout(shape, (*batch_strides, down, along), whole * width * along)
+        target = panels.with_layout(shape, (*outer, width, 1), whole * found.depth * width)
+        copies.append((target, source))
+    strides = [step if stride else 0 for step, stride in zip(outer, batch_strides, strict=True)]
+    return panels.with_layout((*matrices.shape[:-2], *panels.shape[-3:]), (*strides, *panels.strides[-3:])), copies
+
+
+# -- tiles
 
 
 class Position(NamedTuple):
@@ -177,16 +248,19 @@ def emit_matmul(b: KernelBuilder, node: Node, out: Array, x: Array, y: Array) ->
 
 
 def write_matmul(b: KernelBuilder, node: Node, x: Array, y: Array, finish: Finish, out: Array | None = None) -> None:
-    """Write the loops over the tiles of x @ y, which is not empty; `finish` takes each when it is complete. What holds the sums
-    until then is `out`, or memory of its own."""
-    x, y = _oriented(x, node.attrs["transpose_a"]), _oriented(y, node.attrs["transpose_b"])
-    found = blocking(x, y, b.target)
+    """Write the loops over the tiles of the matmul `node`, which is not empty; `finish` takes each when it is complete. What
+    holds the sums until then is `out`, or memory of its own."""
+    x = _oriented(x, node.attrs["transpose_a"])
+    in_panels = len(y.shape) > len(x.shape)
+    if not in_panels:
+        y = _oriented(y, node.attrs["transpose_b"])
     scratch = list(b.scratch)
-    panel = scratch.pop(0) if found.packed else None
-    sums = scratch.pop() if scratch else out
-    if not _is_for_blas(b.target, x, y):
-        _Product(b, found, x, y, panel, sums, finish).write()
+    if in_panels or not _is_for_blas(b.target, x, y):
+        found = blocking(x, y, node.shape[-1], b.target)
+        chunk = scratch.pop(0) if found.packed_x else None
+        _Product(b, found, x, y, chunk, scratch.pop() if scratch else out, finish).write()
         return
+    sums = scratch.pop() if scratch else out
     assert sums is not None
     _call_blas_for_each(b, sums, x, y)
     if sums is not out:
@@ -232,54 +306,35 @@ def _oriented(matrices: M, transposed: bool) -> M:
 
 class _Product:
     def __init__(
-        self, b: KernelBuilder, found: Blocking, x: Array, y: Array, panel: Array | None, sums: Array | None, finish: Finish
+        self, b: KernelBuilder, found: Blocking, x: Array, y: Array, chunk: Array | None, sums: Array | None, finish: Finish
     ):
         if found.swapped:
             x, y = _oriented(y, True), _oriented(x, True)
-        self.b, self.found, self.x, self.y, self.panel, self.sums, self.finish = b, found, x, y, panel, sums, finish
+        self.b, self.found, self.x, self.y, self.chunk, self.sums, self.finish = b, found, x, y, chunk, sums, finish
         self.dtype = x.dtype
+        self.zero = b.const(0, int64)
 
     def write(self) -> None:
         b, found = self.b, self.found
         batch = self.x.shape[:-2]
-        self.first, last = b.span(math.prod(batch) * found.panels * found.chunks)
+        self.first, last = b.span(math.prod(batch) * found.units)
 
         def unit(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
-            *index, panel, chunk = b.unravel(number, (*batch, found.panels, found.chunks))
-            self._unit(number, index, panel, chunk)
+            *index, panel, chunk = b.unravel(number, (*batch, found.units // found.chunks, found.chunks))
+            self._unit(index, None if found.packed_x else panel, chunk)
             return []
 
         b.loop_between(self.first, last, unit)
 
-    def _unit(self, number: Lanes, index: list[Lanes], panel: Lanes, chunk: Lanes) -> None:
-        """A chunk of the rows of a panel."""
+    def _unit(self, index: list[Lanes], panel: Lanes | None, chunk: Lanes) -> None:
+        """A chunk of the rows, of one panel or of all."""
         b, found = self.b, self.found
-        whole = found.columns // found.width
-        rest = found.columns - whole * found.width
-
-        def full() -> None:
-            column = b.mul(panel, b.const(found.width, int64)) if found.panels > 1 else panel
-            self._panel(number, index, chunk, Position(column), found.width)
-
-        def narrow() -> None:
-            self._panel(number, index, chunk, Position(b.const(0, int64), whole * found.width), rest)
-
-        if not rest:
-            full()
-        elif not whole:
-            narrow()
-        else:
-            b.when(b.compare("lt", panel, b.const(whole, int64)), full, narrow)
-
-    def _panel(self, number: Lanes, index: list[Lanes], chunk: Lanes, column: Position, columns: int) -> None:
-        b, found = self.b, self.found
-        vectors = Vectors(columns, 1, None) if found.dot else Vectors.over(columns, found.lanes)
-        block = partial(self._block, number, index, chunk, column, vectors)
+        block = partial(self._block, index, panel, chunk)
         last = (found.depth - 1) // found.block
         if not last:
-            block(Position(b.const(0, int64)), found.depth, first=True, last=True)
+            block(Position(self.zero), found.depth, first=True, last=True)
             return
-        block(Position(b.const(0, int64)), found.block, first=True, last=False)
+        block(Position(self.zero), found.block, first=True, last=False)
 
         def middle(start: Lanes, carried: list[Lanes]) -> list[Lanes]:
             block(Position(start, found.block), found.block, first=False, last=False)
@@ -287,29 +342,58 @@ class _Product:
 
         b.loop((last - 1) * found.block, middle, step=found.block)
         start = last * found.block
-        block(Position(b.const(0, int64), start), found.depth - start, first=False, last=True)
+        block(Position(self.zero, start), found.depth - start, first=False, last=True)
 
     def _block(
-        self, number: Lanes, index: list[Lanes], chunk: Lanes, column: Position, vectors: Vectors, depth: Position,
-        extent: int, *, first: bool, last: bool,
-    ) -> None:  # fmt: skip
-        """The rows of a chunk, summed along a block of the depth."""
+        self, index: list[Lanes], panel: Lanes | None, chunk: Lanes, depth: Position, extent: int, *, first: bool, last: bool
+    ) -> None:
+        """A unit, along a block of the depth."""
         b, found = self.b, self.found
-        y = replace(self.y, pointer=Place(b, index, depth, column).start(self.y), offset=0)
-        if self.panel is not None:
-            y = self._packed(self.panel, number, chunk, y, extent, vectors)
+        whole, rest = divmod(found.columns, found.width)
+        packed = self._packed(index, chunk, depth, extent) if self.chunk is not None else None
 
-        def rows(row: Position, height: int) -> None:
-            x = Place(b, index, row, depth).start(self.x)
+        def tiles(panel: Position, columns: int) -> None:
+            vectors = Vectors(columns, 1, None) if found.dot else Vectors.over(columns, found.lanes)
+            self._tiles(index, panel, chunk, depth, extent, vectors, packed, first=first, last=last)
+
+        def full(panel: Lanes, carried: Sequence[Lanes] = ()) -> list[Lanes]:
+            tiles(Position(panel), found.width)
+            return []
+
+        def narrow() -> None:
+            tiles(Position(self.zero, whole), rest)
+
+        if panel is None:
+            b.loop(whole, full)
+            if rest:
+                narrow()
+        elif not rest:
+            full(panel)
+        elif not whole:
+            narrow()
+        else:
+            b.when(b.compare("lt", panel, b.const(whole, int64)), lambda: tiles(Position(panel), found.width), narrow)
+
+    def _tiles(
+        self, index: list[Lanes], panel: Position, chunk: Lanes, depth: Position, extent: int, vectors: Vectors,
+        packed: str | None, *, first: bool, last: bool,
+    ) -> None:  # fmt: skip
+        """The tiles of a chunk in one panel."""
+        b, found = self.b, self.found
+        scaled = panel.index if panel.index.ref == "0" else b.mul(panel.index, b.const(found.width, int64))
+        column = Position(scaled, panel.ahead * found.width)
+        y = self._panel_start(index, panel, column, depth)
+        y_down, y_along = self.y.strides[-2:]
+        x_down, x_along = self.x.strides[-2:]
+
+        def tile(row: Position, height: int, x: str, down: int, along: int) -> None:
             place = Place(b, index, row, column, found.swapped)
-            x_down, x_along = self.x.strides[-2:]
-            y_down, y_along = y.strides[-2:]
-            offsets = [x_down * each for each in range(height)]
+            offsets = [down * each for each in range(height)]
             if found.dot:
-                sums = dot_tile(b, x, offsets, y.pointer, [y_along * each for each in range(vectors.count)], extent, self.dtype)
+                sums = dot_tile(b, x, offsets, y, [y_along * each for each in range(vectors.count)], extent, self.dtype)
             else:
                 start = None if first or self.sums is None else place.load(self.sums, height, vectors)
-                sums = sum_tile(b, x, offsets, y.pointer, vectors, [Depth(extent, x_along, y_down)], self.dtype, start)
+                sums = sum_tile(b, x, offsets, y, vectors, [Depth(extent, along, y_down)], self.dtype, start)
             if last:
                 self.finish(place, sums, vectors)
             else:
@@ -317,44 +401,70 @@ class _Product:
                 place.store(self.sums, sums, vectors)
 
         high = found.tile_rows
-        tiles, rest = divmod(found.rows, high)
-        zero = b.const(0, int64)
+        lower = self.zero if found.chunks == 1 else b.mul(chunk, b.const(found.share, int64))
 
-        def tile(row: Lanes, carried: list[Lanes]) -> list[Lanes]:
-            rows(Position(row), high)
+        def step(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
+            row = Position(b.mul(number, b.const(high, int64)))
+            if packed is None:
+                tile(row, high, Place(b, index, row, depth).start(self.x), x_down, x_along)
+            else:
+                at = b.address(packed, self.dtype, index=b.sub(number, lower), stride=found.block * high)
+                tile(row, high, at, 1, high)
             return []
 
-        def tile_of_chunk(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
-            return tile(b.mul(number, b.const(high, int64)), carried)
-
-        if found.chunks == 1:
-            b.loop(tiles * high, tile, step=high)
-            if rest:
-                rows(Position(zero, tiles * high), rest)
-            return
-        share = b.const(-(-tiles // found.chunks), int64)
-        lower = b.mul(chunk, share)
-        upper = b.add(lower, share)
-        end = b.const(tiles, int64)
-        b.loop_between(lower, b.select(b.compare("lt", upper, end), upper, end), tile_of_chunk)
+        b.loop_between(lower, self._upper(chunk, lower), step)
+        rest = found.rows - found.tiles * high
         if rest:
-            is_last = b.compare("eq", chunk, b.const(found.chunks - 1, int64))
-            b.when(is_last, lambda: rows(Position(zero, tiles * high), rest))
+            row = Position(self.zero, found.tiles * high)
 
-    def _packed(self, panel: Array, number: Lanes, chunk: Lanes, y: Array, extent: int, vectors: Vectors) -> Array:
-        """The block of a panel that begins at `y`, its rows next to each other."""
+            def below() -> None:
+                tile(row, rest, Place(b, index, row, depth).start(self.x), x_down, x_along)
+
+            if found.chunks == 1:
+                below()
+            else:
+                b.when(b.compare("eq", chunk, b.const(found.chunks - 1, int64)), below)
+
+    def _upper(self, chunk: Lanes, lower: Lanes) -> Lanes:
+        """The tile behind a chunk's last."""
+        b, end = self.b, self.b.const(self.found.tiles, int64)
+        if self.found.chunks == 1:
+            return end
+        upper = b.add(lower, b.const(self.found.share, int64))
+        return upper if self.found.tiles % self.found.share == 0 else b.select(b.compare("lt", upper, end), upper, end)
+
+    def _panel_start(self, index: list[Lanes], panel: Position, column: Position, depth: Position) -> str:
+        b = self.b
+        if not self.found.packed_y:
+            return Place(b, index, depth, column).start(self.y)
+        *_, panels, down, _ = self.y.strides
+        at = b.address(self.y.pointer, self.dtype, self.y.offset + panel.ahead * panels + depth.ahead * down)
+        for each, stride in zip((*index, panel.index, depth.index), (*self.y.strides[:-3], panels, down), strict=True):
+            at = b.address(at, self.dtype, index=each, stride=stride)
+        return at
+
+    def _packed(self, index: list[Lanes], chunk: Lanes, depth: Position, extent: int) -> str:
+        """The address of a chunk of the left operand, put together: tile by tile, for each place along the depth its rows."""
         b, found = self.b, self.found
-        columns = vectors.active or vectors.lanes
-        columns += (vectors.count - 1) * vectors.lanes
-        slot = b.address(panel.pointer, self.dtype, panel.offset, self.first, found.block * found.width)
-        target = Array(slot, (extent, columns), (found.width, 1), self.dtype)
-        source = Array(y.pointer, (extent, columns), y.strides[-2:], self.dtype)
-        if found.chunks == 1 or found.block < found.depth:
-            b.copy(target, source)
-        else:  # the chunk before left it there
-            begins = b.or_(b.compare("eq", chunk, b.const(0, int64)), b.compare("eq", number, self.first))
-            b.when(begins, lambda: b.copy(target, source))
-        return target
+        assert self.chunk is not None
+        high, size = found.tile_rows, found.block * found.tile_rows
+        slot = b.address(self.chunk.pointer, self.dtype, self.chunk.offset, self.first, found.share * size)
+        row = Position(self.zero if found.chunks == 1 else b.mul(chunk, b.const(found.share * high, int64)))
+        start = Place(b, index, row, depth).start(self.x)
+        down, along = self.x.strides[-2:]
+
+        def copy(tiles: int) -> None:
+            # What lies next to each other is read together.
+            shape = (extent, tiles, high)
+            source = Array(start, shape, (along, high * down, down), self.dtype)
+            b.copy(Array(slot, shape, (high, size, 1), self.dtype), source)
+
+        rest = found.tiles - (found.chunks - 1) * found.share
+        if rest == found.share or found.chunks == 1:
+            copy(rest)
+        else:
+            b.when(b.compare("lt", chunk, b.const(found.chunks - 1, int64)), lambda: copy(found.share), lambda: copy(rest))
+        return slot
 
 
 # -- the BLAS

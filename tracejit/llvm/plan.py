@@ -18,10 +18,11 @@ from tracejit.ir import Graph, Node, TensorType
 from tracejit.ir.graph import attr_key
 from tracejit.ir.op import Kernel, Reduction, Scalar
 from tracejit.ir.op import View as ViewLowering
+from tracejit.ir.types import Type
 from tracejit.llvm.engine import Target
 from tracejit.llvm.epilogue import may_overwrite as tile_may_overwrite
 from tracejit.llvm.epilogue import product_of
-from tracejit.llvm.matmul import scratch_for
+from tracejit.llvm.matmul import needs
 from tracejit.llvm.schedule import Schedule, may_overwrite, schedule
 from tracejit.llvm.views import ALIGNMENT, Buffer, View
 from tracejit.ops import contiguous_strides
@@ -31,8 +32,11 @@ from tracejit.ops import contiguous_strides
 _PACKED_BY_SIZE = 1024
 # What one core does in a second: less than today's do where what is touched lies in the cache.
 _BYTES_A_SECOND, _FLOPS_A_SECOND, _COSTLY_FLOPS = 10e9, 20e9, 10
-# A step that is estimated to take longer on one core is divided among the threads.
-_PARALLEL_SECONDS = 50e-6
+_PRODUCT_SPEED = 3  # how much faster a product's operations are than others
+# A step that is estimated to take longer on one core is divided among the threads; it then takes about 10 µs where what it
+# touches lies in the cache. Threads that are awake make it faster from 1 µs on, but to wake those that sleep takes 3 to 8 µs,
+# and they come too late for anything shorter than 20 µs.
+_PARALLEL_SECONDS = 100e-6
 
 
 @dataclass(eq=False)
@@ -151,14 +155,13 @@ class _Planner:
             buffer = Buffer("constant", self.constant_count, node.type.nbytes, node.attrs["value"])  # type: ignore[union-attr]
             self.constant_count += 1
             self.views[node] = View(buffer, node.shape, contiguous_strides(node.shape), 0, node.dtype)
+        elif node.op is ops.matmul:
+            self._add_product(node, node, [self.view(operand) for operand in node.operands], [node.type])
         elif node.op is ops.fusion and (product := product_of(node.attrs["body"])) is not None:
             body = node.attrs["body"]
-            outputs = [self._new(result.type) for result in body.results]
             views = dict(zip(body.parameters, map(self.view, node.operands), strict=True))
             factors = [views[operand] for operand in product.operands]
-            scratch = [self._new(kind) for kind in scratch_for(product, *factors, self.target, fused=True)]
-            self.steps.append(Step(node, outputs, list(views.values()), scratch, product=product))
-            self.views[node] = outputs[0] if len(outputs) == 1 else list(outputs)
+            self._add_product(node, product, [*factors, *views.values()], [result.type for result in body.results])
         elif node.op is ops.fusion:
             found_schedule = schedule(node.attrs["body"], node.attrs["space"], node.attrs["rows"])
             outputs = [self._new(result.type) for result in node.attrs["body"].results]
@@ -175,12 +178,20 @@ class _Planner:
             self.views[node] = address
         elif isinstance(lower, Kernel):
             output = self._new(node.type)  # type: ignore[arg-type]
-            operands = [self.view(operand) for operand in node.operands]
-            needed = lower.scratch(node, operands, self.target) if lower.scratch else []
-            self.steps.append(Step(node, [output], operands, [self._new(kind) for kind in needed]))
+            self.steps.append(Step(node, [output], [self.view(operand) for operand in node.operands]))
             self.views[node] = output
         else:
             raise TypeError(f"the op {node.op.name} has no lowering of its own; the passes have to replace it")
+
+    def _add_product(self, node: Node, product: Node, operands: list[View], results: list[Type]) -> None:
+        """The step of `node`, which is `product` or a fusion that begins with it; the operands of that come first."""
+        x, y, *others = operands
+        needed = needs(product, x, y, self.target, self._new, fused=node is not product)
+        self.steps += [Step(None, [target], [source]) for target, source in needed.copies]
+        outputs = [self._new(kind) for kind in results]  # type: ignore[arg-type]
+        scratch = [self._new(kind) for kind in needed.scratch]
+        self.steps.append(Step(node, outputs, [needed.x, needed.y, *others], scratch, product=product))
+        self.views[node] = outputs[0] if len(outputs) == 1 else list(outputs)
 
     def _copied(self, source: View) -> View:
         target = self._new(TensorType(source.shape, source.dtype))
@@ -229,12 +240,14 @@ class _Planner:
         if step.node is None or step.node.op is not ops.fusion:
             return False
         result = step.outputs.index(new)
+        if step.product is not None and any(view.buffer is target for view in step.operands[:2]):
+            return False
         body, schedule = step.node.attrs["body"], step.schedule
         return all(
             view.whole
             and view.shape == new.shape
             and (may_overwrite(schedule, body, number, result) if schedule else tile_may_overwrite(body, number))
-            for number, view in enumerate(step.operands)
+            for number, view in enumerate(step.operands[2:] if step.product else step.operands)
             if view.buffer is target
         )
 
@@ -266,7 +279,7 @@ def _seconds(step: Step) -> float:
     """About how long a step takes: to move what it touches, each byte once, and then to compute. Both are as if nothing of one
     went on behind the other, so that it is rather too long."""
     moved = sum({view: view.nbytes for view in (*step.operands, *step.outputs)}.values())
-    flops = 0
+    flops = 0.0
     if step.schedule is not None:
         for node in step.schedule.place:
             lower = node.op.lower
@@ -274,11 +287,9 @@ def _seconds(step: Step) -> float:
                 flops += node.type.size * (_COSTLY_FLOPS if lower.costly else 1)  # type: ignore[union-attr]
             elif isinstance(lower, Reduction):
                 flops += node.operands[0].type.size  # type: ignore[union-attr]
-    product = step.product or step.node
-    if product is not None and product.op is ops.matmul:
-        x, _ = product.operands
-        depth = x.shape[-2 if product.attrs["transpose_a"] else -1]
-        flops = 2 * product.type.size * depth  # type: ignore[union-attr]
+    if step.product is not None:
+        depth = step.product.operands[0].shape[-2 if step.product.attrs["transpose_a"] else -1]
+        flops = 2 * step.product.type.size * depth / _PRODUCT_SPEED  # type: ignore[union-attr]
     return moved / _BYTES_A_SECOND + flops / _FLOPS_A_SECOND
 
 

@@ -63,9 +63,6 @@ matmul: Op = Op(
     infer=_infer,
     evaluate=lambda x, y, transpose_a, transpose_b: np.matmul(_swap(x, transpose_a), _swap(y, transpose_b)),
     vjp=(_vjp_x, _vjp_y),
-    lower=Kernel(
-        lambda b, node, out, x, y: b.matmul(node, out, x, y),
-        scratch=lambda node, views, target: target.matmul_scratch(node, views),
-    ),
+    lower=Kernel(lambda b, node, out, x, y: b.matmul(node, out, x, y)),
     samples=_samples,
 )
