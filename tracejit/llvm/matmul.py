@@ -119,7 +119,7 @@ def blocking(x: Matrices, y: Matrices, columns: int, target: Target) -> Blocking
         wide = min(columns, _DOT_COLUMNS)
         return Blocking(rows, columns, depth, lanes, min(rows, _DOTS // wide), wide, depth, dot=True)
     lanes = min(lanes, power_above(columns))
-    high, wide = choose_tile(rows, -(-columns // lanes), depth, target.registers)
+    high, wide = choose_tile(rows, -(-columns // lanes), depth, target.usable)
     far = abs(y_down) * dtype.size > _FAR_BYTES and rows >= _OFTEN
     packed_y = is_packed or (columns > 1 and (y_along != 1 or far))
     far = abs(x_along) * dtype.size > _NEAR_BYTES and min(columns, depth) >= _OFTEN
