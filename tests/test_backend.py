@@ -128,7 +128,9 @@ def test_variables_are_updated_in_place() -> None:
 def test_no_allocation_inside_and_one_entry() -> None:
     text = emit(plan(train_step_graph()), engine.host_target()).text
     declared = set(re.findall(r"^declare .*@([\w.]+)\(", text, re.MULTILINE))
-    assert all(name.startswith(("llvm.", "tracejit_sgemm", "tracejit_dgemm")) for name in declared), declared
+    assert all(name.startswith(("llvm.", "tracejit_sgemm", "tracejit_dgemm", "tracejit_parallel")) for name in declared), (
+        declared
+    )
     called = set(re.findall(r'call [^@\n]*@("[^"]+"|[\w.]+)\(', text))
     defined = set(re.findall(r'^define [^@\n]*@("[^"]+"|[\w.]+)\(', text, re.MULTILINE))
     assert called <= declared | defined
