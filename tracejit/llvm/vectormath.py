@@ -24,13 +24,13 @@ FUNCTIONS: dict[str, Callable[..., Lanes]] = {
     "rsqrt": rsqrt, "pow": power,
 }  # fmt: skip
 
-# What no error was above, of float32 and of float64, in units in the last place of the exact result (ULP), where the processor
-# has fused multiply-add; without it, little more (tests/test_vectormath.py). `python -m benchmarks.ulp` measures: float32 on
-# 100 million bit patterns, or all, against float64; float64 against mpmath.
+# The largest errors, of float32 and of float64, in units in the last place of the exact result (ULP): what was measured and
+# some 5 % more, where the processor has fused multiply-add; without it, little more (tests/test_vectormath.py). `python -m
+# benchmarks.ulp` measures: float32 on 100 million bit patterns, or all, against float64; float64 against mpmath.
 ULP: dict[str, tuple[float, float]] = {
-    "exp": (1.1, 0.9), "expm1": (1.7, 1.7), "log": (0.9, 0.8), "log1p": (1.6, 1.4), "sin": (2.1, 2.2),
-    "cos": (2.1, 2.2), "tan": (2.7, 2.2), "asin": (2.5, 2.2), "acos": (2.2, 2.2), "atan": (1.6, 1.7),
-    "atan2": (1.6, 1.7), "sinh": (2.3, 2.2), "cosh": (1.5, 1.3), "tanh": (3.7, 3.7), "asinh": (1.9, 1.8),
-    "acosh": (2.2, 2.2), "atanh": (2.2, 2.0), "sigmoid": (2.4, 2.4), "erf": (2.9, 2.2), "erfc": (5.9, 5.1),
-    "cbrt": (1.0, 0.7), "rsqrt": (1.5, 1.5), "pow": (0.6, 0.9),
+    "exp": (1.1, 0.9), "expm1": (1.7, 1.8), "log": (0.9, 0.9), "log1p": (1.6, 1.5), "sin": (2.1, 2.5),
+    "cos": (2.1, 2.5), "tan": (2.8, 2.4), "asin": (2.6, 2.6), "acos": (2.3, 2.5), "atan": (1.6, 2.0),
+    "atan2": (1.7, 2.0), "sinh": (2.4, 2.3), "cosh": (1.5, 1.5), "tanh": (3.8, 3.9), "asinh": (1.9, 1.9),
+    "acosh": (2.3, 2.4), "atanh": (2.3, 2.1), "sigmoid": (2.5, 2.6), "erf": (3.0, 2.3), "erfc": (6.1, 5.2),
+    "cbrt": (1.0, 0.8), "rsqrt": (1.5, 1.6), "pow": (0.6, 1.0),
 }  # fmt: skip
