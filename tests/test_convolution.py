@@ -13,6 +13,7 @@ from tracejit import ops, passes
 from tracejit.errors import DtypeError, InvalidArgumentError
 from tracejit.ir import Graph, interpret, make
 from tracejit.ir.types import array_type, float32, float64
+from tracejit.llvm import plan as plan_module
 from tracejit.llvm.convolution import Axis, choose_tile, split_depth
 from tracejit.llvm.engine import Target, host_target
 from tracejit.runtime import step as runtime
@@ -348,6 +349,39 @@ def test_the_sum_is_cut_where_its_filters_leave_the_cache() -> None:
     assert split_depth([far, near], 59) == ([far], [near])
     assert split_depth([far, near], 16) == ([far, Axis(2, 0, 15, 150)], [Axis(15, 0, 1, 10)])
     assert split_depth([Axis(101, 0, 1, 1)], 64) == ([], [Axis(101, 0, 1, 1)])  # a prime is not cut
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "swapped"),
+    [
+        ((6, 5, 9, 1, 8), (2, 3, 1, 8, 40), False),
+        ((1, 64, 64, 1, 8), (1, 1, 1, 8, 16), False),  # one axis of positions, which is cut
+        ((8, 20, 21, 1, 40), (19, 20, 1, 8, 33), True),  # filters' gradients: more than one part of the sum
+        ((8, 20, 21, 1, 70), (19, 20, 1, 8, 1), True),
+        ((1, 3, 3, 1, 5), (3, 3, 1, 5, 1000), False),  # nothing but columns
+        ((3, 12, 9, 1, 50), (3, 3, 1, 50, 1), False),
+        ((2, 9, 9, 33, 1), (3, 3, 33, 1, 1), False),
+    ],
+    ids=str,
+)
+def test_threads_share_it(
+    x_shape: Any, w_shape: Any, swapped: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bits, however many threads."""
+    arrays = [rng.uniform(-1, 1, x_shape), rng.uniform(-1, 1, w_shape)]
+    x, w = (make(ops.parameter, type=array_type(each), name=name) for each, name in zip(arrays, "xw", strict=True))
+    turned = ops.transpose(x, permutation=(4, 1, 2, 3, 0)) if swapped else x
+    graph = Graph("g", [x, w], [ops.convolution(turned, w, strides=(1, 1), dilations=(1, 1))])
+    expected, _ = interpret(graph, arrays)
+    alone = run_graph(Step(graph), arrays)[0].value
+    assert_near(alone, expected[0])
+    monkeypatch.setattr(plan_module, "_PARALLEL_SECONDS", 0.0)
+    for threads in (1, 2, 3):
+        tj.config.threading.set_intra_op_parallelism_threads(threads)
+        step = Step(graph)
+        assert step.module.parallel
+        np.testing.assert_array_equal(run_graph(step, arrays)[0].value, alone)
+    tj.config.threading.set_intra_op_parallelism_threads(0)
 
 
 def test_filters_are_copied_where_their_features_are_not_neighbours() -> None:
