@@ -188,6 +188,28 @@ def test_nchw_is_nhwc_transposed(rng: np.random.Generator) -> None:
     assert_near(back, tj.nn.conv2d_transpose(x, w.transpose(0, 1, 3, 2), [2, 12, 10, 5], 2).numpy().transpose(0, 3, 1, 2))
 
 
+@pytest.mark.parametrize(
+    ("window", "strides"), [((2, 2), 2), ((3, 2), (3, 2)), ((6, 4), 1), ((1, 1), (2, 3)), ((1, 4), (1, 3))]
+)
+def test_windows_next_to_each_other(window: Any, strides: Any, rng: np.random.Generator) -> None:
+    """They are products of matrices, and sums; so are windows that hold all of an axis, and those of one element."""
+    x, w = rng.uniform(-1, 1, (2, 6, 4, 3)), rng.uniform(-1, 1, (*window, 3, 5))
+    steps = (strides, strides) if isinstance(strides, int) else strides
+    function = with_gradients(lambda x, w: tj.nn.conv2d(x, w, strides, "VALID"))
+    found = both(function, x, w)
+    assert_near(found[0], by_loops(x, w, steps, [(0, 0)] * 2, (1, 1)))
+    assert all(node.op is not ops.convolution for node in tj.function(function).graph(tj.constant(x), tj.constant(w)).nodes)
+    if window != (1, 1):
+        (found_mean, _) = both(with_gradients(lambda x: tj.nn.avg_pool2d(x, window, strides, "VALID")), x)
+        assert_near(found_mean, pooled(x, window, steps, [(0, 0)] * 2, np.mean))
+    # The gradient of the sum of squares, against one more loop.
+    ct = 2 * found[0]
+    expected = np.zeros_like(x)
+    for p, q, i, j in itertools.product(*map(range, ct.shape[1:3]), *map(range, window)):
+        expected[:, p * steps[0] + i, q * steps[1] + j] += ct[:, p, q] @ w[i, j].T
+    assert_near(found[1], expected)
+
+
 def test_integers() -> None:
     x, w = np.arange(32, dtype=np.int32).reshape(1, 4, 4, 2), np.arange(-8, 8, dtype=np.int32).reshape(2, 2, 2, 2)
     assert_near(both(lambda x, w: tj.nn.conv2d(x, w, 1, "VALID"), x, w)[0], by_loops(x, w, (1, 1), [(0, 0)] * 2, (1, 1)))
