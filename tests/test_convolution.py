@@ -210,6 +210,15 @@ def test_windows_next_to_each_other(window: Any, strides: Any, rng: np.random.Ge
     assert_near(found[1], expected)
 
 
+def test_bias_of_channels_first(rng: np.random.Generator) -> None:
+    x, bias = rng.uniform(-1, 1, (2, 3, 4, 5)), rng.uniform(-1, 1, 3)
+    (found,) = both(lambda x, bias: tj.nn.bias_add(x, bias, data_format="NCHW"), x, bias)
+    assert_near(found, x + bias[:, None, None])
+    assert_near(both(tj.nn.bias_add, x.transpose(0, 2, 3, 1), bias)[0], (x + bias[:, None, None]).transpose(0, 2, 3, 1))
+    with pytest.raises(InvalidArgumentError, match="the bias needs the size of axis 1"):
+        tj.nn.bias_add(x, np.zeros(5), data_format="NCHW")
+
+
 def test_integers() -> None:
     x, w = np.arange(32, dtype=np.int32).reshape(1, 4, 4, 2), np.arange(-8, 8, dtype=np.int32).reshape(2, 2, 2, 2)
     assert_near(both(lambda x, w: tj.nn.conv2d(x, w, 1, "VALID"), x, w)[0], by_loops(x, w, (1, 1), [(0, 0)] * 2, (1, 1)))
