@@ -138,7 +138,12 @@ class Bench:
             self.comparison.close()
         median = {label: statistics.median(times) for label, times in seconds.items()}
         against = {label: ratio(times, seconds[OURS]) for label, times in seconds.items() if label != OURS}
-        return Result(row, median, against, self.limit(row))
+        result = Result(row, median, against, self.limit(row))
+        progress("")
+        # The table comes at the end, which is far away.
+        print(f"{row.title}: {duration(median[OURS])}", *(f"{label} {each.median:.2f}" for label, each in against.items()),
+              sep=", ", file=sys.stderr, flush=True)  # fmt: skip
+        return result
 
 
 def options(arguments: Sequence[str] | None) -> argparse.Namespace:
