@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import re
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from fenced import run_at, run_fenced
 from graphs import all_cases, cases_of, random_graph, sample_graph
 
 import tracejit as tj
@@ -190,51 +189,6 @@ def test_samples_for_other_targets(name: str, target: Target, monkeypatch: pytes
 # -- nothing outside is touched
 
 
-@pytest.fixture
-def fence() -> Iterator[Callable[[Any, np.dtype], np.ndarray]]:
-    """Makes arrays that end where memory ends: a read or a write behind them kills the process."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    held: list[tuple[mmap.mmap, int, int]] = []
-
-    def protect(address: int, size: int, mode: int) -> None:
-        assert libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), mode) == 0, ctypes.get_errno()
-
-    def make_array(shape: Any, dtype: np.dtype) -> np.ndarray:
-        count = int(np.prod(shape, dtype=np.int64))
-        nbytes = count * dtype.itemsize
-        pages = -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
-        memory = mmap.mmap(-1, pages + mmap.PAGESIZE)
-        address = np.frombuffer(memory, np.uint8).ctypes.data
-        protect(address + pages, mmap.PAGESIZE, 0)
-        held.append((memory, address + pages, mmap.PAGESIZE))
-        return np.frombuffer(memory, dtype, count, pages - nbytes).reshape(shape)
-
-    yield make_array
-    for _, address, size in held:
-        protect(address, size, mmap.PROT_READ | mmap.PROT_WRITE)
-
-
-def _run_at(step: Step, arrays: list[np.ndarray], arena: int) -> None:
-    """Run the machine code on parameters and results, in place, with the arena at an address."""
-    addresses = [*(array.ctypes.data for array in arrays), arena]
-    entry = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(step.executable.address)
-    assert entry((ctypes.c_void_p * len(addresses))(*addresses)) == 0
-
-
-def _run_fenced(graph: Graph, arguments: list[np.ndarray], fence: Any) -> list[np.ndarray]:
-    """Run with every operand, every result and the arena at the end of a page."""
-    step = Step(passes.run(graph))
-    held = [fence(argument.shape, argument.dtype) for argument in arguments]
-    for argument, array in zip(arguments, held, strict=True):
-        array[...] = argument
-    results = [fence(result.shape, result.dtype.numpy) for result in graph.results]
-    arena = fence((step.plan.arena_bytes,), np.dtype(np.uint8))
-    _run_at(step, [*held, *results], arena.ctypes.data)
-    for argument, array in zip(arguments, held, strict=True):
-        np.testing.assert_array_equal(array, argument)
-    return [np.array(result) for result in results]
-
-
 @pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="it protects pages as Unix does")
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
 def test_masked_tails_touch_nothing_outside(dtype: Any, fence: Any, rng: np.random.Generator) -> None:
@@ -266,7 +220,7 @@ def test_masked_tails_touch_nothing_outside(dtype: Any, fence: Any, rng: np.rand
         graph = Graph("fenced", [x, y, z], results)
         arguments = [np.asarray(rng.integers(0, 2, each.shape)).astype(dtype.numpy) for each in (kind, kind, flat)]
         expected, _ = interpret(graph, arguments)
-        for found, wanted in zip(_run_fenced(graph, arguments, fence), expected, strict=True):
+        for found, wanted in zip(run_fenced(graph, arguments, fence), expected, strict=True):
             assert_near(found, wanted, size)
 
 
@@ -276,7 +230,7 @@ def test_samples_touch_nothing_outside(name: str, fence: Any) -> None:
     for case in cases_of(name)[::4]:
         graph = sample_graph(case.op, case.arrays, case.attrs)
         arguments = [np.asarray(array) for array in case.arrays]
-        for found, wanted in zip(_run_fenced(graph, arguments, fence), interpret(graph, arguments)[0], strict=True):
+        for found, wanted in zip(run_fenced(graph, arguments, fence), interpret(graph, arguments)[0], strict=True):
             assert_near(found, wanted, case)
 
 
@@ -293,7 +247,7 @@ def test_the_arena_is_not_overrun() -> None:
         memory = np.full(size + 2 * ALIGNMENT + 4096, 0xA5, np.uint8)
         start = -memory.ctypes.data % ALIGNMENT
         found = [np.empty(result.shape, result.dtype.numpy) for result in graph.results]
-        _run_at(step, [*(np.array(each) for each in arguments), *found], memory.ctypes.data + start)
+        assert run_at(step, [*(np.array(each) for each in arguments), *found], memory.ctypes.data + start) == 0
         assert (memory[start + size :] == 0xA5).all()
         assert (memory[:start] == 0xA5).all()
         for result, one, wanted in zip(graph.results, found, expected, strict=True):

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from tracejit import ops
+from tracejit.functions import convolution
 from tracejit.functions.arrays import hot_mask
 from tracejit.functions.math import keep, normalize_axes, reduce_mean, square, tensor
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
@@ -13,6 +14,10 @@ from tracejit.ir.types import int32, int64
 
 sigmoid = ops.sigmoid
 tanh = ops.tanh
+conv2d, conv2d_transpose = convolution.conv2d, convolution.conv2d_transpose
+depthwise_conv2d = convolution.depthwise_conv2d
+max_pool, max_pool2d = convolution.max_pool, convolution.max_pool2d
+avg_pool, avg_pool2d = convolution.avg_pool, convolution.avg_pool2d
 
 
 def relu(features: Any, name: str | None = None) -> Any:

@@ -139,7 +139,7 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
     first, second = len(step.outputs), len(step.outputs) + len(step.operands)
     outputs, operands, b.scratch = arrays[:first], arrays[first:second], arrays[second:]
     if step.node is None:
-        b.copy(outputs[0], operands[0])
+        b.copy(outputs[0], operands[0], divided=True)
     elif step.product is not None and step.product is not step.node:
         x, y, *others = operands
         emit_product_fusion(b, step.node.attrs["body"], step.product, outputs, x, y, others)

@@ -178,7 +178,10 @@ class _Planner:
             self.views[node] = address
         elif isinstance(lower, Kernel):
             output = self._new(node.type)  # type: ignore[arg-type]
-            self.steps.append(Step(node, [output], [self.view(operand) for operand in node.operands]))
+            operands = [self.view(operand) for operand in node.operands]
+            for number in lower.contiguous(node, operands) if lower.contiguous else ():
+                operands[number] = self._copied(operands[number])
+            self.steps.append(Step(node, [output], operands))
             self.views[node] = output
         else:
             raise TypeError(f"the op {node.op.name} has no lowering of its own; the passes have to replace it")
@@ -290,6 +293,9 @@ def _seconds(step: Step) -> float:
     if step.product is not None:
         depth = step.product.operands[0].shape[-2 if step.product.attrs["transpose_a"] else -1]
         flops = 2 * step.product.type.size * depth / _PRODUCT_SPEED  # type: ignore[union-attr]
+    elif step.node is not None and step.node.op is ops.convolution:
+        height, width, _, channels, _ = step.operands[1].shape
+        flops = 2 * step.node.type.size * height * width * channels / _PRODUCT_SPEED  # type: ignore[union-attr]
     return moved / _BYTES_A_SECOND + flops / _FLOPS_A_SECOND
 
 

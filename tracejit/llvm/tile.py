@@ -51,25 +51,30 @@ class Vectors(NamedTuple):
 Sums = list[list[Lanes]]  # a list a row, a value a vector
 
 
-def choose_tile(rows: int, vectors: int, depth: int, registers: int) -> tuple[int, int]:
-    """(rows, vectors) of the tile by which `rows` by `vectors` take the fewest cycles.
+def cycles(rows: int, vectors: int, loads: int, depth: int) -> float:
+    """What a tile takes whose steps along the depth load so many vectors or numbers.
 
-    A step along the depth takes as long as its multiply-adds or its loads, or, where it has too few sums to hide it, as a sum
-    waits for itself. All sums, the step's vectors and a factor have to fit into the registers, with one to spare.
+    A step takes as long as its multiply-adds or its loads, or, where it has too few sums to hide it, as a sum waits for itself.
     """
+    step = max(rows * vectors, loads, _ISSUED * _LATENCY) / _ISSUED
+    return step * depth + _BEGIN + _WRITE * rows * vectors
 
-    def cycles(high: int, wide: int) -> float:
-        step = max(high * wide, high + wide, _ISSUED * _LATENCY) / _ISSUED
-        return step * depth + _BEGIN + _WRITE * high * wide
 
-    def parts(size: int, part: int) -> Iterator[tuple[int, int]]:
+def parts(size: int, part: int) -> Iterator[tuple[int, int]]:
+    """(size, number) of the parts into which `size` is cut."""
+    if size >= part:
         yield part, size // part
-        if size % part:
-            yield size % part, 1
+    if size % part:
+        yield size % part, 1
+
+
+def choose_tile(rows: int, vectors: int, depth: int, registers: int) -> tuple[int, int]:
+    """(rows, vectors) of the tile by which `rows` by `vectors` take the fewest cycles. All sums, a step's vectors and a factor
+    have to fit into the registers, with one to spare."""
 
     def total(tile: tuple[int, int]) -> float:
         return sum(
-            above * beside * cycles(high, wide)
+            above * beside * cycles(high, wide, high + wide, depth)
             for high, above in parts(rows, tile[0])
             for wide, beside in parts(vectors, tile[1])
         )
@@ -93,33 +98,42 @@ def sum_tile(
     depth: Sequence[Depth],
     dtype: DType,
     start: Sums | None = None,
+    along: tuple[int, int] = (0, 1),
 ) -> Sums:
-    """The sums over `depth` of x at each of the offsets `rows` times the vectors from y on, added to `start`."""
+    """The sums over `depth` of x at each of the offsets `rows` times the vectors from y on, added to `start`. `along` is how
+    far apart the lanes of a vector lie in x, where they may all have one number, and in y."""
+
+    def load(pointer: str, stride: int) -> list[Lanes]:
+        return [
+            b.load_at(b.address(pointer, dtype, place * stride), dtype, vectors.lanes, stride, active)
+            for place, active in (vectors.places() if stride else [(0, None)])
+        ]
 
     def multiplied(x: str, y: str, sums: list[Lanes]) -> list[Lanes]:
-        loaded = [
-            b.load_at(b.address(y, dtype, place), dtype, vectors.lanes, active=active) for place, active in vectors.places()
-        ]
+        loaded = load(y, along[1]) if along[1] else load(y, 0) * vectors.count
         after = []
         for number, row in enumerate(rows):
-            factor = b.widen(b.load_at(b.address(x, dtype, row), dtype), vectors.lanes)
+            factors = load(b.address(x, dtype, row), along[0])
             for column, vector in enumerate(loaded):
+                factor = factors[column if along[0] else 0]
                 total = sums[number * vectors.count + column]
                 after.append(multiply_add(b, factor, vector, total))
         return after
 
-    def along(axis: int, x: str, y: str, sums: list[Lanes]) -> list[Lanes]:
+    def nest(axis: int, x: str, y: str, sums: list[Lanes]) -> list[Lanes]:
         if axis == len(depth):
             return multiplied(x, y, sums)
         extent, x_stride, y_stride = depth[axis]
         times = _UNROLL if axis == len(depth) - 1 else 1
 
         def at(place: int, x: str, y: str, sums: list[Lanes]) -> list[Lanes]:
-            return along(axis + 1, b.address(x, dtype, place * x_stride), b.address(y, dtype, place * y_stride), sums)
+            if place and not set(rows).isdisjoint(row + place * x_stride for row in rows):
+                b.forget()
+            return nest(axis + 1, b.address(x, dtype, place * x_stride), b.address(y, dtype, place * y_stride), sums)
 
         def step(position: Lanes, sums: list[Lanes]) -> list[Lanes]:
-            moved_x = b.address(x, dtype, index=position, stride=x_stride)
-            moved_y = b.address(y, dtype, index=position, stride=y_stride)
+            moved_x = b.opaque(b.address(x, dtype, index=position, stride=x_stride))
+            moved_y = b.opaque(b.address(y, dtype, index=position, stride=y_stride))
             for place in range(times):
                 sums = at(place, moved_x, moved_y, sums)
             return sums
@@ -130,8 +144,9 @@ def sum_tile(
             sums = at(place, x, y, sums)
         return sums
 
+    x, y = b.opaque(x), b.opaque(y)
     zeros = [b.const(0, dtype, vectors.lanes)] * (len(rows) * vectors.count)
-    flat = along(0, x, y, zeros if start is None else [total for row in start for total in row])
+    flat = nest(0, x, y, zeros if start is None else [total for row in start for total in row])
     return [flat[place : place + vectors.count] for place in range(0, len(flat), vectors.count)]
 
 
