@@ -210,7 +210,7 @@ def _on(threads: int, asked: argparse.Namespace) -> tuple[dict[str, Any], list[s
         for name, each in curves.items():
             if each:
                 file = asked.plot / f"{name}_{threads}.png"
-                draw(each, f"{name}: {threads} {'core' if threads == 1 else 'cores'}", file)
+                draw(each, f"a call on {threads} {'core' if threads == 1 else 'cores'}", file)
                 print(f"drawn: {file}")
     comparison = bench.comparison
     for line in comparison.left_out:
