@@ -99,7 +99,7 @@ SCALAR: dict[str, Callable[..., Any]] = {
     "neg": operator.neg, "abs": operator.abs, "sign": lambda x: (x > 0) - (x < 0), "floor": math.floor, "round": round,
     "sqrt": math.sqrt, "rsqrt": lambda x: 1 / math.sqrt(x), "exp": math.exp, "expm1": math.expm1, "log": math.log,
     "log1p": math.log1p, "sin": math.sin, "cos": math.cos, "tan": math.tan, "tanh": math.tanh, "erf": math.erf,
-    "sigmoid": lambda x: 1 / (1 + math.exp(-x)), "is_finite": math.isfinite, "logical_not": operator.not_,
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)), "erfc": math.erfc, "is_finite": math.isfinite, "logical_not": operator.not_,
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv,
     "floordiv": operator.floordiv, "mod": operator.mod, "pow": operator.pow, "maximum": max, "minimum": min,
     "mul_or_zero": operator.mul, "div_or_zero": operator.truediv, "equal": operator.eq, "not_equal": operator.ne,

@@ -48,6 +48,11 @@ def softplus(features: Any, name: str | None = None) -> Any:
     return ops.add(relu(x), ops.log1p(ops.exp(ops.neg(ops.abs(x)))))
 
 
+def log_sigmoid(x: Any, name: str | None = None) -> Any:
+    """log(sigmoid(x)), without overflow: -softplus(-x)."""
+    return ops.neg(softplus(ops.neg(tensor("log_sigmoid", x))))
+
+
 def silu(features: Any, beta: float = 1.0) -> Any:
     """x * sigmoid(beta * x)."""
     x = tensor("silu", features)

@@ -174,6 +174,9 @@ class Builder:
     def floor(self, x: Lanes) -> Lanes:
         return self.intrinsic("floor", x)
 
+    def ceil(self, x: Lanes) -> Lanes:
+        return self.intrinsic("ceil", x)
+
     def round(self, x: Lanes) -> Lanes:
         return self.intrinsic("roundeven", x)
 
@@ -419,21 +422,6 @@ class Builder:
         label = self.fresh("ok")
         self.line(f"br {condition}, label %fail, label %{label}")
         self.start_block(label)
-
-    def call_lanes(self, function: str, *operands: Lanes) -> Lanes:
-        """A C function of floats, called a lane at a time."""
-        operands = self.match(*operands)
-        x = operands[0]
-        kind = SCALAR_TYPES[x.dtype]
-        self.declarations.add(f"declare {kind} @{function}({', '.join([kind] * len(operands))})")
-        if x.lanes == 1:
-            return self.emit(x.dtype, 1, f"call {kind} @{function}({', '.join(map(str, operands))})")
-        result = Lanes("poison", x.dtype, x.lanes)
-        for lane in range(x.lanes):
-            parts = [self.emit(x.dtype, 1, f"extractelement {operand}, i64 {lane}") for operand in operands]
-            value = self.emit(x.dtype, 1, f"call {kind} @{function}({', '.join(map(str, parts))})")
-            result = self.emit(x.dtype, x.lanes, f"insertelement {result}, {value}, i64 {lane}")
-        return result
 
     # -- vector math
 

@@ -35,6 +35,11 @@ class Target(NamedTuple):
     registers: int = 16
     blas: bool = False
 
+    @property
+    def usable(self) -> int:
+        """The registers that a tile may count on: without fused multiply-add some hold products."""
+        return self.registers if self.fma else self.registers - 4
+
 
 @functools.cache
 def _llvm() -> Any:
@@ -66,7 +71,7 @@ def _processor() -> Target:
     else:
         width = 32 if features.get("avx2") else 16
     arm = _llvm().get_process_triple().partition("-")[0] in ("aarch64", "arm64")
-    return Target(width, bool(features.get("fma")) or arm, registers=32 if width == 64 or arm else 16)
+    return Target(width, bool(features.get("fma")) or arm, registers=32 if width == 64 else 28 if arm else 16)
 
 
 @functools.cache

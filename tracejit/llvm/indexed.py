@@ -222,7 +222,7 @@ class _Search:
 
     def _finish(self, seen: Lanes, write: Callable[[], None], again: Callable[[], None]) -> None:
         if self.dtype.is_floating:
-            self.b.branch(seen, again, write)
+            self.b.when(seen, again, write)
         else:
             write()
 

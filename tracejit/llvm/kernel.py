@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -212,16 +211,6 @@ class KernelBuilder(Builder):
         number = self.emit(int64, 1, f"ptrtoint ptr {pointer} to i64")
         return self.compare("eq", self.and_(number, self.const(nbytes - 1, int64)), self.const(0, int64))
 
-    def branch(self, condition: Lanes, then: Callable[[], None], otherwise: Callable[[], None]) -> None:
-        """Run `then` where the condition holds, else `otherwise`."""
-        label = self.fresh("if")
-        self.line(f"br {condition}, label %{label}.then, label %{label}.else")
-        for name, body in (("then", then), ("else", otherwise)):
-            self.start_block(f"{label}.{name}")
-            body()
-            self.line(f"br label %{label}.end")
-        self.start_block(f"{label}.end")
-
     # -- arrays, an element at a time
 
     def _element(self, array: Array, index: Sequence[Lanes]) -> str:
@@ -309,11 +298,15 @@ class KernelBuilder(Builder):
 
         emit_fill(self, target, value)
 
+    def combine(self, target: Array, sources: Sequence[Array], operation: Callable[[Lanes, Lanes], Lanes]) -> None:
+        """Set every element of `target` to those of `sources`, which have its shape, combined from the first on."""
+        from tracejit.llvm.movement import emit_combine
+
+        emit_combine(self, target, sources, operation)
+
     def accumulate(self, target: Array, source: Array) -> None:
         """Add every element of `source` to that of `target`."""
-        from tracejit.llvm.movement import emit_accumulate
-
-        emit_accumulate(self, target, source)
+        self.combine(target, [target, source], self.add)
 
     def all_within(self, array: Array, low: int, high: int) -> None:
         """Leave the function with status 1 unless every integer of `array` lies in low..high-1."""
@@ -338,19 +331,6 @@ class KernelBuilder(Builder):
         from tracejit.llvm.indexed import emit_arg_extreme
 
         emit_arg_extreme(self, out, x, axis, better)
-
-    def combine(self, target: Array, sources: Sequence[Array], operation: Callable[[Lanes, Lanes], Lanes]) -> None:
-        """Set every element of `target` to those of `sources`, which have its shape, combined from the first on."""
-        strides = [(array.strides[-1] if array.strides else 1) for array in collapse_arrays([target, *sources])]
-
-        def body(pointers: list[str], lanes: int, active: int | None) -> None:
-            values = [
-                self.load_at(pointer, target.dtype, lanes, stride, active)
-                for pointer, stride in zip(pointers[1:], strides[1:], strict=True)
-            ]
-            self.store_at(functools.reduce(operation, values), pointers[0], strides[0], active)
-
-        self.each_vector([target, *sources], body)
 
     def convolution(self, node: Any, out: Array, x: Array, filters: Array) -> None:
         """out = the convolution of x with the filters, with the node's strides and dilations."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -187,7 +188,7 @@ def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) ->
 
     whole_registers = edge * dtype.size == b.width and not along % edge and not down % edge
     if across * along * dtype.size >= _STREAMED_FROM and whole_registers:
-        b.branch(b.aligned(target.pointer, b.width), lambda: tiles(True), lambda: tiles(False))
+        b.when(b.aligned(target.pointer, b.width), lambda: tiles(True), lambda: tiles(False))
         b.line("fence seq_cst")
     else:
         tiles(False)
@@ -292,21 +293,24 @@ def emit_fill(b: KernelBuilder, target: Array, value: Any) -> None:
     b.loops(target.shape[:-1], row)
 
 
-def emit_accumulate(b: KernelBuilder, target: Array, source: Array) -> None:
-    """Add every element of `source` to that of `target`."""
-    target, source = arranged(target, source)
+def emit_combine(b: KernelBuilder, target: Array, sources: Sequence[Array], operation: Callable[[Lanes, Lanes], Lanes]) -> None:
+    """Set every element of `target` to those of `sources`, which have its shape, combined from the first on. One of them may be
+    `target` itself."""
+    target, *sources = arranged(target, *sources)
     dtype, count = target.dtype, target.shape[-1] if target.shape else 1
-    down, step = (array.strides[-1] if array.shape else 1 for array in (target, source))
+    down, *steps = (array.strides[-1] if array.shape else 1 for array in (target, *sources))
     lanes = min(b.lanes_for(dtype), power_above(count))
     whole = count - count % lanes
 
     def row(index: list[Lanes]) -> None:
-        to, at = (b.place(b.subarray(array, 0, index)) for array in (target, source))
+        to, *starts = (b.place(b.subarray(array, 0, index)) for array in (target, *sources))
 
         def vector(begin: int, first: Lanes, active: int | None) -> None:
-            value = b.load_at(b.address(at, dtype, begin * step, first, step), dtype, lanes, step, active)
-            place = b.address(to, dtype, begin * down, first, down)
-            b.store_at(b.add(b.load_at(place, dtype, lanes, down, active), value), place, down, active)
+            values = [
+                b.load_at(b.address(at, dtype, begin * step, first, step), dtype, lanes, step, active)
+                for at, step in zip(starts, steps, strict=True)
+            ]
+            b.store_at(functools.reduce(operation, values), b.address(to, dtype, begin * down, first, down), down, active)
 
         def each(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
             vector(0, first, None)
