@@ -141,8 +141,7 @@ class _Planner:
         elif node.op is ops.fusion:
             found_schedule = schedule(node.attrs["body"], node.attrs["space"], node.attrs["rows"])
             outputs = [self._new(result.type) for result in node.attrs["body"].results]
-            row = node.attrs["space"][node.attrs["rows"] :]
-            scratch = [self._new(TensorType(row, spill.dtype)) for spill in found_schedule.spills]
+            scratch = [self._new(TensorType(found_schedule.scratch_shape, spill.dtype)) for spill in found_schedule.spills]
             operands = [self.view(operand) for operand in node.operands]
             self.steps.append(Step(node, outputs, operands, scratch, found_schedule))
             self.views[node] = outputs[0] if len(outputs) == 1 else list(outputs)

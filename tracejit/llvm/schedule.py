@@ -6,11 +6,21 @@ for the next. A value that a later stage needs again is computed again where tha
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from tracejit import ops
 from tracejit.ir import Graph, Node
 from tracejit.ir.op import Reduction, Scalar
+
+# How many rows of at most so many bytes are computed at one time. One row's operations wait for each other: its reductions
+# end in a chain, and a short one has too few vectors to fill the time.
+_ROWS_AT_ONCE = ((1024, 4), (4096, 2))
+
+
+def rows_at_once(nbytes: int) -> int:
+    """How many rows of `nbytes` are computed at one time, a power of two."""
+    return next((rows for most, rows in _ROWS_AT_ONCE if nbytes <= most), 1)
 
 
 @dataclass
@@ -39,6 +49,17 @@ class Schedule:
     def spills(self) -> list[Node]:
         """The values that need a scratch row, in the order of their stages."""
         return [node for stage in self.stages for node in stage.spills]
+
+    @property
+    def widest(self) -> int:
+        """The bytes of the largest element of a full value."""
+        return max((node.dtype.size for node, place in self.place.items() if place == "full"), default=8)
+
+    @property
+    def scratch_shape(self) -> tuple[int, ...]:
+        """A scratch row for each of the rows that are computed at one time."""
+        row = self.space[self.rows :]
+        return rows_at_once(math.prod(row) * self.widest), *row
 
 
 def schedule(body: Graph, space: tuple[int, ...], rows: int) -> Schedule:
