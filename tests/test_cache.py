@@ -121,7 +121,7 @@ def test_a_hit_knows_what_the_miss_knew(folder: Path) -> None:
     arguments = tj.ones([40, 40]), tj.constant([1, 2])
     missed, found = (tj.function(f).compiled(*arguments).executable for _ in range(2))
     assert (missed.cause, found.cause) == ("cache miss: no entry", "cache hit")
-    facts = ("arena_bytes", "temporaries_bytes", "optimized_nodes", "seconds", "failing")
+    facts = ("arena_bytes", "temporaries_bytes", "optimized_nodes", "seconds", "parallel", "failing")
     assert [getattr(found, name) for name in facts] == [getattr(missed, name) for name in facts]
     assert missed.failing and missed.arena_bytes and found.optimized_nodes == len(missed.optimized.nodes)
     assert found.module.text == missed.module.text
@@ -263,6 +263,7 @@ def test_a_damaged_entry_is_a_miss_and_made_anew(damage: Any, cause: str, folder
         ),
         *(("entry", value) for value in ("", 7, None)),
         *(("seconds", value) for value in (-1.0, float("nan"), float("inf"), 1, "0")),
+        *(("parallel", value) for value in (0, 1, None, "True")),
         *(("failing", value) for value in (None, {}, [7], [[]], "text")),
         ("failing", [[1, "IndexOutOfRangeError", "gather", ["f32[3]"], "text", 0, 0]]),
         *(("failing", [[status, "IndexOutOfRangeError", "gather", [], "text", None]]) for status in (0, -1, "1", True, 2**31)),

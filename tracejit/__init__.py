@@ -32,7 +32,7 @@ from tracejit.tape import GradientTape, UnconnectedGradients
 from tracejit.operators import TensorShape
 from tracejit.tensor import Tensor, constant, convert_to_tensor
 from tracejit.variable import Variable
-from tracejit import inspect, linalg, math  # isort: skip  (they take their names from above)
+from tracejit import config, inspect, linalg, math  # isort: skip  (they take their names from above)
 
 subtract, multiply, divide, negative = _ops.sub, _ops.mul, _functions.divide, _ops.neg
 floordiv = _functions.floordiv

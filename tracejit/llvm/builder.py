@@ -55,10 +55,15 @@ def literal(value: Any, dtype: DType) -> str:
 
 
 class Builder:
-    """One function being written. `name(parameters)` returns i32: 0, or 1 where `fail_if` held."""
+    """One function being written. `name(parameters)` returns i32: 0, or 1 where `fail_if` held.
 
-    def __init__(self, name: str, parameters: Sequence[str], *, width: int, fma: bool):
+    `units` is None until `span` divides a function that is to run in `parallel`, which then takes `i64 first, i64 last` too.
+    """
+
+    def __init__(self, name: str, parameters: Sequence[str], *, width: int, fma: bool, parallel: bool = False):
         self.name, self.parameters = name, parameters
+        self.parallel = parallel
+        self.units: int | None = None
         self.width = width  # bytes of a vector register
         self.fma_in_hardware = fma
         self.lines: list[str] = []
@@ -89,7 +94,8 @@ class Builder:
     def text(self) -> str:
         """The function's definition. Its last block returns 0."""
         tail = ["  ret i32 0"] + (["fail:", "  ret i32 1"] if self.fails else [])
-        head = f"define internal i32 @{self.name}({', '.join(f'ptr %{name}' for name in self.parameters)}) #0 {{\nstart:"
+        parameters = [f"ptr %{name}" for name in self.parameters] + ["i64 %first", "i64 %last"] * (self.units is not None)
+        head = f"define internal i32 @{self.name}({', '.join(parameters)}) #0 {{\nstart:"
         return "\n".join([head, *self.lines, *tail, "}"])
 
     # -- lanes
@@ -303,11 +309,57 @@ class Builder:
     ) -> list[Lanes]:
         """Run `body(index, carried)` for index 0, step, 2 step... below `count`; it gives the values carried on. The
         carried values after the last run come back. Nothing is written for a count of 0, no loop for a single run."""
-        carried = list(carried)
+        return self._loop(self.const(0, int64), self.const(count, int64), body, list(carried), step)
+
+    def loop_between(
+        self,
+        first: Lanes,
+        last: Lanes,
+        body: Callable[[Lanes, list[Lanes]], list[Lanes]],
+        carried: Sequence[Lanes] = (),
+    ) -> list[Lanes]:
+        """`loop` for index `first`, `first` + 1... below `last`, both i64; a constant or known when the code runs."""
+        if not any(bound.ref.startswith("%") for bound in (first, last)):
+            return self._loop(first, last, body, list(carried), 1)
+        label = self.fresh("between")
+        some = self.emit(bool_, 1, f"icmp slt {first}, {last.ref}")
+        before = self.block
+        self.line(f"br {some}, label %{label}, label %{label}.end")
+        self.start_block(label)
+        ends = self._repeat(first, last, body, list(carried), 1)
+        after = self.block
+        self.line(f"br label %{label}.end")
+        self.start_block(f"{label}.end")
+        return [
+            self.emit(end.dtype, end.lanes, f"phi {end.type} [ {start.ref}, %{before} ], [ {end.ref}, %{after} ]")
+            for start, end in zip(carried, ends, strict=True)
+        ]
+
+    def _loop(
+        self,
+        first: Lanes,
+        last: Lanes,
+        body: Callable[[Lanes, list[Lanes]], list[Lanes]],
+        carried: list[Lanes],
+        step: int,
+    ) -> list[Lanes]:
+        """A loop between constants."""
+        count = int(last.ref) - int(first.ref)
         if count <= 0:
             return carried
         if count <= step:
-            return body(self.const(0, int64), carried)
+            return body(first, carried)
+        return self._repeat(first, last, body, carried, step)
+
+    def _repeat(
+        self,
+        first: Lanes,
+        last: Lanes,
+        body: Callable[[Lanes, list[Lanes]], list[Lanes]],
+        carried: list[Lanes],
+        step: int,
+    ) -> list[Lanes]:
+        """A loop that runs at least once."""
         label = self.fresh("loop")
         before = self.block
         self.line(f"br label %{label}")
@@ -318,14 +370,23 @@ class Builder:
         self.lines.extend([""] * (1 + len(inside)))
         after = body(index, inside)
         following = self.emit(int64, 1, f"add nuw nsw i64 {index.ref}, {step}")
-        more = self.emit(bool_, 1, f"icmp slt i64 {following.ref}, {count}")
-        self.lines[holes] = f"  {index.ref} = phi i64 [ 0, %{before} ], [ {following.ref}, %{self.block} ]"
+        more = self.emit(bool_, 1, f"icmp slt i64 {following.ref}, {last.ref}")
+        self.lines[holes] = f"  {index.ref} = phi i64 [ {first.ref}, %{before} ], [ {following.ref}, %{self.block} ]"
         for number, (start, value, end) in enumerate(zip(carried, inside, after, strict=True)):
             sources = f"[ {start.ref}, %{before} ], [ {end.ref}, %{self.block} ]"
             self.lines[holes + 1 + number] = f"  {value.ref} = phi {value.type} {sources}"
         self.line(f"br {more}, label %{label}, label %{label}.end")
         self.start_block(f"{label}.end")
         return after
+
+    def span(self, units: int) -> tuple[Lanes, Lanes]:
+        """(first, last): the function consists of `units` units that do not need each other, in any order, and this call of
+        it is to do first, first + 1... below last; all of them where it does not run in parallel. To be called once."""
+        assert self.units is None, f"{self.name} is divided already"
+        if not self.parallel or units < 2:
+            return self.const(0, int64), self.const(units, int64)
+        self.units = units
+        return Lanes("%first", int64), Lanes("%last", int64)
 
     def fail_if(self, condition: Lanes) -> None:
         """Leave the function with status 1 where `condition` holds."""

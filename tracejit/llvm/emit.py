@@ -2,6 +2,8 @@
 
 The entry is `i32 name(ptr arguments)`: an array of pointers, to the parameters, then the results, then the arena. It returns
 0, or the number of the step that failed, counted from 1; until it can fail no more it has written to no parameter.
+
+A kernel that is divided (`Builder.span`) is called by the pool (tracejit.llvm.pool), a share of its units by each thread.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from tracejit.llvm.kernel import Array, KernelBuilder
 from tracejit.llvm.layout import Layout
 from tracejit.llvm.loops import emit_fusion
 from tracejit.llvm.plan import Plan, Step
+from tracejit.llvm.pool import PARALLEL
 from tracejit.llvm.views import Buffer, View
 
 # Calls in one function: the time that instruction selection takes grows faster than a block's length.
@@ -26,11 +29,12 @@ _PART = 64
 
 
 class Module(NamedTuple):
-    """A module's text, the entry's name, and the node of each step that can fail, by its status."""
+    """A module's text, the entry's name, the node of each step that can fail, by its status, and whether it calls the pool."""
 
     text: str
     entry: str
     failing: dict[int, Node]
+    parallel: bool
 
 
 def emit(plan: Plan, target: Target) -> Module:
@@ -52,23 +56,34 @@ def emit(plan: Plan, target: Target) -> Module:
                 continue
             if step.node is not None and step.node.location:
                 places.setdefault(key, {})[f"; {step.node.location}\n"] = None
-            arguments = ", ".join(f"ptr {pointers.of(view)}" for view in step.views)
-            calls.append(_call(number, f"{kernel.name}({arguments})", f"{number + 1}" if kernel.fails else None))
+            arguments = [pointers.of(view) for view in step.views]
+            status = f"{number + 1}" if kernel.fails else None
+            if kernel.units is None:
+                calls.append(_call(number, f"{kernel.name}({', '.join(f'ptr {each}' for each in arguments)})", status))
+            else:
+                calls += pointers.spread(number, arguments)
+                calls.append(_call(number, f"{PARALLEL}(ptr @{_shared(kernel)}, ptr %spread, i64 {kernel.units})", status))
             if kernel.fails:
                 assert step.node is not None
                 failing[number + 1] = step.node
-        parts.append(_entry(f"{name}.part{len(parts)}", [*pointers.lines, *calls], "internal "))
+        lines = [*pointers.allocated(), *pointers.lines, *calls]
+        parts.append(_entry(f"{name}.part{len(parts)}", lines, "internal "))
     if len(parts) == 1:
-        parts = [_entry(name, [*pointers.lines, *calls])]
+        parts = [_entry(name, lines)]
     else:
         calls = [_call(number, f"{name}.part{number}(ptr %arguments)", f"%s{number}") for number in range(len(parts))]
         parts.append(_entry(name, calls))
     written = [(key, kernel) for key, kernel in kernels.items() if kernel.lines]
     declarations = {line for _, kernel in written for line in kernel.declarations}
     functions = ["".join(places.get(key, ())) + kernel.text() for key, kernel in written]
+    divided = [kernel for _, kernel in written if kernel.units is not None]
+    functions += map(_share, divided)
+    if divided:
+        declarations.add(f"declare i32 @{PARALLEL}(ptr, ptr, i64)")
     constants = [_constant(buffer) for buffer in plan.constants]
     attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{target.width * 8}" }}'
-    return Module("\n\n".join([*sorted(declarations), *constants, *functions, *parts, attributes, ""]), name, failing)
+    text = "\n\n".join([*sorted(declarations), *constants, *functions, *parts, attributes, ""])
+    return Module(text, name, failing, bool(divided))
 
 
 def _entry(name: str, lines: list[str], linkage: str = "") -> str:
@@ -84,6 +99,23 @@ def _call(number: int, called: str, status: str | None) -> str:
     return f"{call}\n{branch}\nfail{number}:\n  ret i32 {status}\ngo{number}:"
 
 
+def _shared(kernel: KernelBuilder) -> str:
+    """The name, in quotes as the kernel's own is, of what the pool calls."""
+    return f'{kernel.name[:-1]}.share"'
+
+
+def _share(kernel: KernelBuilder) -> str:
+    """What a thread calls: the kernel, with its pointers taken from an array."""
+    lines = []
+    for number in range(len(kernel.parameters)):
+        lines.append(f"  %slot.{number} = getelementptr inbounds ptr, ptr %arguments, i64 {number}")
+        lines.append(f"  %p.{number} = load ptr, ptr %slot.{number}, align 8")
+    pointers = "".join(f"ptr %p.{number}, " for number in range(len(kernel.parameters)))
+    lines.append(f"  %status = call i32 @{kernel.name}({pointers}i64 %first, i64 %last)")
+    head = f"define internal i32 @{_shared(kernel)}(ptr %arguments, i64 %first, i64 %last) #0 {{\nstart:"
+    return "\n".join([head, *lines, "  ret i32 %status", "}"])
+
+
 def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
     views = step.views
     names = [
@@ -91,7 +123,7 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
         *(f"in{i}" for i in range(len(step.operands))),
         *(f"scratch{i}" for i in range(len(step.scratch))),
     ]
-    b = KernelBuilder(f'"{name}"', names, width=target.width, fma=target.fma)
+    b = KernelBuilder(f'"{name}"', names, width=target.width, fma=target.fma, parallel=step.parallel)
     arrays = [
         Array(f"%{each}", view.shape, view.strides, view.dtype, view.offset) for each, view in zip(names, views, strict=True)
     ]
@@ -114,6 +146,7 @@ class _Pointers:
         self.lines: list[str] = []
         self._names: dict[Buffer, str] = {}
         self._arena_loaded = False
+        self._most_spread = 0
         graph = plan.graph
         self._slots = {
             "parameter": 0,
@@ -137,6 +170,19 @@ class _Pointers:
                 self._load(name, self._slots[buffer.kind] + buffer.index)
             self._names[buffer] = name
         return self._names[buffer]
+
+    def spread(self, number: int, arguments: list[str]) -> list[str]:
+        """The lines that put the arguments of step `number` into the array `%spread`."""
+        self._most_spread = max(self._most_spread, len(arguments))
+        lines = []
+        for place, argument in enumerate(arguments):
+            lines.append(f"  %spread.{number}.{place} = getelementptr inbounds ptr, ptr %spread, i64 {place}")
+            lines.append(f"  store ptr {argument}, ptr %spread.{number}.{place}, align 8")
+        return lines
+
+    def allocated(self) -> list[str]:
+        """The line that makes that array, for whichever step has the most arguments."""
+        return [f"  %spread = alloca [{self._most_spread} x ptr], align 8"] if self._most_spread else []
 
     def _load(self, name: str, slot: int) -> None:
         place = f"%slot.{slot}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tracejit.ir import Graph, Node, errors
 from tracejit.ir.graph import structure
 from tracejit.ir.location import Location
-from tracejit.llvm import cache, engine
+from tracejit.llvm import cache, engine, pool
 from tracejit.llvm.engine import Target
 
 if TYPE_CHECKING:  # what a hit does without is imported by what needs it
@@ -48,6 +48,7 @@ class _Facts(NamedTuple):
     temporaries_bytes: int
     optimized_nodes: int
     seconds: float
+    parallel: bool
     failing: dict[int, Failure]
 
 
@@ -57,6 +58,7 @@ class Executable:
     address           of the function: `i32 (ptr pointers)`, which needs no interpreter's lock
     arena_bytes, peak_bytes, temporaries_bytes, seconds   of the plan
     optimized_nodes   how many nodes the optimized graph has
+    parallel          whether it has kernels that the pool's threads share
     failing           the error of each status that is not 0
     cause             "cache hit", or why the code was made anew
     """
@@ -90,11 +92,13 @@ class Executable:
             self.cause += f"; not kept: {unkept}"
 
     def _adopt(self, facts: _Facts, code: bytes) -> None:
-        addresses, self._library = engine.load_object(code, [facts.entry], engine.blas_symbols())
+        symbols = {**engine.blas_symbols(), **pool.symbols()} if facts.parallel else engine.blas_symbols()
+        addresses, self._library = engine.load_object(code, [facts.entry], symbols)
         self.address = addresses[facts.entry]
         self.arena_bytes, self.peak_bytes = facts.arena_bytes, facts.peak_bytes
         self.temporaries_bytes = facts.temporaries_bytes
         self.optimized_nodes, self.seconds, self.failing = facts.optimized_nodes, facts.seconds, facts.failing
+        self.parallel = facts.parallel
 
     def _header(self, locations: list[Location]) -> dict[str, Any]:
         return {
@@ -104,6 +108,7 @@ class Executable:
             "temporaries_bytes": self.plan.temporaries_bytes,
             "optimized_nodes": len(self.optimized.nodes),
             "seconds": float(self.plan.seconds),
+            "parallel": self.module.parallel,
             "failing": [_failing(status, node, locations) for status, node in self.module.failing.items()],
         }
 
@@ -178,6 +183,7 @@ def _facts(header: dict[str, Any], locations: list[Location]) -> _Facts:
         _require(type(header[field]) is int and 0 <= header[field] < _MOST_BYTES, field)
     _require(type(header["entry"]) is str and header["entry"], "entry")
     _require(type(header["seconds"]) is float and 0.0 <= header["seconds"] < math.inf, "seconds")
+    _require(type(header["parallel"]) is bool, "parallel")
     _require(type(header["failing"]) is list, "failing")
     failing = {}
     for each in header["failing"]:

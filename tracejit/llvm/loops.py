@@ -8,14 +8,14 @@ between them; LLVM takes it apart.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tracejit import ops
 from tracejit.ir import Node
 from tracejit.ir.op import Reduction
 from tracejit.ir.types import int64
 from tracejit.llvm.builder import SCALAR_TYPES, Lanes, vector_type
-from tracejit.llvm.kernel import KernelBuilder, power_above
+from tracejit.llvm.kernel import Array, KernelBuilder, power_above
 from tracejit.llvm.layout import Key, Layout
 from tracejit.llvm.schedule import Schedule, Stage, rows_at_once
 
@@ -31,46 +31,131 @@ class _Fusion:
         self.count = self.lane_shape[-1] if self.lane_shape else 1
         self.lanes = max(b.width // plan.widest, 1)  # of one register
         self.row_elements = math.prod(self.lane_shape)
-        self.most_rows = rows_at_once(self.row_elements * plan.widest)
+        most = rows_at_once(self.row_elements * plan.widest)
+        self.most_rows = min(most, 1 << self.row_shape[-1].bit_length() - 1) if self.row_shape and self.row_shape[-1] else 1
         self.rows = 1  # that are computed at one time
 
     # -- the nest
 
     def write(self) -> None:
+        b, units = self.b, self.plan.units
+        if units == 1:
+            self._unit(None)
+        else:
+
+            def one(unit: Lanes, none: list[Lanes]) -> list[Lanes]:
+                self._unit(unit)
+                return none
+
+            b.loop_between(*b.span(units), one)
+
+    def _unit(self, unit: Lanes | None) -> None:
+        """Compute one of the units that threads may share; all where it is None."""
+        self.unit = unit
         for node in self.plan.end_results:
             for array in self.outputs[node]:
-                self.b.fill(array, _identity(node))
+                self._fill(node, array)
         if 0 in self.row_shape:
             return
         if not self.row_shape:
-            self._block([])
+            self._block([], 1)
+        elif len(self.row_shape) == 1:
+            self._rows([], unit)
+        else:
+
+            def step(position: Lanes, none: list[Lanes]) -> list[Lanes]:
+                self.b.loops(self.row_shape[1:-1], lambda index: self._rows([position, *index], None))
+                return none
+
+            self._stepped(unit, self.row_shape[0], 1, step, list, [])
+
+    def _rows(self, outer: list[Lanes], unit: Lanes | None) -> None:
+        """Run along the last axis of the rows."""
+        count = self.row_shape[-1]
+        whole = count - count % self.most_rows
+
+        def several(position: Lanes, none: list[Lanes]) -> list[Lanes]:
+            self._block([*outer, position], self.most_rows)
+            return none
+
+        def single(none: list[Lanes]) -> list[Lanes]:
+            def step(position: Lanes, none: list[Lanes]) -> list[Lanes]:
+                self._block([*outer, self.b.add(position, self.b.const(whole, int64))], 1)
+                return none
+
+            return self.b.loop(count - whole, step)
+
+        self._stepped(unit, count, self.most_rows, several, single, [])
+
+    def _stepped(
+        self,
+        unit: Lanes | None,
+        count: int,
+        step: int,
+        body: Callable[[Lanes, list[Lanes]], list[Lanes]],
+        rest: Callable[[list[Lanes]], list[Lanes]],
+        carried: list[Lanes],
+    ) -> list[Lanes]:
+        """Of `count` in steps, those of the unit: `body(position, carried)` for each whole step, `rest(carried)` for what is
+        left over, which comes with the last unit."""
+        b, units = self.b, self.plan.units
+        steps, left = divmod(count, step)
+        if unit is None:
+            carried = b.loop(steps * step, body, carried, step=step)
+            return rest(carried) if left else carried
+        if steps:
+            each, size = b.const(-(-steps // units), int64), b.const(step, int64)
+            first = b.mul(unit, each)
+            last = b.min(b.add(first, each), b.const(steps, int64))
+            carried = b.loop_between(first, last, lambda index, inside: body(b.mul(index, size), inside), carried)
+        if not left:
+            return carried
+        one = b.const(1, int64)
+        once = b.select(b.compare("lt", unit, b.const(units - 1, int64)), one, b.const(0, int64))
+        return b.loop_between(once, one, lambda _, inside: rest(inside), carried)
+
+    def _fill(self, node: Node, array: Array) -> None:
+        """Begin to collect an end result: the unit's own copy, or its part of the one that there is."""
+        b, identity = self.b, _identity(node)
+        if self.unit is None:
+            b.fill(array, identity)
             return
-        *outer, count = self.row_shape
-        at_once = min(self.most_rows, 1 << count.bit_length() - 1)
-        full = count - count % at_once
+        pointer = b.address(array.pointer, array.dtype, array.offset)
+        if node in self.plan.partial:
+            pointer = b.address(pointer, array.dtype, index=self.unit, stride=array.strides[0])
+            b.fill(Array(pointer, array.shape[1:], array.strides[1:], array.dtype), identity)
+            return
+        count = self.row_shape[0]
+        size = math.prod(array.shape) // count
 
-        def rows(index: list[Lanes]) -> None:
-            for rows, first, number in ((at_once, 0, full), (1, full, count - full)):
-                self.rows = rows
+        def fill(position: Lanes, elements: int) -> list[Lanes]:
+            start = b.address(pointer, array.dtype, index=position, stride=size)
+            b.fill(Array(start, (elements,), (1,), array.dtype), identity)
+            return []
 
-                def step(position: Lanes, carried: list[Lanes], first: int = first) -> list[Lanes]:
-                    self._block([*index, self.b.add(position, self.b.const(first, int64)) if first else position])
-                    return []
+        step = self.most_rows if len(self.row_shape) == 1 else 1
+        left = count % step
+        self._stepped(
+            self.unit,
+            count,
+            step,
+            lambda position, _: fill(position, step * size),
+            lambda _: fill(b.const(count - left, int64), left * size),
+            [],
+        )
 
-                self.b.loop(number, step, step=rows)
-
-        self.b.loops(outer, rows)
-
-    def _block(self, index: list[Lanes]) -> None:
-        """Rows that are computed at one time, the first at `index`."""
+    def _block(self, index: list[Lanes], rows: int) -> None:
+        """Compute `rows` rows at one time, the first at `index`."""
         b, plan = self.b, self.plan
-        self.index = index
+        self.index, self.rows = index, rows
         self.row_values: dict[Node, Lanes] = {}
         self.bases: dict[Key, str] = {}
         for key, access in self.access.items():
             if access.array is None:
                 continue
             pointer = b.address(access.array.pointer, access.dtype, access.array.offset)
+            if self.unit is not None:
+                pointer = b.address(pointer, access.dtype, index=self.unit, stride=access.unit)
             for position, stride in zip(index, access.rows, strict=True):
                 pointer = b.address(pointer, access.dtype, index=position, stride=stride)
             self.bases[key] = pointer
@@ -211,18 +296,18 @@ class _Fusion:
                     pointer = b.address(pointer, access.dtype, index=position, stride=stride)
                 self.starts[key] = pointer
         whole = self.count - self.count % self.width
-        shared = self._shared(self.width) if whole else {}
-        carried = b.loop(
-            whole,
-            lambda position, totals: self._piece(_Piece(self, position, 0, self.width, None), shared, summed, totals),
-            carried,
-            step=self.width,
-        )
         rest = self.count - whole
-        if rest:
+        shared = self._shared(self.width) if whole else {}
+
+        def piece(position: Lanes, totals: list[Lanes]) -> list[Lanes]:
+            return self._piece(_Piece(self, position, 0, self.width, None), shared, summed, totals)
+
+        def last(totals: list[Lanes]) -> list[Lanes]:
             width = max(power_above(rest), 2)  # a vector, whose lanes can be shuffled
             piece = _Piece(self, b.const(0, int64), whole, width, rest)
-            carried = self._piece(piece, self._shared(width), summed, carried)
+            return self._piece(piece, self._shared(width), summed, totals)
+
+        carried = self._stepped(None if self.row_shape else self.unit, self.count, self.width, piece, last, carried)
         for node, total in zip(along, carried[len(in_lanes) :], strict=True):
             self._collect(node, _folded(b, node, total, self.rows, 1), self.starts)
         return carried[: len(in_lanes)]

@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from tracejit import ops
-from tracejit.ir import Graph, Node, TensorType
+from tracejit.ir import Graph, Node, TensorType, make
 from tracejit.ir.graph import attr_key
 from tracejit.ir.op import Kernel, Reduction, Scalar
 from tracejit.ir.op import View as ViewLowering
@@ -28,17 +28,23 @@ from tracejit.ops import contiguous_strides
 _PACKED_BY_SIZE = 1024
 # What one core does in a second: less than today's do where what is touched lies in the cache.
 _BYTES_A_SECOND, _FLOPS_A_SECOND, _COSTLY_FLOPS = 10e9, 20e9, 10
+# A step that is estimated to take longer on one core is divided among the threads.
+_PARALLEL_SECONDS = 50e-6
 
 
 @dataclass(eq=False)
 class Step:
-    """One kernel: `node` (None for a copy) computes `outputs` from `operands`, with `scratch` for itself alone."""
+    """One kernel: `node` (None for a copy) computes `outputs` from `operands`, with `scratch` for itself alone.
+
+    `parallel` says that it takes long enough to be worth dividing; whether it can be, its kernel knows.
+    """
 
     node: Node | None
     outputs: list[View]
     operands: list[View]
     scratch: list[View] = field(default_factory=list)
     schedule: Schedule | None = None
+    parallel: bool = False
 
     @property
     def fails(self) -> bool:
@@ -54,9 +60,9 @@ class Step:
         """Equal for steps that one kernel can serve: the same computation over arrays that lie alike in their buffers."""
         layouts = tuple([(view.shape, view.strides, view.offset, view.dtype) for view in self.views])
         if self.node is None:
-            return layouts
+            return self.parallel, layouts
         attrs = tuple([(name, attr_key(value)) for name, value in self.node.attrs.items()])
-        return self.node.op.name, len(self.outputs), len(self.scratch), attrs, layouts
+        return self.node.op.name, self.parallel, len(self.outputs), len(self.scratch), attrs, layouts
 
 
 @dataclass
@@ -110,8 +116,11 @@ class _Planner:
         for step in self.steps:
             step.outputs = [self._settled(view) for view in step.outputs]
             step.operands = [self._settled(view) for view in step.operands]
+        seconds = [_seconds(step) for step in self.steps]
+        for step, alone in zip(self.steps, seconds, strict=True):
+            step.parallel = alone > _PARALLEL_SECONDS
         arena, peak, temporaries = _lay_out_arena(self.steps)
-        return Plan(self.graph, self.steps, arena, peak, temporaries, in_place, sum(map(_seconds, self.steps)))
+        return Plan(self.graph, self.steps, arena, peak, temporaries, in_place, sum(seconds))
 
     # -- a step a node
 
@@ -139,12 +148,8 @@ class _Planner:
             self.constant_count += 1
             self.views[node] = View(buffer, node.shape, contiguous_strides(node.shape), 0, node.dtype)
         elif node.op is ops.fusion:
-            found_schedule = schedule(node.attrs["body"], node.attrs["space"], node.attrs["rows"])
-            outputs = [self._new(result.type) for result in node.attrs["body"].results]
-            scratch = [self._new(TensorType(found_schedule.scratch_shape, spill.dtype)) for spill in found_schedule.spills]
-            operands = [self.view(operand) for operand in node.operands]
-            self.steps.append(Step(node, outputs, operands, scratch, found_schedule))
-            self.views[node] = outputs[0] if len(outputs) == 1 else list(outputs)
+            outputs = self._fusion(node)
+            self.views[node] = outputs[0] if len(outputs) == 1 else outputs
         elif isinstance(lower, ViewLowering):
             source = self.view(node.operands[0])
             address = lower.address(source, node)
@@ -157,6 +162,28 @@ class _Planner:
             self.views[node] = output
         else:
             raise TypeError(f"the op {node.op.name} has no lowering of its own; the passes have to replace it")
+
+    def _fusion(self, node: Node) -> list[View]:
+        """Add the step of a fusion, and those that combine what its units have collected: the views of its results."""
+        found = schedule(node.attrs["body"], node.attrs["space"], node.attrs["rows"])
+        outputs = []
+        for result in node.attrs["body"].results:
+            shape = (found.units, *result.shape) if result in found.partial else result.shape
+            outputs.append(self._new(TensorType(shape, result.dtype)))
+        scratch = [self._new(TensorType(found.scratch_shape, spill.dtype)) for spill in found.spills]
+        self.steps.append(Step(node, outputs, [self.view(operand) for operand in node.operands], scratch, found))
+        results = zip(node.attrs["body"].results, outputs, strict=True)
+        return [self._combined(result, output) if result in found.partial else output for result, output in results]
+
+    def _combined(self, reduction: Node, parts: View) -> View:
+        """Add the step that combines the units' `parts` of a reduction."""
+        part = make(ops.parameter, location=reduction.location, type=TensorType(parts.shape, parts.dtype), name="part")
+        body = Graph("body", [part], [make(reduction.op, part, location=reduction.location, axes=(0,))])
+        rows = len(parts.shape) if len(parts.shape) > 1 else 0
+        node = make(ops.fusion, part, location=reduction.location, body=body, space=parts.shape, rows=rows)
+        total = self._new(reduction.type)  # type: ignore[arg-type]
+        self.steps.append(Step(node, [total], [parts], [], schedule(body, parts.shape, rows, divide=False)))
+        return total
 
     def _copied(self, source: View) -> View:
         target = self._new(TensorType(source.shape, source.dtype))

@@ -13,6 +13,8 @@ from tracejit import ops
 from tracejit.ir import Graph, Node
 from tracejit.ir.op import Reduction, Scalar
 
+# A unit has at least so many elements: then what it costs to begin one, and to combine what each has collected, is little.
+_UNIT, _MOST_UNITS = 1 << 15, 32
 # How many rows of at most so many bytes are computed at one time. One row's operations wait for each other: its reductions
 # end in a chain, and a short one has too few vectors to fill the time.
 _ROWS_AT_ONCE = ((1024, 4), (4096, 2))
@@ -35,7 +37,7 @@ class Stage:
 @dataclass
 class Schedule:
     """`place[node]` is full, row, or end; `stage[node]` the sweep that computes a full value, or for a row value the number
-    of sweeps after which it is known."""
+    of sweeps after which it is known. The rows are divided into `units`, which do not need each other."""
 
     space: tuple[int, ...]
     rows: int
@@ -44,6 +46,7 @@ class Schedule:
     stages: list[Stage]
     row_results: list[Node]
     end_results: list[Node]
+    units: int = 1
 
     @property
     def spills(self) -> list[Node]:
@@ -56,14 +59,29 @@ class Schedule:
         return max((node.dtype.size for node, place in self.place.items() if place == "full"), default=8)
 
     @property
+    def at_once(self) -> int:
+        """How many rows are computed at one time, at most."""
+        return rows_at_once(math.prod(self.space[self.rows :]) * self.widest)
+
+    @property
+    def divided(self) -> int | None:
+        """The axis that units divide, the first that is longer than 1."""
+        return next((axis for axis in range(self.rows) if self.space[axis] > 1), None)
+
+    @property
+    def partial(self) -> list[Node]:
+        """The end results that each unit collects for itself, to be combined when all are done: it has all elements of each."""
+        return [node for node in self.end_results if self.units > 1 and self.divided in node.attrs["axes"]]
+
+    @property
     def scratch_shape(self) -> tuple[int, ...]:
-        """A scratch row for each of the rows that are computed at one time."""
-        row = self.space[self.rows :]
-        return rows_at_once(math.prod(row) * self.widest), *row
+        """Each unit has a scratch row for each of the rows that are computed at one time."""
+        return self.units, self.at_once, *self.space[self.rows :]
 
 
-def schedule(body: Graph, space: tuple[int, ...], rows: int) -> Schedule:
-    """The schedule of a fusion's body."""
+def schedule(body: Graph, space: tuple[int, ...], rows: int, divide: bool = True) -> Schedule:
+    """The schedule of a fusion's body; where it may be divided, with as many units as its shapes ask for: of them alone, so
+    that sums are the same by any number of threads."""
     lead = space[:rows]
     place: dict[Node, str] = {}
     stage: dict[Node, int] = {}
@@ -87,6 +105,8 @@ def schedule(body: Graph, space: tuple[int, ...], rows: int) -> Schedule:
         else:
             (found.row_results if place[node] == "row" else found.end_results).append(node)
     _find_spills(found)
+    if divide and found.divided is not None and 0 not in space:
+        found.units = max(min(space[found.divided] // found.at_once, math.prod(space) // _UNIT, _MOST_UNITS), 1)
     return found
 
 

@@ -18,6 +18,7 @@ from tracejit.ir.types import float64
 from tracejit.llvm.engine import host_target
 from tracejit.llvm.executable import Executable, Failure
 from tracejit.locks import Lock
+from tracejit.runtime import threads
 from tracejit.runtime.structures import ALIGNED_FROM, ALIGNMENT, Memory
 from tracejit.tensor import Tensor
 
@@ -42,6 +43,8 @@ class Step:
         """The step of an optimized graph; of a traced one where its code is given."""
         self.executable = executable or Executable(graph, host_target(), graph, use_cache=False)
         self.parameters = graph.parameters
+        if self.executable.parallel:
+            threads.prepare()
         self.long = self.executable.seconds > _LONG_SECONDS
         signature = ctypes.CFUNCTYPE if self.long else ctypes.PYFUNCTYPE
         self._entry = signature(ctypes.c_int, ctypes.c_void_p)(self.executable.address)
