@@ -17,10 +17,12 @@ from tracejit.ir.types import int64
 from tracejit.llvm.builder import SCALAR_TYPES, Lanes, vector_type
 from tracejit.llvm.kernel import Array, KernelBuilder, power_above
 from tracejit.llvm.layout import Key, Layout
-from tracejit.llvm.schedule import Schedule, Stage, rows_at_once
+from tracejit.llvm.schedule import Schedule, Stage
 
 # How many registers a piece fills in a sweep of few ops, and in one of more.
 _FEW_OPS, _REGISTERS_FEW, _REGISTERS = 4, 8, 4
+# A row of more pieces is summed by blocks, of so many pieces each.
+_LONG_ROW, _BLOCK = 64, 16
 
 
 class _Fusion:
@@ -31,8 +33,8 @@ class _Fusion:
         self.count = self.lane_shape[-1] if self.lane_shape else 1
         self.lanes = max(b.width // plan.widest, 1)  # of one register
         self.row_elements = math.prod(self.lane_shape)
-        most = rows_at_once(self.row_elements * plan.widest)
-        self.most_rows = min(most, 1 << self.row_shape[-1].bit_length() - 1) if self.row_shape and self.row_shape[-1] else 1
+        innermost = self.row_shape[-1] if self.row_shape else 1
+        self.most_rows = min(plan.at_once(self.row_elements), 1 << max(innermost, 1).bit_length() - 1)
         self.rows = 1  # that are computed at one time
 
     # -- the nest
@@ -282,7 +284,11 @@ class _Fusion:
 
     def _along(self, in_lanes: list[Node], carried: list[Lanes]) -> list[Lanes]:
         """Run along the last axis: whole pieces, then what is left as one that is masked. `carried` are the totals
-        of the reductions `in_lanes`; a reduction over the last axis alone of several is complete here."""
+        of the reductions `in_lanes`; a reduction over the last axis alone of several is complete here.
+
+        The totals of a long row are collected block by block. So each of n numbers goes through at most
+        max(_LONG_ROW, 2 _BLOCK + n / (_BLOCK width)) + log2(width) additions, and the error of their sum is at most as many
+        units of rounding times the sum of their absolute values."""
         b = self.b
         others = [node for node in self.stage.reductions if node not in in_lanes]
         along = [node for node in others if not self._lane_strides(node)[-1]]
@@ -307,7 +313,23 @@ class _Fusion:
             piece = _Piece(self, b.const(0, int64), whole, width, rest)
             return self._piece(piece, self._shared(width), summed, totals)
 
-        carried = self._stepped(None if self.row_shape else self.unit, self.count, self.width, piece, last, carried)
+        unit = None if self.row_shape else self.unit
+        block = _BLOCK * self.width
+        if not summed or self.count <= _LONG_ROW * self.width:
+            carried = self._stepped(unit, self.count, self.width, piece, last, carried)
+        else:
+            empty, blocks = carried, whole - whole % block
+
+            def one_block(position: Lanes, totals: list[Lanes]) -> list[Lanes]:
+                found = b.loop(block, lambda inside, own: piece(b.add(position, inside), own), empty, step=self.width)
+                return [_combine(b, node, *pair) for node, *pair in zip(summed, totals, found, strict=True)]
+
+            def others(totals: list[Lanes]) -> list[Lanes]:
+                start = b.const(blocks, int64)
+                totals = b.loop(whole - blocks, lambda inside, own: piece(b.add(start, inside), own), totals, step=self.width)
+                return last(totals) if rest else totals
+
+            carried = self._stepped(unit, self.count, block, one_block, others, carried)
         for node, total in zip(along, carried[len(in_lanes) :], strict=True):
             self._collect(node, _folded(b, node, total, self.rows, 1), self.starts)
         return carried[: len(in_lanes)]

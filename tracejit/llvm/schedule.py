@@ -14,15 +14,13 @@ from tracejit.ir import Graph, Node
 from tracejit.ir.op import Reduction, Scalar
 
 # A unit has at least so many elements: then what it costs to begin one, and to combine what each has collected, is little.
-_UNIT, _MOST_UNITS = 1 << 15, 32
+# There are at most so many units, or fewer where what all collect would be more than a share of the elements.
+_UNIT, _MOST_UNITS, _SHARE = 1 << 15, 1024, 1 / 32
 # How many rows of at most so many bytes are computed at one time. One row's operations wait for each other: its reductions
 # end in a chain, and a short one has too few vectors to fill the time.
 _ROWS_AT_ONCE = ((1024, 4), (4096, 2))
-
-
-def rows_at_once(nbytes: int) -> int:
-    """How many rows of `nbytes` are computed at one time, a power of two."""
-    return next((rows for most, rows in _ROWS_AT_ONCE if nbytes <= most), 1)
+# And of rows of any length, where they are read once and summed along their columns: the sums are loaded and stored once.
+_SUMMED_AT_ONCE = 4
 
 
 @dataclass
@@ -58,10 +56,12 @@ class Schedule:
         """The bytes of the largest element of a full value."""
         return max((node.dtype.size for node, place in self.place.items() if place == "full"), default=8)
 
-    @property
-    def at_once(self) -> int:
-        """How many rows are computed at one time, at most."""
-        return rows_at_once(math.prod(self.space[self.rows :]) * self.widest)
+    def at_once(self, elements: int) -> int:
+        """How many rows of so many elements are computed at one time, a power of two."""
+        nbytes = elements * self.widest
+        if len(self.stages) == 1 and self.end_results:
+            return _SUMMED_AT_ONCE if nbytes > 64 else 4 * _SUMMED_AT_ONCE
+        return next((rows for most, rows in _ROWS_AT_ONCE if nbytes <= most), 1)
 
     @property
     def divided(self) -> int | None:
@@ -76,7 +76,8 @@ class Schedule:
     @property
     def scratch_shape(self) -> tuple[int, ...]:
         """Each unit has a scratch row for each of the rows that are computed at one time."""
-        return self.units, self.at_once, *self.space[self.rows :]
+        row = self.space[self.rows :]
+        return self.units, self.at_once(math.prod(row)), *row
 
 
 def schedule(body: Graph, space: tuple[int, ...], rows: int, divide: bool = True) -> Schedule:
@@ -106,8 +107,18 @@ def schedule(body: Graph, space: tuple[int, ...], rows: int, divide: bool = True
             (found.row_results if place[node] == "row" else found.end_results).append(node)
     _find_spills(found)
     if divide and found.divided is not None and 0 not in space:
-        found.units = max(min(space[found.divided] // found.at_once, math.prod(space) // _UNIT, _MOST_UNITS), 1)
+        found.units = _units(found)
     return found
+
+
+def _units(found: Schedule) -> int:
+    assert found.divided is not None
+    elements = math.prod(found.space)
+    collected = sum(math.prod(node.shape) for node in found.end_results if found.divided in node.attrs["axes"])
+    kept = collected + sum(math.prod(found.space[found.rows :]) for _ in found.spills)
+    most = min(_MOST_UNITS, int(elements * _SHARE) // kept) if kept else _MOST_UNITS
+    rows = found.space[found.divided] // found.at_once(math.prod(found.space[found.rows :]))
+    return max(min(elements // _UNIT, rows, most), 1)
 
 
 def _is_constant(node: Node) -> bool:
