@@ -290,8 +290,8 @@ class _Fusion:
         max(_LONG_ROW, 2 _BLOCK + n / (_BLOCK width)) + log2(width) additions, and the error of their sum is at most as many
         units of rounding times the sum of their absolute values."""
         b = self.b
-        others = [node for node in self.stage.reductions if node not in in_lanes]
-        along = [node for node in others if not self._lane_strides(node)[-1]]
+        apart = [node for node in self.stage.reductions if node not in in_lanes]
+        along = [node for node in apart if not self._lane_strides(node)[-1]]
         summed = in_lanes + along
         carried = carried + [self._empty(node) for node in along]
         self.starts: dict[Key, str] = {}
