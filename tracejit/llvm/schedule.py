@@ -156,11 +156,14 @@ def _find_spills(found: Schedule) -> None:
 
 
 def _is_costly(node: Node, found: Schedule) -> bool:
-    """Whether computing `node` again runs an expensive op or more than a few cheap ones."""
+    """Whether computing `node` again runs an expensive op or more than a few cheap ones. What is costly of an earlier stage
+    than its own is kept in any case."""
     stack, seen = [node], set()
     while stack:
         each = stack.pop()
         if each in seen or each.op in (ops.parameter, ops.broadcast, ops.constant_op, ops.iota):
+            continue
+        if found.stage[each] < found.stage[node] and _is_costly(each, found):
             continue
         seen.add(each)
         if (isinstance(each.op.lower, Scalar) and each.op.lower.costly) or len(seen) > 6:
