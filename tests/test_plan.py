@@ -151,6 +151,26 @@ def test_a_kernel_s_constants_tell_it_apart(one: float, other: float) -> None:
         np.testing.assert_array_equal(found.value, expected)
 
 
+# -- units
+
+
+def test_what_is_summed_over_many_rows_is_combined_from_parts() -> None:
+    x = make(ops.parameter, type=TensorType((4096, 64), float32), name="x")
+    y = ops.exp(x)
+    found = plan(passes.run(Graph("g", [x], [ops.reduce_sum(y, axes=(0,)), ops.reduce_sum(y, axes=(1,))])))
+    first, second = found.steps
+    assert first.schedule is not None and second.schedule is not None
+    assert (first.schedule.units, second.schedule.units) == (8, 1)
+    assert sorted(view.shape for view in first.outputs) == [(8, 64), (4096,)]
+    assert [view.shape for view in (*second.operands, *second.outputs)] == [(8, 64), (64,)]
+
+
+@pytest.mark.parametrize(("size", "steps"), [(1 << 16, 1), (1 << 17, 2)])
+def test_the_sum_of_a_long_vector_is_combined_from_parts(size: int, steps: int) -> None:
+    x = make(ops.parameter, type=TensorType((size,), float32), name="x")
+    assert len(plan(passes.run(Graph("g", [x], [ops.reduce_sum(x, axes=(0,))]))).steps) == steps
+
+
 # -- how long it takes
 
 
