@@ -13,6 +13,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+import tracejit as tj
+from tracejit.llvm import plan, pool
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -90,3 +93,18 @@ def test_what_runs_in_a_fresh_process() -> None:
     memory = run("benchmarks.fresh", "memory", "2000")
     assert memory.returncode == 0, memory.stderr
     assert json.loads(memory.stdout)["calls"] == 2000
+
+
+@pytest.mark.skipif(not pool.divides(), reason="one thread does all on this system")
+def test_sharing_is_timed(benchmarks: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("benchmarks.threads")
+    monkeypatch.setattr(plan, "_PARALLEL_SECONDS", plan._PARALLEL_SECONDS)
+    monkeypatch.setattr(module, "ROUNDS", 2)
+    monkeypatch.setattr(module, "SIZES", (8192, 16384))
+    module.main(2)
+    tj.config.threading.set_intra_op_parallelism_threads(0)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5 + 2 * (3 + 2)
+    assert [line.split()[0] for line in lines[-2:]] == ["8192", "16384"]
+    module.main(1)
+    assert capsys.readouterr().out == "one thread: nothing is shared\n"

@@ -5,11 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +16,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from graphs import random_graph
 
 import tracejit as tj
 from tracejit import ops, passes
+from tracejit.errors import InvalidArgumentError
 from tracejit.ir import OPS, Graph, Op, TensorType, make
 from tracejit.ir.op import Kernel
 from tracejit.ir.types import float32
 from tracejit.llvm import engine, pool
+from tracejit.llvm import plan as planning
 from tracejit.llvm.builder import Lanes
 from tracejit.llvm.kernel import KernelBuilder
 from tracejit.runtime import threads
@@ -34,12 +35,14 @@ only_divided = pytest.mark.skipif(not pool.divides(), reason="one thread does al
 
 
 @pytest.fixture(autouse=True)
-def system_picks() -> Iterator[None]:
+def system_picks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("TRACEJIT_NUM_THREADS", raising=False)
     yield
+    monkeypatch.undo()
     tj.config.threading.set_intra_op_parallelism_threads(0)
 
 
-def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(program: str) -> subprocess.CompletedProcess[str]:
     """Run `program` in an interpreter of its own, where `large(x)` is a function whose kernel is shared by 4 threads."""
     source = """
 import os, signal, sys, threading, time, warnings
@@ -50,8 +53,8 @@ large = tj.function(lambda x: tj.exp(x) * 2.0 + x)
 x = tj.constant(np.linspace(-2, 2, 200_000, dtype=np.float32))
 tasks = lambda: len(os.listdir("/proc/self/task"))
 """ + textwrap.dedent(program)
-    done = {"env": os.environ | environment, "capture_output": True, "text": True, "timeout": 60}
-    return subprocess.run([sys.executable, "-c", source], **done)  # type: ignore[call-overload, no-any-return]
+    command = [sys.executable, "-c", source]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 # -- what a kernel is divided with
@@ -223,21 +226,6 @@ def test_the_code_generator_understands_the_code_for_each_processor(machine: str
     assert f"{pool.PARALLEL}:" in assembly
 
 
-@only_divided
-def test_the_threads_leave_signals_to_python(counting: Counting) -> None:
-    threads.ask(3)
-    before = set(os.listdir("/proc/self/task"))
-    threads.ask(pool.MOST)
-    counting(np.zeros(pool.MOST, np.int32))
-    workers = set(os.listdir("/proc/self/task")) - before or before - {str(threading.get_native_id())}
-    blocked = []
-    for worker in workers:
-        status = Path(f"/proc/self/task/{worker}/status").read_text()
-        blocked.append(int(next(line for line in status.splitlines() if line.startswith("SigBlk")).split()[1], 16))
-    assert any(mask >> (signal.SIGINT - 1) & 1 for mask in blocked)
-    assert not any(mask >> (signal.SIGSEGV - 1) & 1 for mask in blocked)
-
-
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the mode is set by an instruction of x86-64")
 def test_all_threads_compute_in_the_callers_mode() -> None:
     text = """
@@ -301,6 +289,23 @@ def test_rows_are_shared_too(rng: np.random.Generator) -> None:
     assert len(seen) == 1
     # A sum of 1001 numbers in another order than NumPy's.
     np.testing.assert_allclose(f(x).numpy(), x / np.abs(x.numpy()).sum(1, keepdims=True) + 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_results_are_the_same_when_small_kernels_are_divided_too(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "_PARALLEL_SECONDS", 0.0)
+    graph, arguments = random_graph(np.random.default_rng(seed), gradients=seed % 2 == 0)
+    step = Step(passes.run(graph))
+    seen = []
+    for size in (1, 2, 3):
+        tj.config.threading.set_intra_op_parallelism_threads(size)
+        held = [np.array(each) for each in arguments]
+        try:
+            results = [result.numpy().tobytes() for result in run_graph(step, held)]
+        except InvalidArgumentError as error:
+            results = [str(error).encode()]
+        seen.append(results + [each.tobytes() for each in held])
+    assert seen[0] == seen[1] == seen[2]
 
 
 def test_small_steps_do_not_use_the_pool(rng: np.random.Generator) -> None:
@@ -517,6 +522,47 @@ def test_an_interrupt_comes_to_pythons_thread() -> None:
 
 
 @only_divided
+def test_the_threads_take_no_signals_but_their_own() -> None:
+    done = run(
+        """
+        before = set(os.listdir("/proc/self/task"))
+        large(x); large(x)
+        workers = set(os.listdir("/proc/self/task")) - before
+        assert len(workers) == 3
+
+        def blocked(number):
+            statuses = [open(f"/proc/self/task/{worker}/status").read().splitlines() for worker in workers]
+            masks = [next(line for line in lines if line.startswith("SigBlk")).split()[1] for lines in statuses]
+            return [int(mask, 16) >> (number - 1) & 1 for mask in masks]
+
+        own = (signal.SIGSEGV, signal.SIGFPE, signal.SIGBUS)
+        deadline = time.monotonic() + 20
+        while any(any(blocked(number)) for number in own) and time.monotonic() < deadline:
+            time.sleep(0.01)  # until it runs for the first time, a thread is shielded from all signals
+        assert not any(any(blocked(number)) for number in own)
+        assert all(all(blocked(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD))
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        print("right")
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "right\n", "")
+
+
+@only_divided
+def test_the_threads_sleep_when_there_is_nothing_to_do() -> None:
+    done = run(
+        """
+        large(x); large(x)
+        time.sleep(0.01)
+        used, begin = time.process_time(), time.monotonic()
+        time.sleep(0.5)
+        print(time.process_time() - used < 0.1 * (time.monotonic() - begin))
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
+@only_divided
 def test_where_no_thread_can_be_made_the_caller_does_all() -> None:
     done = run(
         """
@@ -565,7 +611,6 @@ def test_on_a_single_core() -> None:
 
 @only_divided
 def test_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TRACEJIT_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(6)))
     for limit, size in ((None, 6), (2, 2), (9, 6), (1, 1)):
         monkeypatch.setattr(threads, "quota", lambda limit=limit: limit)
@@ -581,6 +626,20 @@ def test_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(1000)))
     monkeypatch.setattr(threads, "quota", lambda: None)
     assert threads.size() == pool.MOST
+
+
+@only_divided
+def test_the_environment_sets_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACEJIT_NUM_THREADS", "3")
+    done = run(
+        """
+        tj.config.threading.set_intra_op_parallelism_threads(0)
+        before = tasks()
+        large(x); large(x)
+        print(tasks() - before)
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
 
 
 @only_divided

@@ -89,7 +89,8 @@ class KernelBuilder(Builder):
             self.line(f"{name} = zext {value} to {kind}")
             ref = name
         count = lanes if active is None else active
-        if lanes > 1 and stride != 1:
+        # A single lane is never stored by a mask: of one that was narrowed before, LLVM 22 stores the wide number.
+        if lanes > 1 and (stride != 1 or count == 1):
             for lane in range(count):
                 one = self.fresh("v")
                 self.line(f"%{one} = extractelement {kind} {ref}, i64 {lane}")

@@ -28,8 +28,10 @@ from tracejit.ops import contiguous_strides
 _PACKED_BY_SIZE = 1024
 # What one core does in a second: less than today's do where what is touched lies in the cache.
 _BYTES_A_SECOND, _FLOPS_A_SECOND, _COSTLY_FLOPS = 10e9, 20e9, 10
-# A step that is estimated to take longer on one core is divided among the threads.
-_PARALLEL_SECONDS = 50e-6
+# A step that is estimated to take longer on one core is divided among the threads; it then takes about 10 µs where what it
+# touches lies in the cache. Threads that are awake make it faster from 1 µs on, but to wake those that sleep takes 3 to 8 µs,
+# and they come too late for anything shorter than 20 µs.
+_PARALLEL_SECONDS = 100e-6
 
 
 @dataclass(eq=False)
