@@ -97,7 +97,9 @@ def _reads_in_place(user: Node, value: Node, space: tuple[int, ...]) -> bool:
         return False
     body = user.attrs["body"]
     parameters = {parameter for parameter, operand in zip(body.parameters, user.operands, strict=True) if operand is value}
-    return parameters.isdisjoint(each for node in body.nodes if node.op in (ops.broadcast, ops.matmul) for each in node.operands)
+    return parameters.isdisjoint(
+        each for node in body.nodes if node.op in (ops.broadcast, ops.matmul) for each in node.operands
+    )
 
 
 def _leaves(fusion: Node, result: Node) -> list[Node] | None:
