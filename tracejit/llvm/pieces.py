@@ -43,11 +43,9 @@ class Piece:
     def fetch(self, key: Key, ahead: int, written: bool) -> None:
         """Bring the elements of the rows that are `ahead` rows away into the second-level cache, where there are such rows."""
         b, dtype = self.b, self.fusion.access[key].dtype
-        b.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
         for row in range(self.rows):
             for element in range(0, self.width, _LINE // dtype.size):
-                place = b.address(self._pointer(key, row + ahead), dtype, element)
-                b.line(f"call void @llvm.prefetch.p0(ptr {place}, i32 {int(written)}, i32 2, i32 1)")
+                b.prefetch(b.address(self._pointer(key, row + ahead), dtype, element), written)
 
     def store(self, value: Lanes, key: Key) -> None:
         stride = self.fusion.lane_stride(key)
