@@ -14,20 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from benchmarks.peers import (
-    OURS,
-    Contestant,
-    Peer,
-    PeerError,
-    Worker,
-    absent,
-    disagreement,
-    environment,
-    here,
-    parser,
-    started,
-    timing,
-)
+from benchmarks.peers import OURS, Comparison, absent, environment, parser, timing, workers
 from benchmarks.report import count, progress, table, write
 
 # The cases' names and titles; the first of a group are the calls, the second the models' steps.
@@ -47,7 +34,13 @@ TITLES = {
         "large_dropped": "x+x, 4 MiB, results dropped",
         "large_kept": "x+x, 4 MiB, results kept",
     },
-    "models": {"mlp": "MLP 784-128-10, batch 32, SGD step", "transformer": "transformer, 2 layers, Adam step"},
+    "models": {
+        "mlp": "MLP 784-128-10, batch 32, SGD step",
+        "mlp_adam": "MLP 784-512-512-10, batch 256, Adam step",
+        "pinn": "PINN of Burgers' equation, batch 1024, SGD step",
+        "conv": "conv net on 28x28, batch 32, SGD step",
+        "transformer": "transformer, 2 layers, Adam step",
+    },
 }
 GROUPS = {case: group for group, cases in TITLES.items() for case in cases}
 DEFAULT = list(TITLES["calls"])
@@ -63,57 +56,6 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--threads", type=count, default=1, help="of every library (default: %(default)s)")
     made.add_argument("--no-processes", action="store_true", help="leave out the memory of a million calls and the threads")
     return made.parse_args(arguments)
-
-
-class Comparison:
-    """The workers that could be started, and what was found with them."""
-
-    def __init__(self, workers: Sequence[Worker], without: Sequence[str]):
-        self.workers, self.without = workers, set(without)
-        self.wrong: list[str] = []
-        self.left_out: list[str] = []
-
-    def contestants(self, case: str) -> list[Contestant]:
-        """Those for a case whose numbers are right."""
-        group = GROUPS[case]
-        found: list[Contestant] = []
-        results: dict[str, Any] = {}
-        for worker in self.workers:
-            for label in worker.ask("cases", group=group).get(case, ()):
-                if label in self.without:
-                    continue
-                progress(f"{case}: {label} ...")
-                try:
-                    answer = worker.ask("open", group=group, case=case, label=label)
-                except PeerError as error:
-                    self.left_out.append(f"{case}: {label}: {error}")
-                    continue
-                if answer["apart"]:
-                    self.wrong.append(f"{case}: {label}: {answer['apart']}")
-                    continue
-                found.append(Contestant(worker, label))
-                results[label] = answer["results"]
-        apart = disagreement(results)
-        self.wrong += [f"{case}: {label}: {told}" for label, told in apart.items()]
-        return [each for each in found if each.label not in apart]
-
-    def close(self) -> None:
-        for worker in self.workers:
-            worker.ask("close")
-
-
-def workers(stack: ExitStack, peers: Sequence[Peer], env: dict[str, str], timeout: float) -> tuple[list[Worker], list[str]]:
-    """The workers whose library is there, and a line for each that is not."""
-    found, told = [], []
-    for peer in [*here(), *peers]:
-        progress(f"{peer.library} ...")
-        try:
-            worker = stack.enter_context(started(peer, env, timeout))
-            told.append(f"{peer.library} {worker.ask('load')['version']}")
-            found.append(worker)
-        except PeerError as error:
-            told.append(f"{peer.library} left out: {error}")
-    return found, told
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -133,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures["libraries"] = told
         comparison = Comparison(running, asked.without)
         for case in asked.cases:
-            contestants = comparison.contestants(case)
+            contestants = comparison.contestants(GROUPS[case], case)
             progress(f"{case} ...")
             seconds = timing(contestants, asked.rounds) if contestants else {}
             title = TITLES[GROUPS[case]][case]

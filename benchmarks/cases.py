@@ -6,7 +6,6 @@ the limit that the machine sets: the bytes of its inputs and outputs, each once,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +13,10 @@ import numpy as np
 
 import tracejit as tj
 from benchmarks.libraries import apart, leaves
-from benchmarks.libraries.data import BATCH, LAYERS, RATE, mlp_data
+from benchmarks.libraries.data import BATCH, EPSILON, LAYERS, RATE, mlp_data
+from benchmarks.libraries.kernel_data import logits_data, norm_data
+from benchmarks.libraries.kernels_numpy import cross_entropy as numpy_cross_entropy
+from benchmarks.libraries.kernels_numpy import norm_gelu as numpy_norm_gelu
 from benchmarks.libraries.models_numpy import Mlp as NumpyMlp
 
 CONTESTANTS = ("eager", "compiled", "numpy")
@@ -183,8 +185,6 @@ def mlp() -> Case:
 
 # -- layer norm and gelu with their gradient
 
-EPSILON = 1e-5
-
 
 def _norm_gelu(x: Any, gamma: Any, beta: Any, cotangent: Any) -> Any:
     with tj.GradientTape() as tape:
@@ -194,58 +194,15 @@ def _norm_gelu(x: Any, gamma: Any, beta: Any, cotangent: Any) -> Any:
     return y, tape.gradient(y, [x, gamma, beta], output_gradients=cotangent)
 
 
-def _numpy_norm_gelu(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, cotangent: np.ndarray) -> Any:
-    n = np.float32(x.shape[1])
-    normal = x - x.mean(axis=1, keepdims=True)
-    variance = np.einsum("ij,ij->i", normal, normal)[:, None] / n
-    scale = 1 / np.sqrt(variance + np.float32(EPSILON))
-    normal *= scale
-    z = normal * gamma
-    z += beta
-    # y = z (1 + t) / 2 with t = tanh(c (z + 0.044715 z^3)), and its derivative.
-    c, cubic = np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715)
-    square = z * z
-    t = square * (c * cubic)
-    t += c
-    t *= z
-    np.tanh(t, out=t)
-    y = t + 1
-    y *= z
-    y *= np.float32(0.5)
-    # dy/dz = (1 + t) / 2 + z (1 - t^2) c (1 + 3 * 0.044715 z^2) / 2
-    square *= 3 * cubic * c
-    square += c
-    square *= z
-    slope = t * t
-    np.subtract(1, slope, out=slope)
-    slope *= square
-    slope += t
-    slope += 1
-    slope *= np.float32(0.5)
-    slope *= cotangent
-    dbeta = slope.sum(axis=0)
-    dgamma = np.einsum("ij,ij->j", slope, normal)
-    slope *= gamma
-    mean = slope.mean(axis=1, keepdims=True)
-    along = np.einsum("ij,ij->i", slope, normal)[:, None] / n
-    normal *= along
-    slope -= mean
-    slope -= normal
-    slope *= scale
-    return y, [slope, dgamma, dbeta]
-
-
 def norm_gelu(rows: int = 1024, columns: int = 1024) -> Case:
     """Layer norm, gelu (by tanh), and the gradient with respect to x, gamma and beta, all returned."""
-    rng = np.random.default_rng(3)
-    shapes = ((rows, columns), (columns,), (columns,), (rows, columns))
-    arrays = [rng.standard_normal(shape, dtype=np.float32) for shape in shapes]
+    arrays = norm_data(rows, columns)
     tensors = [tj.constant(array) for array in arrays]
     compiled = tj.function(_norm_gelu)
     contestants = _three(
         lambda: _norm_gelu(*tensors),
         lambda: compiled(*tensors),
-        lambda: _numpy_norm_gelu(*arrays),
+        lambda: numpy_norm_gelu(*arrays),
     )
     size = rows * columns
     title = f"layer norm + gelu with gradient, {rows}x{columns}"
@@ -264,29 +221,15 @@ def _cross_entropy(logits: Any, labels: Any) -> Any:
     return loss, tape.gradient(loss, logits)
 
 
-def _numpy_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> Any:
-    rows = np.arange(len(labels))
-    gradient = logits - logits.max(axis=1, keepdims=True)
-    at_label = gradient[rows, labels]
-    np.exp(gradient, out=gradient)
-    total = gradient.sum(axis=1, keepdims=True)
-    loss = np.mean(np.log(total[:, 0]) - at_label)
-    total *= np.float32(len(labels))
-    gradient /= total
-    gradient[rows, labels] -= np.float32(1 / len(labels))
-    return loss, gradient
-
-
 def cross_entropy(rows: int = 1024, classes: int = 4096) -> Case:
     """The mean loss and its gradient with respect to the logits, returned."""
-    rng = np.random.default_rng(4)
-    logits, labels = rng.standard_normal((rows, classes), dtype=np.float32), rng.integers(0, classes, rows)
+    logits, labels = logits_data(rows, classes)
     tensors = tj.constant(logits), tj.constant(labels)
     compiled = tj.function(_cross_entropy)
     contestants = _three(
         lambda: _cross_entropy(*tensors),
         lambda: compiled(*tensors),
-        lambda: _numpy_cross_entropy(logits, labels),
+        lambda: numpy_cross_entropy(logits, labels),
     )
     size = rows * classes
     title = f"softmax cross entropy with gradient, {rows}x{classes}"

@@ -62,7 +62,7 @@ def stages(ops: int) -> dict[str, float]:
     start = time.perf_counter()
     graph = run.graph(x)
     optimized = time.perf_counter()
-    emit(plan(graph), target)
+    emit(plan(graph, target), target)
     emitted = time.perf_counter()
     run.compiled(x)
     compiled = time.perf_counter()

@@ -9,12 +9,14 @@ import select
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import ROOT
+from benchmarks.report import count, progress
 
 OURS = "tracejit"
 # Always there, in the interpreter that runs this.
@@ -54,7 +56,7 @@ def environment(threads: int | None = None, **more: str) -> dict[str, str]:
     """This process's environment, where `threads` is given with that many threads for every library."""
     changed = dict(os.environ) | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""} | more
     if threads is not None:
-        changed |= dict.fromkeys((*THREADS, "NPROC", "NUMBA_NUM_THREADS"), str(threads))
+        changed |= dict.fromkeys((*THREADS, "NPROC", "NUMBA_NUM_THREADS", "TRACEJIT_NUM_THREADS"), str(threads))
     return changed
 
 
@@ -141,13 +143,15 @@ def _count(contestant: Contestant) -> int:
         count *= 4
 
 
-def timing(contestants: Sequence[Contestant], rounds: int) -> dict[str, list[float]]:
-    """Seconds a call by label, a sample a round: one process runs at a time, and each is first, second and last in turn."""
+def timing(contestants: Sequence[Contestant], rounds: int, pause: float = 0) -> dict[str, list[float]]:
+    """Seconds a call by label, a sample a round: one process runs at a time, and each is first, second and last in turn.
+    `pause` seconds between them let the threads of one, which go on looking for work for a while, go to sleep."""
     counts = {each.label: _count(each) for each in contestants}
     seconds: dict[str, list[float]] = {each.label: [] for each in contestants}
     for number in range(rounds):
         turn = number % len(contestants)
         for each in [*contestants[turn:], *contestants[:turn]]:
+            time.sleep(pause)
             seconds[each.label].append(each.worker.ask("sample", label=each.label, count=counts[each.label]))
     return seconds
 
@@ -164,10 +168,79 @@ def disagreement(results: Mapping[str, Sequence[float] | None], tolerance: float
     return told
 
 
+def workers(
+    stack: ExitStack,
+    peers: Sequence[Peer],
+    env: Mapping[str, str],
+    timeout: float,
+    cores: Sequence[int] = (),
+    clock: str = "wall",
+) -> tuple[list[Worker], list[str]]:
+    """The workers whose library is there, each on the cores that are given, and a line for each that is not."""
+    found, told = [], []
+    for peer in [*here(), *peers]:
+        progress(f"{peer.library} ...")
+        try:
+            worker = stack.enter_context(started(peer, env, timeout))
+            worker.ask("settle", cores=list(cores), clock=clock)
+            told.append(f"{peer.library} {worker.ask('load')['version']}")
+            found.append(worker)
+        except PeerError as error:
+            told.append(f"{peer.library} left out: {error}")
+    return found, told
+
+
+class Comparison:
+    """The workers that could be started, and what was found with them."""
+
+    def __init__(self, workers: Sequence[Worker], without: Sequence[str]):
+        self.workers, self.without = list(workers), set(without)
+        self.wrong: list[str] = []
+        self.left_out: list[str] = []
+        self.unchecked: list[str] = []  # neither NumPy nor another contestant has their numbers
+
+    def contestants(self, group: str, case: str) -> list[Contestant]:
+        """Those for a case whose numbers are right."""
+        found: list[Contestant] = []
+        results: dict[str, Any] = {}
+        for worker in list(self.workers):
+            for label in self._asked(worker, "cases", group=group).get(case, ()):
+                if label in self.without:
+                    continue
+                progress(f"{case}: {label} ...")
+                try:
+                    answer = worker.ask("open", group=group, case=case, label=label)
+                except PeerError as error:
+                    self.left_out.append(f"{case}: {label}: {error}")
+                    continue
+                if answer["apart"]:
+                    self.wrong.append(f"{case}: {label}: {answer['apart']}")
+                    continue
+                found.append(Contestant(worker, label))
+                results[label] = answer["results"]
+        if len([each for each in results.values() if each is not None]) == 1:
+            self.unchecked.append(case)
+        apart = disagreement(results)
+        self.wrong += [f"{case}: {label}: {told}" for label, told in apart.items()]
+        return [each for each in found if each.label not in apart]
+
+    def _asked(self, worker: Worker, do: str, **arguments: Any) -> Any:
+        """What every worker can answer; one that cannot has ended, and is left out from now on."""
+        try:
+            return worker.ask(do, **arguments)
+        except PeerError as error:
+            self.left_out.append(f"{worker.peer.library} from here on: {error}")
+            self.workers.remove(worker)
+            return {}
+
+    def close(self) -> None:
+        """Let the workers forget the contestants."""
+        for worker in list(self.workers):
+            self._asked(worker, "close")
+
+
 def parser(prog: str, description: str, rounds: int) -> argparse.ArgumentParser:
     """The options that comparisons with peers have in common."""
-    from benchmarks.report import count
-
     made = argparse.ArgumentParser(prog=prog, description=description)
     help = "a library to compare with and an interpreter that has it; repeated"
     made.add_argument("--peer", type=Peer.parse, action="append", default=[], metavar="LIBRARY=PYTHON", help=help)

@@ -38,10 +38,13 @@ def sampler({names}):
 Sampler = Generator[tuple[float, Any], int, None]
 
 
-def sampler(timed: Any) -> Sampler:
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def sampler(timed: Any, clock: str = "wall") -> Sampler:
     """What runs a statement as often as it is sent and yields the seconds and the last result; the statement's names are
     its locals, which live on from sample to sample."""
-    scope: dict[str, Any] = {"clock": time.perf_counter, "repeat": itertools.repeat}
+    scope: dict[str, Any] = {"clock": CLOCKS[clock], "repeat": itertools.repeat}
     source = _TEMPLATE.format(
         names=", ".join(timed.names), prepare=timed.prepare, statement=timed.statement, finish=timed.finish
     )
@@ -56,7 +59,15 @@ class Worker:
 
     def __init__(self, library: str):
         self.library = library
+        self._clock = "wall"
         self._open: dict[str, tuple[Sampler, int]] = {}
+
+    def settle(self, cores: list[int], clock: str) -> None:
+        """Run on these cores only, on any where none is given, and time by this clock; to be asked before anything is loaded,
+        since libraries count the cores then."""
+        if cores:
+            os.sched_setaffinity(0, cores)
+        self._clock = clock
 
     def load(self) -> dict[str, Any]:
         """Import NumPy, then the library: the seconds of each, and the library's version."""
@@ -72,7 +83,9 @@ class Worker:
 
     def cases(self, group: str) -> dict[str, list[str]]:
         """The labels of the contestants for each case."""
-        return {name: list(contestants) for name, contestants in self._cases(group).items()}
+        from benchmarks.libraries import REFERENCE
+
+        return {name: [label for label in made if label != REFERENCE] for name, made in self._cases(group).items()}
 
     def first(self, group: str, case: str, label: str) -> dict[str, Any]:
         """The seconds until the first result of a case, from the import of the library on; and that result."""
@@ -91,15 +104,16 @@ class Worker:
         from benchmarks.libraries import apart, leaves
 
         timed = self._cases(group)[case][label]()
-        made = sampler(timed)
-        results = [leaves(made.send(1)[1]) for _ in range(CHECKED_CALLS)]
+        made = sampler(timed, self._clock)
         self._open[label] = made, timed.calls
         by_numpy = importlib.import_module(f"benchmarks.libraries.{group}_numpy").CASES.get(case)
         if by_numpy is None:
-            return {"apart": "", "results": [float(each[0]) for each in results]}
-        expected = sampler(by_numpy["numpy"]())
-        for number, found in enumerate(results):
-            told = apart(found, leaves(expected.send(1)[1]))
+            return {"apart": "", "results": [float(leaves(made.send(1)[1])[0]) for _ in range(CHECKED_CALLS)]}
+        (make_expected,) = by_numpy.values()
+        right = make_expected()
+        expected = sampler(right)
+        for number in range(CHECKED_CALLS):
+            told = apart(leaves(made.send(1)[1]), leaves(expected.send(1)[1]), right.dtype)
             if told:
                 return {"apart": f"{told} (call {number})", "results": None}
         return {"apart": "", "results": None}
@@ -113,6 +127,18 @@ class Worker:
     def close(self) -> None:
         """Forget the contestants."""
         self._open.clear()
+
+    def peak(self) -> dict[str, float]:
+        """Floating-point operations a second at the most, by dtype, on the cores that this process has."""
+        from benchmarks import limits
+
+        return {dtype: limits.peak(dtype) for dtype in limits.ELEMENTS}
+
+    def bandwidth(self, bytes: int) -> float:
+        """Bytes a second of a copy that reads and writes `bytes` in all, on the cores that this process has."""
+        from benchmarks import limits
+
+        return limits.bandwidth(bytes)
 
     def overhead(self, count: int = 1_000_000) -> dict[str, float]:
         """Seconds of a turn of the empty loop, and of one with a call of a Python function of three that does nothing."""

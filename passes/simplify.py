@@ -116,6 +116,11 @@ def _transpose(node: Node) -> Node | None:
     return None
 
 
+def _slice(node: Node) -> Node | None:
+    (x,) = node.operands
+    return x if node.shape == x.shape else None
+
+
 def _matmul(node: Node) -> Node | None:
     """A transpose of the last two axes of an operand becomes the matmul's own."""
     operands, flags = list(node.operands), [node.attrs["transpose_a"], node.attrs["transpose_b"]]
@@ -210,6 +215,7 @@ RULES: dict[Op, Rule] = {
     ops.broadcast: _broadcast,
     ops.reshape: _reshape,
     ops.transpose: _transpose,
+    ops.slice: _slice,
     ops.matmul: _matmul,
     ops.mul: _mul,
     ops.sub: _sub,

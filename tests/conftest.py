@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
+import mmap
 import os
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 # `python -m pytest` puts the working directory first on sys.path, and there tracejit would be the checkout's folder,
 # without its passes. Who names the checkout in PYTHONPATH means it.
@@ -43,6 +46,31 @@ def any_op() -> Iterator[Op]:
     op = Op("any_op", infer=lambda *types, **attrs: TensorType((), float32))
     yield op
     del OPS[op.name]
+
+
+@pytest.fixture
+def fence() -> Iterator[Callable[..., np.ndarray]]:
+    """Makes arrays between pages that kill the process when they are touched: `at_start` right behind one, else right before."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    held: list[tuple[mmap.mmap, int]] = []
+
+    def protect(address: int, mode: int) -> None:
+        assert libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(mmap.PAGESIZE), mode) == 0, ctypes.get_errno()
+
+    def make_array(shape: Any, dtype: np.dtype, at_start: bool = False) -> np.ndarray:
+        count = int(np.prod(shape, dtype=np.int64))
+        nbytes = count * dtype.itemsize
+        pages = -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        memory = mmap.mmap(-1, pages + 2 * mmap.PAGESIZE)
+        address = np.frombuffer(memory, np.uint8).ctypes.data
+        for page in (address, address + mmap.PAGESIZE + pages):
+            protect(page, 0)
+            held.append((memory, page))
+        return np.frombuffer(memory, dtype, count, mmap.PAGESIZE + (0 if at_start else pages - nbytes)).reshape(shape)
+
+    yield make_array
+    for _, page in held:
+        protect(page, mmap.PROT_READ | mmap.PROT_WRITE)
 
 
 def pytest_unconfigure() -> None:

@@ -5,24 +5,26 @@ from __future__ import annotations
 import ctypes
 import mmap
 import re
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from fenced import run_at, run_fenced
 from graphs import all_cases, cases_of, random_graph, sample_graph
 
 import tracejit as tj
 from tracejit import ops, passes
 from tracejit.errors import InvalidArgumentError
 from tracejit.ir import Graph, TensorType, interpret, make, parse, reachable
-from tracejit.ir.types import DTYPES, array_type, bool_, float32, float64, int32, int64
-from tracejit.llvm import engine, matmul
+from tracejit.ir.types import DTYPES, array_type, bool_, float32, int32, int64
+from tracejit.llvm import engine
 from tracejit.llvm.emit import Target, emit
 from tracejit.llvm.kernel import KernelBuilder
 from tracejit.llvm.plan import ALIGNMENT, Plan, plan
 from tracejit.runtime import step as runtime
 from tracejit.runtime.step import Step, run_graph
+
+TARGET = Target(width=32, fma=True)
 
 # A few ULP of the vector math, and sums in another order.
 TOLERANCE = {"f": {4: 2e-5, 8: 1e-12}}
@@ -85,7 +87,7 @@ def assert_arena_is_sound(plan: Plan) -> None:
 
 
 def test_the_arena_is_smaller_than_the_temporaries() -> None:
-    found = plan(train_step_graph())
+    found = plan(train_step_graph(), TARGET)
     assert_arena_is_sound(found)
     assert 0 < found.arena_bytes < found.temporaries_bytes
 
@@ -95,7 +97,7 @@ def test_a_chain_of_temporaries_takes_two_of_them() -> None:
     x = node = make(ops.parameter, type=kind, name="x")
     for _ in range(6):
         node = ops.matmul(node, x, transpose_a=False, transpose_b=False)
-    found = plan(Graph("chain", [x], [node]))
+    found = plan(Graph("chain", [x], [node]), TARGET)
     assert found.temporaries_bytes == 5 * kind.nbytes
     assert found.arena_bytes == 2 * kind.nbytes
     assert_arena_is_sound(found)
@@ -104,14 +106,14 @@ def test_a_chain_of_temporaries_takes_two_of_them() -> None:
 def test_the_arena_of_random_graphs() -> None:
     for seed in range(60):
         graph, _ = random_graph(np.random.default_rng(seed), gradients=seed % 3 == 0)
-        assert_arena_is_sound(plan(passes.run(graph)))
+        assert_arena_is_sound(plan(passes.run(graph), TARGET))
 
 
 def test_nothing_is_written_before_all_that_may_fail() -> None:
     """A step that writes to a parameter stands behind every step that can fail."""
     for seed in range(120):
         graph, _ = random_graph(np.random.default_rng(seed))
-        steps = plan(passes.run(graph)).steps
+        steps = plan(passes.run(graph), TARGET).steps
         written = [index for index, step in enumerate(steps) for view in step.outputs if view.buffer.kind == "parameter"]
         failing = [index for index, step in enumerate(steps) if step.fails]
         assert not written or not failing or min(written) > max(failing), seed
@@ -119,14 +121,14 @@ def test_nothing_is_written_before_all_that_may_fail() -> None:
 
 def test_variables_are_updated_in_place() -> None:
     graph = train_step_graph()
-    assert len(plan(graph).in_place) == len(graph.updates) == 4
+    assert len(plan(graph, TARGET).in_place) == len(graph.updates) == 4
 
 
 # -- the text
 
 
 def test_no_allocation_inside_and_one_entry() -> None:
-    text = emit(plan(train_step_graph()), engine.host_target()).text
+    text = emit(plan(train_step_graph(), TARGET), TARGET).text
     declared = set(re.findall(r"^declare .*@([\w.]+)\(", text, re.MULTILINE))
     assert all(name.startswith(("llvm.", "tracejit_sgemm", "tracejit_dgemm", "tracejit_parallel")) for name in declared), (
         declared
@@ -140,7 +142,8 @@ def test_no_allocation_inside_and_one_entry() -> None:
 @pytest.mark.parametrize(("width", "lanes"), [(16, 4), (32, 8), (64, 16)])
 def test_a_fused_loop_has_the_target_s_vectors(width: int, lanes: int) -> None:
     x = make(ops.parameter, type=TensorType((1000,), float32), name="x")
-    text = emit(plan(passes.run(Graph("g", [x], [ops.add(ops.exp(x), x)]))), Target(width=width, fma=True)).text
+    target = Target(width=width, fma=True)
+    text = emit(plan(passes.run(Graph("g", [x], [ops.add(ops.exp(x), x)])), target), target).text
     # A piece of eight registers, which LLVM takes apart.
     assert f"load <{lanes * 8} x float>" in text
     assert f"store <{lanes * 8} x float>" in text
@@ -188,114 +191,7 @@ def test_samples_for_other_targets(name: str, target: Target, monkeypatch: pytes
         assert_near(found, wanted, name)
 
 
-# -- matrix multiplication without a BLAS
-
-
-@pytest.fixture
-def no_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (matmul, engine):
-        monkeypatch.setattr(module, "find_blas", lambda: None)
-
-
-MATRICES = [
-    ((1, 1), (1, 1)),
-    ((17, 33), (33, 65)),
-    ((64, 64), (64, 64)),
-    ((5, 100), (100, 3)),
-    ((3, 16, 20), (3, 20, 17)),
-    ((70, 0), (0, 64)),
-]
-
-
-@pytest.mark.parametrize("dtype", [float32, float64], ids=lambda dtype: dtype.name)
-@pytest.mark.parametrize(("left", "right"), MATRICES)
-def test_matmul_by_the_generated_loop(left: Any, right: Any, dtype: Any, no_blas: None, rng: np.random.Generator) -> None:
-    a, b = (rng.uniform(-1, 1, shape).astype(dtype.numpy) for shape in (left, right))
-    for transpose_a in (False, True):
-        for transpose_b in (False, True):
-            given = [
-                np.ascontiguousarray(np.swapaxes(each, -1, -2)) if flip else each
-                for each, flip in ((a, transpose_a), (b, transpose_b))
-            ]
-            x, y = (make(ops.parameter, type=array_type(each), name=f"x{i}") for i, each in enumerate(given))
-            graph = Graph("product", [x, y], [ops.matmul(x, y, transpose_a=transpose_a, transpose_b=transpose_b)])
-            step = Step(passes.run(graph))
-            assert "gemm" not in step.module.text
-            assert_near(run_graph(step, given)[0].value, a @ b)
-
-
-def test_a_train_step_without_a_blas(no_blas: None) -> None:
-    graph = train_step_graph()
-    rng = np.random.default_rng(3)
-    arguments = [
-        rng.uniform(-0.5, 0.5, p.shape).astype(p.dtype.numpy)
-        if p.dtype.is_floating
-        else rng.integers(0, 10, p.shape).astype(p.dtype.numpy)
-        for p in graph.parameters
-    ]
-    expected, updates = interpret(graph, arguments)
-    step = Step(graph)
-    assert "gemm" not in step.module.text
-    held = [np.array(each) for each in arguments]
-    assert_near(run_graph(step, held)[0].value, expected[0])
-    for (parameter, _), wanted in zip(graph.updates, updates, strict=True):
-        assert_near(held[graph.parameters.index(parameter)], wanted)
-
-
-def test_a_large_matmul_goes_to_the_blas() -> None:
-    if matmul.find_blas() is None:
-        pytest.skip("this NumPy has no BLAS that can be found")
-    x = make(ops.parameter, type=TensorType((64, 64), float32), name="x")
-    graph = Graph("product", [x], [ops.matmul(x, x, transpose_a=False, transpose_b=False)])
-    assert "call void @tracejit_sgemm" in Step(passes.run(graph)).module.text
-
-
 # -- nothing outside is touched
-
-
-@pytest.fixture
-def fence() -> Iterator[Callable[[Any, np.dtype], np.ndarray]]:
-    """Makes arrays that end where memory ends: a read or a write behind them kills the process."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    held: list[tuple[mmap.mmap, int, int]] = []
-
-    def protect(address: int, size: int, mode: int) -> None:
-        assert libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), mode) == 0, ctypes.get_errno()
-
-    def make_array(shape: Any, dtype: np.dtype) -> np.ndarray:
-        count = int(np.prod(shape, dtype=np.int64))
-        nbytes = count * dtype.itemsize
-        pages = -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
-        memory = mmap.mmap(-1, pages + mmap.PAGESIZE)
-        address = np.frombuffer(memory, np.uint8).ctypes.data
-        protect(address + pages, mmap.PAGESIZE, 0)
-        held.append((memory, address + pages, mmap.PAGESIZE))
-        return np.frombuffer(memory, dtype, count, pages - nbytes).reshape(shape)
-
-    yield make_array
-    for _, address, size in held:
-        protect(address, size, mmap.PROT_READ | mmap.PROT_WRITE)
-
-
-def _run_at(step: Step, arrays: list[np.ndarray], arena: int) -> None:
-    """Run the machine code on parameters and results, in place, with the arena at an address."""
-    addresses = [*(array.ctypes.data for array in arrays), arena]
-    entry = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(step.executable.address)
-    assert entry((ctypes.c_void_p * len(addresses))(*addresses)) == 0
-
-
-def _run_fenced(graph: Graph, arguments: list[np.ndarray], fence: Any) -> list[np.ndarray]:
-    """Run with every operand, every result and the arena at the end of a page."""
-    step = Step(passes.run(graph))
-    held = [fence(argument.shape, argument.dtype) for argument in arguments]
-    for argument, array in zip(arguments, held, strict=True):
-        array[...] = argument
-    results = [fence(result.shape, result.dtype.numpy) for result in graph.results]
-    arena = fence((step.plan.arena_bytes,), np.dtype(np.uint8))
-    _run_at(step, [*held, *results], arena.ctypes.data)
-    for argument, array in zip(arguments, held, strict=True):
-        np.testing.assert_array_equal(array, argument)
-    return [np.array(result) for result in results]
 
 
 @pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="it protects pages as Unix does")
@@ -329,7 +225,7 @@ def test_masked_tails_touch_nothing_outside(dtype: Any, fence: Any, rng: np.rand
         graph = Graph("fenced", [x, y, z], results)
         arguments = [np.asarray(rng.integers(0, 2, each.shape)).astype(dtype.numpy) for each in (kind, kind, flat)]
         expected, _ = interpret(graph, arguments)
-        for found, wanted in zip(_run_fenced(graph, arguments, fence), expected, strict=True):
+        for found, wanted in zip(run_fenced(graph, arguments, fence), expected, strict=True):
             assert_near(found, wanted, size)
 
 
@@ -339,7 +235,7 @@ def test_samples_touch_nothing_outside(name: str, fence: Any) -> None:
     for case in cases_of(name)[::4]:
         graph = sample_graph(case.op, case.arrays, case.attrs)
         arguments = [np.asarray(array) for array in case.arrays]
-        for found, wanted in zip(_run_fenced(graph, arguments, fence), interpret(graph, arguments)[0], strict=True):
+        for found, wanted in zip(run_fenced(graph, arguments, fence), interpret(graph, arguments)[0], strict=True):
             assert_near(found, wanted, case)
 
 
@@ -356,7 +252,7 @@ def test_the_arena_is_not_overrun() -> None:
         memory = np.full(size + 2 * ALIGNMENT + 4096, 0xA5, np.uint8)
         start = -memory.ctypes.data % ALIGNMENT
         found = [np.empty(result.shape, result.dtype.numpy) for result in graph.results]
-        _run_at(step, [*(np.array(each) for each in arguments), *found], memory.ctypes.data + start)
+        assert run_at(step, [*(np.array(each) for each in arguments), *found], memory.ctypes.data + start) == 0
         assert (memory[start + size :] == 0xA5).all()
         assert (memory[:start] == 0xA5).all()
         for result, one, wanted in zip(graph.results, found, expected, strict=True):
@@ -384,7 +280,7 @@ def test_an_end_reduction_of_the_last_lane_axis_alone() -> None:
 def test_a_masked_store_of_what_is_narrowed_writes_its_lanes_only(source: Any, active: int) -> None:
     """LLVM 22 makes of one lane that is narrowed and stored a store of the wide number."""
     target = int32 if source is int64 else bool_
-    b = KernelBuilder('"k"', ["out", "x"], width=64, fma=True)
+    b = KernelBuilder('"k"', ["out", "x"], Target(width=64, fma=True))
     value = b.load_at("%x", source, 8, 3, active)
     b.store_at(b.cast(value, target), "%out", 1, active)
     text = b.text().replace("define internal", "define") + "\nattributes #0 = { nounwind }"

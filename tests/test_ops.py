@@ -99,7 +99,7 @@ SCALAR: dict[str, Callable[..., Any]] = {
     "neg": operator.neg, "abs": operator.abs, "sign": lambda x: (x > 0) - (x < 0), "floor": math.floor, "round": round,
     "sqrt": math.sqrt, "rsqrt": lambda x: 1 / math.sqrt(x), "exp": math.exp, "expm1": math.expm1, "log": math.log,
     "log1p": math.log1p, "sin": math.sin, "cos": math.cos, "tan": math.tan, "tanh": math.tanh, "erf": math.erf,
-    "sigmoid": lambda x: 1 / (1 + math.exp(-x)), "is_finite": math.isfinite, "logical_not": operator.not_,
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)), "erfc": math.erfc, "is_finite": math.isfinite, "logical_not": operator.not_,
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv,
     "floordiv": operator.floordiv, "mod": operator.mod, "pow": operator.pow, "maximum": max, "minimum": min,
     "mul_or_zero": operator.mul, "div_or_zero": operator.truediv, "equal": operator.eq, "not_equal": operator.ne,
@@ -210,13 +210,37 @@ def _matmul(x: np.ndarray, y: np.ndarray, transpose_a: bool, transpose_b: bool) 
     return np.einsum(f"{left},{right}->...ij", x.astype(wide), y.astype(wide))
 
 
+def _convolution(x: np.ndarray, filters: np.ndarray, strides: Any, dilations: Any) -> np.ndarray:
+    sizes = [
+        (size - (extent - 1) * dilation - 1) // stride + 1
+        for size, extent, dilation, stride in zip(x.shape[1:3], filters.shape[:2], dilations, strides, strict=True)
+    ]
+    result = np.zeros((x.shape[0], *sizes, x.shape[3], filters.shape[4]), np.int64 if x.dtype.kind == "i" else np.float64)
+    for (i, j, k, m), (n, p, q, g) in itertools.product(
+        np.ndindex(*filters.shape[:2], *filters.shape[3:]), list(np.ndindex(*result.shape[:4]))
+    ):
+        place = n, p * strides[0] + i * dilations[0], q * strides[1] + j * dilations[1], g, k
+        result[n, p, q, g, m] += x[place].item() * filters[i, j, g, k, m].item()
+    return result
+
+
+def _max_windows(x: np.ndarray, window: Any, strides: Any) -> np.ndarray:
+    sizes = [(size - extent) // stride + 1 for size, extent, stride in zip(x.shape[1:3], window, strides, strict=True)]
+    places = list(np.ndindex(*window))
+    return _by_index(
+        (x.shape[0], *sizes, x.shape[3]),
+        lambda at: max(x[at[0], at[1] * strides[0] + i, at[2] * strides[1] + j, at[3]].item() for i, j in places),
+    )
+
+
 WHOLE: dict[str, Callable[..., Any]] = {
     "reduce_sum": _reduced(operator.add, 0), "reduce_prod": _reduced(operator.mul, 1),
     "reduce_max": _extreme(max, "min"), "reduce_min": _extreme(min, "max"),
     "reduce_any": _reduced(lambda x, y: x or y, False), "reduce_all": _reduced(lambda x, y: x and y, True),
     "argmax": _first_best(operator.gt), "argmin": _first_best(operator.lt), "broadcast": _broadcast,
     "reshape": _reshape, "transpose": _transpose, "reverse": _reverse, "slice": _slice, "pad": _pad, "concat": _concat,
-    "gather": _gather, "scatter_add": _scatter_add, "matmul": _matmul,
+    "gather": _gather, "scatter_add": _scatter_add, "matmul": _matmul, "convolution": _convolution,
+    "max_windows": _max_windows,
     "iota": lambda shape, axis, dtype: _by_index(shape, lambda at: at[axis]),
     "constant": lambda value: np.array(value.tolist()),
 }  # fmt: skip
@@ -277,6 +301,18 @@ NAN, INF = math.nan, math.inf
         (ops.sigmoid, ([-INF, -1000, 0, 1000, INF, NAN],), {}, [0, 0, 0.5, 1, 1, NAN]),
         (ops.tanh, ([-INF, -1000, 0, INF],), {}, [-1, -1, 0, 1]),
         (ops.erf, ([-INF, 0, INF, NAN, 30],), {}, [-1, 0, 1, NAN, 1]),
+        (ops.erfc, ([-INF, 0, INF, NAN, 30, -30],), {}, [2, 1, 0, NAN, 0, 2]),
+        (ops.asin, ([-0.0, 2, -1.5, NAN],), {}, [-0.0, NAN, NAN, NAN]),
+        (ops.acos, ([1, 2, NAN],), {}, [0, NAN, NAN]),
+        (ops.atan, ([-0.0, NAN],), {}, [-0.0, NAN]),
+        (ops.atan2, ([0, -0.0, NAN, 1, -1], [2, INF, 1, INF, INF]), {}, [0, -0.0, NAN, 0, -0.0]),
+        (ops.sinh, ([-0.0, INF, -INF, 1000],), {}, [-0.0, INF, -INF, INF]),
+        (ops.cosh, ([-0.0, -INF, 1000],), {}, [1, INF, INF]),
+        (ops.asinh, ([-0.0, -INF, NAN],), {}, [-0.0, -INF, NAN]),
+        (ops.acosh, ([1, 0.5, INF],), {}, [0, NAN, INF]),
+        (ops.atanh, ([-0.0, 1, -1, 2],), {}, [-0.0, INF, -INF, NAN]),
+        (ops.cbrt, ([-0.0, -8, INF],), {}, [-0.0, -2, INF]),
+        (ops.ceil, ([-0.5, 0.5, -INF, NAN],), {}, [-0.0, 1, -INF, NAN]),
         (ops.reduce_max, ([[1, NAN], [-INF, -INF]],), {"axes": (1,)}, [NAN, -INF]),
         (ops.reduce_min, ([[1, NAN], [INF, INF]],), {"axes": (1,)}, [NAN, INF]),
         (ops.reduce_max, (np.zeros((2, 0)),), {"axes": (1,)}, [-INF, -INF]),
@@ -470,8 +506,8 @@ def test_every_differentiable_op_has_its_gradient_checked() -> None:
 
 @pytest.mark.parametrize("case", [case for case in GRADIENT_CASES if case.op is not ops.constant_op], ids=str)
 def test_tape_gives_the_graph_s_gradient(case: Case) -> None:
-    """Eager mode and the graph have one reverse mode: the same rules in the same order, so the same bits. But a matmul
-    adds in an order that depends on how its operands lie in memory, which eager tensors decide for themselves."""
+    """Eager mode and the graph have one reverse mode: the same rules in the same order, so the same bits. But a matmul, and a
+    convolution, adds in an order that depends on how its operands lie in memory, which eager tensors decide for themselves."""
     tensors = [tj.constant(array) for array in case.arrays]
     sources = differentiable(case)
     with tj.GradientTape() as tape:
@@ -483,7 +519,7 @@ def test_tape_gives_the_graph_s_gradient(case: Case) -> None:
     node = make(ops.gradient, target, *[parameters[i] for i in sources], targets=1, sources=len(sources), seeded=False)
     expanded, _ = interpret(Graph("gradient", parameters, parts_of(node)), case.arrays)
     for tensor, array in zip(found, expanded, strict=True):
-        if case.op is ops.matmul:
+        if case.op in (ops.matmul, ops.convolution):
             np.testing.assert_allclose(tensor.numpy(), array, rtol=1e-13, atol=1e-13, strict=True)
         else:
             assert_same(tensor.numpy(), array)
@@ -585,6 +621,8 @@ def test_custom_gradient_that_is_not_connected() -> None:
 F32, F64, I32, I64, BOOL = (TensorType((2, 3), dtype) for dtype in DTYPES)
 VECTOR, SCALAR_TYPE = TensorType((3,), float32), TensorType((), float32)
 INDEX = TensorType((2,), int32)
+IMAGE = TensorType((1, 4, 4, 1, 3), float32)
+STEPS, WINDOW = {"strides": (1, 1), "dilations": (1, 1)}, {"window": (2, 2), "strides": (2, 2)}
 
 ErrorCase = tuple[str, tuple[Any, ...], dict[str, Any], type[Exception], str]
 
@@ -732,6 +770,46 @@ ERRORS: list[ErrorCase] = [
         {"transpose_a": False, "transpose_b": False},
         InvalidArgumentError,
         "the batch axes differ",
+    ),
+    ("convolution", (IMAGE, F32), STEPS, InvalidArgumentError, "both operands need 5 axes"),
+    ("convolution", (IMAGE, TensorType((2, 2, 1, 3, 2), float64)), STEPS, DtypeError, "the dtypes float32 and float64 differ"),
+    ("convolution", (TensorType((1, 4, 4, 1, 3), bool_),) * 2, STEPS, DtypeError, "not bool"),
+    (
+        "convolution",
+        (IMAGE, TensorType((2, 2, 1, 2, 2), float32)),
+        STEPS,
+        InvalidArgumentError,
+        "the filters are for 1 groups of 2 channels, not for 1 of 3",
+    ),
+    (
+        "convolution",
+        (IMAGE, TensorType((2, 3, 1, 3, 2), float32)),
+        {"strides": (1, 1), "dilations": (1, 2)},
+        InvalidArgumentError,
+        "a window of [2, 5] elements does not fit into [4, 4]",
+    ),
+    (
+        "convolution",
+        (IMAGE, TensorType((2, 2, 1, 3, 2), float32)),
+        {"strides": (1, 0), "dilations": (1, 1)},
+        InvalidArgumentError,
+        "strides [1, 0] are not two positive numbers",
+    ),
+    ("max_windows", (F32,), WINDOW, InvalidArgumentError, "it needs 4 axes"),
+    ("max_windows", (TensorType((1, 4, 4, 2), bool_),), WINDOW, DtypeError, "not bool"),
+    (
+        "max_windows",
+        (TensorType((1, 4, 1, 2), float32),),
+        WINDOW,
+        InvalidArgumentError,
+        "a window of [2, 2] elements does not fit into [4, 1]",
+    ),
+    (
+        "max_windows",
+        (TensorType((1, 4, 4, 2), float32),),
+        {"window": (2,), "strides": (1, 1)},
+        InvalidArgumentError,
+        "window [2] are not two positive numbers",
     ),
     ("constant", (), {"value": np.zeros(2, np.uint8)}, DtypeError, "uint8"),
     ("iota", (), {"shape": (3,), "axis": 1, "dtype": int32}, InvalidArgumentError, "axis 1 is not below 1"),

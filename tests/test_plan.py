@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 
 import tracejit as tj
 from tracejit import ops, passes
-from tracejit.ir import Graph, TensorType, interpret, make
+from tracejit.ir import Graph, Node, TensorType, interpret, make
 from tracejit.ir.types import float32
 from tracejit.llvm import plan as planning
+from tracejit.llvm.engine import Target
 from tracejit.llvm.plan import ALIGNMENT, Life, Plan, lives_of, plan
 from tracejit.llvm.views import Buffer
 from tracejit.runtime.step import Step, run_graph
+
+TARGET = Target(width=32, fma=True)
 
 PACKINGS = (planning._pack_by_size, planning._pack_in_order)
 
@@ -39,7 +42,7 @@ def check_arena(found: Plan) -> None:
     peak = max(
         (sum(s for s, first, last in lives.values() if first <= step <= last) for step in range(len(found.steps))), default=0
     )
-    assert found.temporaries_bytes == sum(buffer.nbytes for buffer in lives)
+    assert found.temporaries_bytes >= sum(buffer.nbytes for buffer in lives)
     assert found.peak_bytes == peak <= found.arena_bytes <= rounded
     check_layout(lives, found.arena_bytes)
 
@@ -52,7 +55,7 @@ def check_arena(found: Plan) -> None:
 def test_the_arena_of_a_random_graph(case: RandomGraph, by_size: int) -> None:
     before, planning._PACKED_BY_SIZE = planning._PACKED_BY_SIZE, by_size
     try:
-        check_arena(plan(passes.run(case[0])))
+        check_arena(plan(passes.run(case[0]), TARGET))
     finally:
         planning._PACKED_BY_SIZE = before
 
@@ -90,7 +93,7 @@ def test_a_new_value_that_is_reshaped_is_written_in_place() -> None:
     x = make(ops.parameter, type=TensorType((6,), float32), name="x")
     new = ops.reshape(ops.concat(ops.reshape(x, shape=(2, 3)), ops.reshape(x, shape=(2, 3)), axis=0), shape=(12,))
     y = make(ops.parameter, type=TensorType((12,), float32), name="y")
-    found = plan(passes.run(Graph("g", [x, y], [], [(y, new)])))
+    found = plan(passes.run(Graph("g", [x, y], [], [(y, new)])), TARGET)
     assert found.in_place == {y}
     assert len(found.steps) == 1
 
@@ -142,7 +145,7 @@ def test_a_kernel_s_constants_tell_it_apart(one: float, other: float) -> None:
     first = ops.mul(x, ops.broadcast_to(ops.constant(np.float32(one)), (4, 4)))
     product = ops.matmul(x, x, transpose_a=False, transpose_b=False)
     second = ops.mul(product, ops.broadcast_to(ops.constant(np.float32(other)), (4, 4)))
-    graph = Graph("g", [x], [first, second])
+    graph = Graph("g", [x], [first, second, product])
     step = Step(passes.run(graph))
     assert len({each.key for each in step.plan.steps}) == len(step.plan.steps) == 3
     argument = np.full((4, 4), 2, np.float32)
@@ -157,7 +160,7 @@ def test_a_kernel_s_constants_tell_it_apart(one: float, other: float) -> None:
 def test_what_is_summed_over_many_rows_is_combined_from_parts() -> None:
     x = make(ops.parameter, type=TensorType((4096, 64), float32), name="x")
     y = ops.exp(x)
-    found = plan(passes.run(Graph("g", [x], [ops.reduce_sum(y, axes=(0,)), ops.reduce_sum(y, axes=(1,))])))
+    found = plan(passes.run(Graph("g", [x], [ops.reduce_sum(y, axes=(0,)), ops.reduce_sum(y, axes=(1,))])), TARGET)
     first, second = found.steps
     assert first.schedule is not None and second.schedule is not None
     assert (first.schedule.units, second.schedule.units) == (8, 1)
@@ -168,7 +171,31 @@ def test_what_is_summed_over_many_rows_is_combined_from_parts() -> None:
 @pytest.mark.parametrize(("size", "steps"), [(1 << 16, 1), (1 << 17, 2)])
 def test_the_sum_of_a_long_vector_is_combined_from_parts(size: int, steps: int) -> None:
     x = make(ops.parameter, type=TensorType((size,), float32), name="x")
-    assert len(plan(passes.run(Graph("g", [x], [ops.reduce_sum(x, axes=(0,))]))).steps) == steps
+    assert len(plan(passes.run(Graph("g", [x], [ops.reduce_sum(x, axes=(0,))])), TARGET).steps) == steps
+
+
+def test_a_step_writes_over_what_it_is_the_last_to_read() -> None:
+    """A fusion, and one on the tiles of a product; not over what is read again, or elsewhere than where it is written."""
+    kind = TensorType((64, 64), float32)
+    x, y = (make(ops.parameter, type=kind, name=name) for name in "xy")
+
+    def product(a: Node, b: Node) -> Node:
+        return ops.matmul(a, b, transpose_a=False, transpose_b=False)
+
+    first = product(x, y)
+    second = ops.exp(first)
+    third = ops.sub(product(y, x), first)
+    step = Step(passes.run(Graph("g", [x, y], [product(third, third)])))
+    assert len(step.plan.steps) == 3
+    assert step.plan.arena_bytes == kind.nbytes and step.plan.temporaries_bytes == 2 * kind.nbytes
+    arguments = [np.random.default_rng(0).uniform(-0.1, 0.1, (64, 64)).astype(np.float32) for _ in range(2)]
+    expected = interpret(step.graph, arguments)[0][0]
+    np.testing.assert_allclose(run_graph(step, arguments)[0].value, expected, rtol=0, atol=1e-5)
+    again = Step(passes.run(Graph("g", [x, y], [product(ops.add(second, first), second)])))
+    assert again.plan.arena_bytes == 2 * kind.nbytes
+    spread = ops.add(first, ops.broadcast(ops.reduce_sum(first, axes=(0,)), shape=(64, 64), axes=(1,)))
+    found = Step(passes.run(Graph("g", [x, y], [product(spread, x)])))
+    np.testing.assert_allclose(run_graph(found, arguments)[0].value, interpret(found.graph, arguments)[0][0], rtol=0, atol=1e-5)
 
 
 # -- how long it takes
@@ -201,5 +228,5 @@ def test_seconds_have_the_right_order_of_magnitude() -> None:
 
 
 def test_a_graph_without_steps_takes_no_time() -> None:
-    found = plan(Graph("g", [], []))
+    found = plan(Graph("g", [], []), TARGET)
     assert (found.seconds, found.arena_bytes, found.peak_bytes) == (0, 0, 0)

@@ -27,6 +27,7 @@ from tracejit.ir.types import float32
 from tracejit.llvm import engine, pool
 from tracejit.llvm import plan as planning
 from tracejit.llvm.builder import Lanes
+from tracejit.llvm.engine import Target
 from tracejit.llvm.kernel import KernelBuilder
 from tracejit.runtime import threads
 from tracejit.runtime.step import Step, run_graph
@@ -62,7 +63,7 @@ tasks = lambda: len(os.listdir("/proc/self/task"))
 
 def kernel_of(units: int, *, parallel: bool) -> KernelBuilder:
     """out[i] = i for each unit i that the call does; out[units] is their sum."""
-    b = KernelBuilder('"k"', ["out"], width=16, fma=False, parallel=parallel)
+    b = KernelBuilder('"k"', ["out"], Target(width=16, fma=False), parallel)
 
     def body(index: Lanes, carried: list[Lanes]) -> list[Lanes]:
         value = b.cast(index, float32)
@@ -92,7 +93,7 @@ def test_a_kernel_that_is_not_divided_is_as_it_was_without(units: int, parallel:
     b = kernel_of(units, parallel=parallel)
     assert b.units is None
     assert "%first" not in b.text()
-    plain = KernelBuilder('"k"', ["out"], width=16, fma=False)
+    plain = KernelBuilder('"k"', ["out"], Target(width=16, fma=False))
 
     def body(index: Lanes, carried: list[Lanes]) -> list[Lanes]:
         value = plain.cast(index, float32)

@@ -128,7 +128,7 @@ def test_ten_thousand_ops_need_no_recursion() -> None:
         y = ops.sin(y) if number % 2 else ops.add(y, x)
     graph = Graph("chain", [x], [y])
     after = passes.run(graph)
-    found = plan(after)
+    found = plan(after, TARGET)
     assert len(found.steps) > 10_000 / LIMIT
     assert emit(found, TARGET).text.count("define ") > 1
     argument = np.linspace(-1, 1, 16, dtype=np.float32)
@@ -142,7 +142,7 @@ def test_two_thousand_layers_need_no_recursion() -> None:
         y = ops.tanh(ops.matmul(y, w, transpose_a=False, transpose_b=False))
     gradient = make(ops.gradient, ops.reduce_sum(y, axes=(0, 1)), w, targets=1, sources=1, seeded=False)
     after = passes.run(Graph("layers", [x, w], [y], [(w, make(ops.element, gradient, index=0))]))
-    found = plan(after)
+    found = plan(after, TARGET)
     assert len(found.steps) > 6000
     assert len({step.key for step in found.steps}) < 20
     assert emit(found, TARGET).text.count("define internal ") < 200

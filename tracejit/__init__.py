@@ -24,8 +24,9 @@ from tracejit.functions import (
 )  # fmt: skip
 from tracejit.ir.types import DType, as_dtype, bool_ as bool, float32, float64, int32, int64
 from tracejit.ops import (
-    abs, add, cos, equal, erf, exp, expm1, floor, greater, greater_equal, less, less_equal, log, log1p, logical_and,
-    logical_not, logical_or, maximum, minimum, not_equal, round, rsqrt, sigmoid, sign, sin, sqrt, tan, tanh,
+    abs, acos, acosh, add, asin, asinh, atan, atan2, atanh, cos, cosh, equal, erf, exp, expm1, floor, greater,
+    greater_equal, less, less_equal, log, log1p, logical_and, logical_not, logical_or, maximum, minimum, not_equal, round,
+    rsqrt, sigmoid, sign, sin, sinh, sqrt, tan, tanh,
 )  # fmt: skip
 from tracejit.custom import custom_gradient, stop_gradient
 from tracejit.tape import GradientTape, UnconnectedGradients

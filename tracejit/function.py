@@ -282,6 +282,12 @@ class Function:
         """The compiled step for a call with these arguments; nothing is run, but it is compiled where it was not yet."""
         return self._entry(args, kwargs).step
 
+    def arrays(self, *args: Any, **kwargs: Any) -> list[np.ndarray]:
+        """Copies of what the parameters of the graph are in a call with these arguments, captured variables included."""
+        entry = self._entry(args, kwargs)
+        bound = self._parameters.bind(args, kwargs)
+        return entry.copies(signature_of(self._parameters, *bound)[1].leaves)
+
     def explain(self) -> str:
         """The traces so far, a line each: why it was made, whether its code came from the cache, how large it is, how long it
         took."""

@@ -5,11 +5,12 @@ from tracejit.functions import (
     reduce_logsumexp, reduce_max, reduce_mean, reduce_min, reduce_prod, reduce_std, reduce_sum, reduce_variance, square,
     squared_difference,
 )  # fmt: skip
-from tracejit.functions.nn import log_softmax, softmax, softplus
+from tracejit.functions.nn import log_sigmoid, log_softmax, softmax, softplus
 from tracejit.ops import (
-    abs, add, cos, equal, erf, exp, expm1, floor, greater, greater_equal, is_finite, less, less_equal, log, log1p,
-    logical_and, logical_not, logical_or, logical_xor, maximum, minimum, mod, mul as multiply, neg as negative,
-    not_equal, round, rsqrt, sigmoid, sign, sin, sqrt, sub as subtract, tan, tanh,
+    abs, acos, acosh, add, asin, asinh, atan, atan2, atanh, cbrt, ceil, cos, cosh, equal, erf, erfc, exp, expm1, floor,
+    greater, greater_equal, is_finite, less, less_equal, log, log1p, logical_and, logical_not, logical_or, logical_xor,
+    maximum, minimum, mod, mul as multiply, neg as negative, not_equal, round, rsqrt, sigmoid, sign, sin, sinh, sqrt,
+    sub as subtract, tan, tanh,
 )  # fmt: skip
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -4,29 +4,64 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-# -- a multi-layer perceptron
+# -- multi-layer perceptrons
 
 RATE = 0.01
 LAYERS, BATCH = (784, 128, 10), 32
+DEEP_LAYERS, DEEP_BATCH = (784, 512, 512, 10), 256
 
 
-def mlp_data() -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Images, labels and the four weights."""
+def mlp_data(layers: Sequence[int] = LAYERS, batch: int = BATCH) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Images, labels, and a matrix and a bias a layer."""
     rng = np.random.default_rng(2)
-    inputs, hidden, classes = LAYERS
-    images = rng.random((BATCH, inputs), dtype=np.float32)
-    labels = rng.integers(0, classes, BATCH)
-    weights = [
-        rng.standard_normal((inputs, hidden), dtype=np.float32) * np.float32(math.sqrt(2 / inputs)),
-        np.zeros(hidden, np.float32),
-        rng.standard_normal((hidden, classes), dtype=np.float32) * np.float32(math.sqrt(2 / hidden)),
-        np.zeros(classes, np.float32),
-    ]
-    return images, labels, weights
+    images = rng.random((batch, layers[0]), dtype=np.float32)
+    labels = rng.integers(0, layers[-1], batch)
+    return images, labels, _dense(rng, layers, gain=2)
+
+
+def _dense(rng: np.random.Generator, layers: Sequence[int], gain: float) -> list[np.ndarray]:
+    weights: list[np.ndarray] = []
+    for inputs, outputs in pairwise(layers):
+        drawn = rng.standard_normal((inputs, outputs), dtype=np.float32) * np.float32(math.sqrt(gain / inputs))
+        weights += [drawn, np.zeros(outputs, np.float32)]
+    return weights
+
+
+# -- a network whose derivatives are to fulfil Burgers' equation, u_t + u u_x = VISCOSITY u_xx
+
+PINN_LAYERS, PINN_BATCH = (2, 64, 64, 64, 1), 1024
+VISCOSITY = 0.01 / math.pi
+
+
+def pinn_data(layers: Sequence[int] = PINN_LAYERS, batch: int = PINN_BATCH) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Times and places, f32[batch,1], and a matrix and a bias a layer."""
+    rng = np.random.default_rng(10)
+    t = rng.random((batch, 1), dtype=np.float32)
+    x = rng.random((batch, 1), dtype=np.float32) * np.float32(2) - np.float32(1)
+    return t, x, _dense(rng, layers, gain=1)
+
+
+# -- a network of two convolutions of 3x3, each with a pooling of 2x2, and a dense layer
+
+IMAGE, CHANNELS, CLASSES, CONV_BATCH = 28, (1, 16, 32), 10, 32
+
+
+def conv_data(batch: int = CONV_BATCH) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Images, f32[batch,28,28,1], labels, and a kernel, f32[3,3,in,out], or a matrix and a bias a layer."""
+    rng = np.random.default_rng(11)
+    images = rng.random((batch, IMAGE, IMAGE, 1), dtype=np.float32) - np.float32(0.5)
+    labels = rng.integers(0, CLASSES, batch)
+    weights: list[np.ndarray] = []
+    for inputs, outputs in pairwise(CHANNELS):
+        drawn = rng.standard_normal((3, 3, inputs, outputs), dtype=np.float32) * np.float32(math.sqrt(2 / (9 * inputs)))
+        weights += [drawn, np.zeros(outputs, np.float32)]
+    return images, labels, weights + _dense(rng, ((IMAGE // 4) ** 2 * CHANNELS[-1], CLASSES), gain=2)
 
 
 # -- a transformer: each layer normalizes what goes into its attention and into its feed-forward network

@@ -17,5 +17,5 @@ CASES: Cases = {
         "tf.function": functools.partial(make, tf),
         "tf.function+xla": functools.partial(make, tf, jit_compile=True),
     }
-    for name, make in {"mlp": tape.mlp, "transformer": tape.transformer}.items()
+    for name, make in tape.MODELS.items()
 }

@@ -6,6 +6,7 @@ import functools
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -15,12 +16,20 @@ from benchmarks.libraries.data import (
     ADAM_RATE,
     BETA1,
     BETA2,
+    CHANNELS,
+    CLASSES,
+    DEEP_BATCH,
+    DEEP_LAYERS,
     EPSILON,
+    IMAGE,
     IN_A_LAYER,
     RATE,
     SIZES,
+    VISCOSITY,
     Sizes,
+    conv_data,
     mlp_data,
+    pinn_data,
     transformer_data,
 )
 from benchmarks.libraries.threads import THREADS
@@ -29,23 +38,38 @@ torch.set_num_threads(THREADS)
 STEP = "r = step(x, y)"
 
 
-def mlp(compiled: bool) -> Timed:
-    """Gradient descent on the four weights."""
-    images, labels, initial = mlp_data()
+def _descent(loss: Any, x: Any, y: Any, initial: list[Any], compiled: bool) -> Timed:
+    """Gradient descent on `loss(weights, x, y)`."""
     weights = [torch.from_numpy(weight.copy()).requires_grad_(not compiled) for weight in initial]
 
-    def loss(weights: Any, images: Any, labels: Any) -> Any:
-        w1, b1, w2, b2 = weights
-        return F.cross_entropy(torch.relu(images @ w1 + b1) @ w2 + b2, labels)
-
-    def step(images: Any, labels: Any) -> Any:
-        value, gradients = _gradients(loss, weights, images, labels, compiled)
+    def step(x: Any, y: Any) -> Any:
+        value, gradients = _gradients(loss, weights, x, y, compiled)
         with torch.no_grad():
             for weight, gradient in zip(weights, gradients, strict=True):
                 weight.sub_(RATE * gradient)
         return value
 
-    return _timed(step, images, labels, compiled)
+    return _timed(step, x, y, compiled)
+
+
+def _adam(loss: Any, x: Any, y: Any, initial: list[Any], compiled: bool) -> Timed:
+    """Adam on `loss(weights, x, y)`."""
+    weights = [torch.from_numpy(weight.copy()).requires_grad_(not compiled) for weight in initial]
+    first, second = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
+    steps = torch.zeros(())
+
+    def step(x: Any, y: Any) -> Any:
+        value, gradients = _gradients(loss, weights, x, y, compiled)
+        with torch.no_grad():
+            steps.add_(1)
+            unbias1, unbias2 = 1 / (1 - BETA1**steps), 1 / (1 - BETA2**steps)
+            for weight, m, v, g in zip(weights, first, second, gradients, strict=True):
+                m.mul_(BETA1).add_(g, alpha=1 - BETA1)
+                v.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
+                weight.sub_(ADAM_RATE * (m * unbias1) / ((v * unbias2).sqrt() + ADAM_EPSILON))
+        return value
+
+    return _timed(step, x, y, compiled)
 
 
 def _gradients(loss: Any, weights: Any, x: Any, y: Any, compiled: bool) -> Any:
@@ -61,6 +85,65 @@ def _gradients(loss: Any, weights: Any, x: Any, y: Any, compiled: bool) -> Any:
 def _timed(step: Any, x: Any, y: Any, compiled: bool) -> Timed:
     given = {"x": torch.from_numpy(x), "y": torch.from_numpy(y)}
     return Timed(STEP, {"step": torch.compile(step) if compiled else step, **given})
+
+
+def _dense(x: Any, weights: Any, activation: Any) -> Any:
+    *before, w, b = weights
+    for each, bias in zip(before[::2], before[1::2], strict=True):
+        x = activation(x @ each + bias)
+    return x @ w + b
+
+
+def _mlp_loss(weights: Any, images: Any, labels: Any) -> Any:
+    return F.cross_entropy(_dense(images, weights, torch.relu), labels)
+
+
+def mlp(compiled: bool) -> Timed:
+    """Gradient descent on the four weights."""
+    return _descent(_mlp_loss, *mlp_data(), compiled)
+
+
+def mlp_adam(compiled: bool) -> Timed:
+    """Adam on the six weights of a deeper one."""
+    return _adam(_mlp_loss, *mlp_data(DEEP_LAYERS, DEEP_BATCH), compiled)
+
+
+def pinn(compiled: bool) -> Timed:
+    """Gradient descent on what is left of Burgers' equation."""
+    grad = torch.func.grad
+
+    def loss(weights: Any, t: Any, x: Any) -> Any:
+        def total(t: Any, x: Any) -> Any:
+            u = _dense(torch.cat([t, x], dim=1), weights, torch.tanh)
+            return u.sum(), u
+
+        def slopes(t: Any, x: Any) -> Any:
+            (u_t, u_x), u = grad(total, argnums=(0, 1), has_aux=True)(t, x)
+            return u_x.sum(), (u, u_t, u_x)
+
+        u_xx, (u, u_t, u_x) = grad(slopes, argnums=1, has_aux=True)(t, x)
+        return torch.mean(torch.square(u_t + u * u_x - VISCOSITY * u_xx))
+
+    return _descent(loss, *pinn_data(), compiled)
+
+
+def conv(compiled: bool) -> Timed:
+    """Gradient descent on two kernels, a matrix and their biases; channels come before rows, as they do in PyTorch."""
+    images, labels, (k1, b1, k2, b2, w, b) = conv_data()
+    # The dense layer's rows, one for each place and channel, in the order in which this layout flattens.
+    side = IMAGE // 4
+    w = w.reshape(side, side, CHANNELS[-1], CLASSES).transpose(2, 0, 1, 3).reshape(-1, CLASSES)
+    initial = [k1.transpose(3, 2, 0, 1), b1, k2.transpose(3, 2, 0, 1), b2, w, b]
+
+    def loss(weights: Any, images: Any, labels: Any) -> Any:
+        k1, b1, k2, b2, *last = weights
+        x = images
+        for kernel, bias in ((k1, b1), (k2, b2)):
+            x = F.max_pool2d(torch.relu(F.conv2d(x, kernel, bias, padding=1)), 2)
+        return F.cross_entropy(_dense(x.flatten(1), last, None), labels)
+
+    images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    return _descent(loss, images, labels, [np.ascontiguousarray(each) for each in initial], compiled)
 
 
 def _norm(x: Any, gamma: Any, beta: Any) -> Any:
@@ -88,28 +171,14 @@ def _logits(weights: Any, tokens: Any, sizes: Sizes) -> Any:
 def transformer(compiled: bool, sizes: Sizes = SIZES) -> Timed:
     """Adam on all weights."""
     tokens, labels, initial = transformer_data(sizes)
-    weights = [torch.from_numpy(weight.copy()).requires_grad_(not compiled) for weight in initial]
-    first, second = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
-    steps = torch.zeros(())
 
     def loss(weights: Any, tokens: Any, labels: Any) -> Any:
         return F.cross_entropy(_logits(weights, tokens, sizes).flatten(0, 1), labels.flatten())
 
-    def step(tokens: Any, labels: Any) -> Any:
-        value, gradients = _gradients(loss, weights, tokens, labels, compiled)
-        with torch.no_grad():
-            steps.add_(1)
-            unbias1, unbias2 = 1 / (1 - BETA1**steps), 1 / (1 - BETA2**steps)
-            for weight, m, v, g in zip(weights, first, second, gradients, strict=True):
-                m.mul_(BETA1).add_(g, alpha=1 - BETA1)
-                v.mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
-                weight.sub_(ADAM_RATE * (m * unbias1) / ((v * unbias2).sqrt() + ADAM_EPSILON))
-        return value
-
-    return _timed(step, tokens, labels.astype("int64"), compiled)
+    return _adam(loss, tokens, labels.astype("int64"), initial, compiled)
 
 
 CASES: Cases = {
-    name: {"torch": functools.partial(make, False), "torch.compile": functools.partial(make, True)}
-    for name, make in {"mlp": mlp, "transformer": transformer}.items()
+    each.__name__: {"torch": functools.partial(each, False), "torch.compile": functools.partial(each, True)}
+    for each in (mlp, mlp_adam, pinn, conv, transformer)
 }

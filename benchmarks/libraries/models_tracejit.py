@@ -7,7 +7,4 @@ import functools
 import tracejit as tj
 from benchmarks.libraries import Cases, tape
 
-CASES: Cases = {
-    "mlp": {"tracejit": functools.partial(tape.mlp, tj)},
-    "transformer": {"tracejit": functools.partial(tape.transformer, tj)},
-}
+CASES: Cases = {name: {"tracejit": functools.partial(make, tj)} for name, make in tape.MODELS.items()}

@@ -12,12 +12,17 @@ from benchmarks.libraries.data import (
     ADAM_RATE,
     BETA1,
     BETA2,
+    DEEP_BATCH,
+    DEEP_LAYERS,
     EPSILON,
     IN_A_LAYER,
     RATE,
     SIZES,
+    VISCOSITY,
     Sizes,
+    conv_data,
     mlp_data,
+    pinn_data,
     points,
     transformer_data,
 )
@@ -43,22 +48,109 @@ def regression(tf: Any, **options: Any) -> Timed:
     return Timed(STEP, {"step": step, "x": tf.constant(x), "y": tf.constant(y)}, FINISH)
 
 
-def mlp(tf: Any, **options: Any) -> Timed:
-    """Gradient descent on the four weights."""
-    images, labels, initial = mlp_data()
+def _descent(tf: Any, weights: list[Any]) -> Callable[[list[Any]], None]:
+    """Gradient descent: what updates the weights, given the gradients."""
+
+    def update(gradients: list[Any]) -> None:
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.assign_sub(RATE * gradient)
+
+    return update
+
+
+def _adam(tf: Any, weights: list[Any]) -> Callable[[list[Any]], None]:
+    """Adam: what updates the weights, given the gradients."""
+    first = [tf.Variable(tf.zeros_like(weight), trainable=False) for weight in weights]
+    second = [tf.Variable(tf.zeros_like(weight), trainable=False) for weight in weights]
+    steps = tf.Variable(0.0, trainable=False)
+
+    def update(gradients: list[Any]) -> None:
+        steps.assign_add(1.0)
+        unbias1, unbias2 = 1 / (1 - tf.pow(BETA1, steps)), 1 / (1 - tf.pow(BETA2, steps))
+        for weight, m, v, gradient in zip(weights, first, second, gradients, strict=True):
+            g = tf.convert_to_tensor(gradient)
+            m.assign(BETA1 * m + (1 - BETA1) * g)
+            v.assign(BETA2 * v + (1 - BETA2) * g * g)
+            weight.assign_sub(ADAM_RATE * (m * unbias1) / (tf.sqrt(v * unbias2) + ADAM_EPSILON))
+
+    return update
+
+
+def _training(tf: Any, loss_of: Any, optimizer: Any, x: Any, y: Any, initial: list[Any], options: dict[str, Any]) -> Timed:
+    """A step: `loss_of(x, y, weights)`, its gradients, and the update of the weights."""
     weights = [tf.Variable(weight) for weight in initial]
-    w1, b1, w2, b2 = weights
+    update = optimizer(tf, weights)
 
     @tf.function(**options)
-    def step(images: Any, labels: Any) -> Any:
+    def step(x: Any, y: Any) -> Any:
         with tf.GradientTape() as tape:
-            logits = tf.nn.relu(images @ w1 + b1) @ w2 + b2
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
-        for weight, gradient in zip(weights, tape.gradient(loss, weights), strict=True):
-            weight.assign_sub(RATE * gradient)
+            loss = loss_of(x, y, weights)
+        update(tape.gradient(loss, weights))
         return loss
 
-    return Timed(STEP, {"step": step, "x": tf.constant(images), "y": tf.constant(labels)}, FINISH)
+    return Timed(STEP, {"step": step, "x": tf.constant(x), "y": tf.constant(y)}, FINISH)
+
+
+def _cross_entropy(tf: Any, logits: Any, labels: Any) -> Any:
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
+
+
+def _dense(x: Any, weights: list[Any], activation: Any) -> Any:
+    """The layers, an activation between each two."""
+    *before, w, b = weights
+    for each, bias in zip(before[::2], before[1::2], strict=True):
+        x = activation(x @ each + bias)
+    return x @ w + b
+
+
+def mlp(tf: Any, **options: Any) -> Timed:
+    """Gradient descent on the four weights."""
+
+    def loss(images: Any, labels: Any, weights: list[Any]) -> Any:
+        return _cross_entropy(tf, _dense(images, weights, tf.nn.relu), labels)
+
+    return _training(tf, loss, _descent, *mlp_data(), options)
+
+
+def mlp_adam(tf: Any, **options: Any) -> Timed:
+    """Adam on the six weights of a deeper one."""
+
+    def loss(images: Any, labels: Any, weights: list[Any]) -> Any:
+        return _cross_entropy(tf, _dense(images, weights, tf.nn.relu), labels)
+
+    return _training(tf, loss, _adam, *mlp_data(DEEP_LAYERS, DEEP_BATCH), options)
+
+
+def pinn(tf: Any, **options: Any) -> Timed:
+    """Gradient descent on what is left of Burgers' equation, with derivatives of the second order in it."""
+
+    def loss(t: Any, x: Any, weights: list[Any]) -> Any:
+        with tf.GradientTape() as second:
+            second.watch(x)
+            with tf.GradientTape() as first:
+                first.watch([t, x])
+                u = _dense(tf.concat([t, x], axis=1), weights, tf.tanh)
+            u_t, u_x = first.gradient(u, [t, x])
+        u_xx = second.gradient(u_x, x)
+        return tf.reduce_mean(tf.square(u_t + u * u_x - VISCOSITY * u_xx))
+
+    return _training(tf, loss, _descent, *pinn_data(), options)
+
+
+def conv(tf: Any, **options: Any) -> Timed:
+    """Gradient descent on two kernels, a matrix and their biases."""
+    if not hasattr(tf.nn, "conv2d"):
+        raise NotImplementedError(f"{tf.__name__}.nn has no conv2d")
+
+    def loss(images: Any, labels: Any, weights: list[Any]) -> Any:
+        k1, b1, k2, b2, *last = weights
+        x = images
+        for kernel, bias in ((k1, b1), (k2, b2)):
+            x = tf.nn.relu(tf.nn.conv2d(x, kernel, strides=1, padding="SAME") + bias)
+            x = tf.nn.max_pool2d(x, ksize=2, strides=2, padding="VALID")
+        return _cross_entropy(tf, _dense(tf.reshape(x, (x.shape[0], -1)), last, None), labels)
+
+    return _training(tf, loss, _descent, *conv_data(), options)
 
 
 def transformer_logits(tf: Any, sizes: Sizes) -> Callable[[Any, Any], Any]:
@@ -91,26 +183,18 @@ def transformer_logits(tf: Any, sizes: Sizes) -> Callable[[Any, Any], Any]:
 
 def transformer(tf: Any, sizes: Sizes = SIZES, **options: Any) -> Timed:
     """Adam on all weights."""
-    tokens, labels, initial = transformer_data(sizes)
     logits = transformer_logits(tf, sizes)
-    weights = [tf.Variable(weight) for weight in initial]
-    first = [tf.Variable(tf.zeros_like(weight), trainable=False) for weight in weights]
-    second = [tf.Variable(tf.zeros_like(weight), trainable=False) for weight in weights]
-    steps = tf.Variable(0.0, trainable=False)
 
-    @tf.function(**options)
-    def step(tokens: Any, labels: Any) -> Any:
-        with tf.GradientTape() as tape:
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits(tokens, weights))
-            loss = tf.reduce_mean(losses)
-        gradients = tape.gradient(loss, weights)
-        steps.assign_add(1.0)
-        unbias1, unbias2 = 1 / (1 - tf.pow(BETA1, steps)), 1 / (1 - tf.pow(BETA2, steps))
-        for weight, m, v, gradient in zip(weights, first, second, gradients, strict=True):
-            g = tf.convert_to_tensor(gradient)
-            m.assign(BETA1 * m + (1 - BETA1) * g)
-            v.assign(BETA2 * v + (1 - BETA2) * g * g)
-            weight.assign_sub(ADAM_RATE * (m * unbias1) / (tf.sqrt(v * unbias2) + ADAM_EPSILON))
-        return loss
+    def loss(tokens: Any, labels: Any, weights: list[Any]) -> Any:
+        return _cross_entropy(tf, logits(tokens, weights), labels)
 
-    return Timed(STEP, {"step": step, "x": tf.constant(tokens), "y": tf.constant(labels)}, FINISH)
+    return _training(tf, loss, _adam, *transformer_data(sizes), options)
+
+
+MODELS: dict[str, Callable[..., Timed]] = {
+    "mlp": mlp,
+    "mlp_adam": mlp_adam,
+    "pinn": pinn,
+    "conv": conv,
+    "transformer": transformer,
+}

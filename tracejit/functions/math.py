@@ -93,6 +93,13 @@ def matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False,
     sizes differ or an operand has fewer than two axes, DtypeError where the dtypes differ."""
     a, b = ops.lift("matmul", (a, b))
     rank_a, rank_b = len(a.type.shape), len(b.type.shape)
+    if rank_a > rank_b == 2 and not transpose_a:
+        # One product of all rows: the gradient of b then sums over the batch, and needs no product for each of it.
+        *batch, depth = a.type.shape
+        product = ops.matmul(
+            ops.reshape(a, shape=(math.prod(batch), depth)), b, transpose_a=False, transpose_b=bool(transpose_b)
+        )
+        return ops.reshape(product, shape=(*batch, product.type.shape[-1]))
     if rank_a >= 2 and rank_b >= 2 and a.type.shape[:-2] != b.type.shape[:-2]:
         batch = _common_batch(a, b)
         a = ops.broadcast_to(a, batch + a.type.shape[-2:])

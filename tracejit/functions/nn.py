@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from tracejit import ops
+from tracejit.functions import convolution
 from tracejit.functions.arrays import hot_mask
 from tracejit.functions.math import keep, normalize_axes, reduce_mean, square, tensor
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
@@ -13,6 +14,10 @@ from tracejit.ir.types import int32, int64
 
 sigmoid = ops.sigmoid
 tanh = ops.tanh
+conv2d, conv2d_transpose = convolution.conv2d, convolution.conv2d_transpose
+depthwise_conv2d = convolution.depthwise_conv2d
+max_pool, max_pool2d = convolution.max_pool, convolution.max_pool2d
+avg_pool, avg_pool2d = convolution.avg_pool, convolution.avg_pool2d
 
 
 def relu(features: Any, name: str | None = None) -> Any:
@@ -41,6 +46,11 @@ def softplus(features: Any, name: str | None = None) -> Any:
     """log(1 + exp(x)), without overflow: max(x, 0) + log1p(exp(-abs(x)))."""
     x = tensor("softplus", features)
     return ops.add(relu(x), ops.log1p(ops.exp(ops.neg(ops.abs(x)))))
+
+
+def log_sigmoid(x: Any, name: str | None = None) -> Any:
+    """log(sigmoid(x)), without overflow: -softplus(-x)."""
+    return ops.neg(softplus(ops.neg(tensor("log_sigmoid", x))))
 
 
 def silu(features: Any, beta: float = 1.0) -> Any:
@@ -139,8 +149,14 @@ def l2_loss(t: Any, name: str | None = None) -> Any:
 
 
 def bias_add(value: Any, bias: Any, data_format: str | None = None, name: str | None = None) -> Any:
-    """value + bias, bias along the last axis."""
-    return ops.add(value, bias)
+    """value + bias, bias along the last axis, or along axis 1 where `data_format` begins with "NC"."""
+    if data_format is None or not data_format.startswith("NC"):
+        return ops.add(value, bias)
+    x, b = ops.lift("bias_add", (value, bias))
+    shape = x.type.shape
+    if len(shape) < 2 or b.type.shape != shape[1:2]:
+        fail(InvalidArgumentError, "bias_add", (x, b), "the bias needs the size of axis 1")
+    return ops.add(x, ops.reshape(b, shape=(shape[1], *(1,) * (len(shape) - 2))))
 
 
 def moments(x: Any, axes: Any, shift: Any = None, keepdims: bool = False, name: str | None = None) -> tuple[Any, Any]:

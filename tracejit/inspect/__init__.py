@@ -1,6 +1,7 @@
-"""Looking at what a function became: all of its stages as files, and a report of its kernels and memory."""
+"""Looking at what a function became: its stages as files, its kernels and memory as a report, their time as a profile."""
 
 from tracejit.inspect.dump import dump
+from tracejit.inspect.profile import Kernel, Profile, profile
 from tracejit.inspect.report import report
 
-__all__ = ["dump", "report"]
+__all__ = ["Kernel", "Profile", "dump", "profile", "report"]

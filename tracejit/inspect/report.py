@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tracejit import ops
 from tracejit.function import Function
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ def report(function: Function, *args: Any, **kwargs: Any) -> str:
     plan = function.compiled(*args, **kwargs).plan
     lines = [f"{function.name}: {len(plan.steps)} kernel{'' if len(plan.steps) == 1 else 's'}"]
     for number, step in enumerate(plan.steps):
-        what, where = _described(step)
-        read, written = _distinct_bytes(step.operands), _distinct_bytes(step.outputs)
+        what, where = describe_step(step)
+        read, written = distinct_bytes(step.operands), distinct_bytes(step.outputs)
         lines.append(f"  {number:2d}  {what:32s} reads {read:>11,d} B  writes {written:>11,d} B  {where}")
     lines.append(f"  arena: {plan.arena_bytes:,d} bytes for {plan.temporaries_bytes:,d} bytes of temporaries")
     names = [parameter.attrs["name"] for parameter, _ in plan.graph.updates]
@@ -27,16 +28,20 @@ def report(function: Function, *args: Any, **kwargs: Any) -> str:
     return "\n".join(lines)
 
 
-def _described(step: Step) -> tuple[str, str]:
+def describe_step(step: Step) -> tuple[str, str]:
+    """(what a kernel computes, the user's line)."""
     if step.node is None:
         return "copy", ""
     where = str(step.node.location or "")
-    if step.schedule is None:
+    if step.node.op is not ops.fusion:
         return step.node.op.name, where
-    body, sweeps = step.node.attrs["body"], len(step.schedule.stages)
-    shape = ",".join(map(str, step.node.attrs["space"]))
+    body, shape = step.node.attrs["body"], ",".join(map(str, step.node.attrs["space"]))
+    if step.product is not None:
+        return f"matmul and {len(body.nodes) - 1} over [{shape}]", where
+    sweeps = len(step.schedule.stages) if step.schedule else 1
     return f"fusion of {len(body.nodes)} over [{shape}]" + (f", {sweeps} sweeps" if sweeps > 1 else ""), where
 
 
-def _distinct_bytes(views: list[View]) -> int:
+def distinct_bytes(views: list[View]) -> int:
+    """The bytes of `views`, those of equal ones once."""
     return sum({view: view.nbytes for view in views}.values())

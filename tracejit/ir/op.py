@@ -37,9 +37,11 @@ class View(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """Lowering as loops of its own: `emit(b, node, out, *operands)` writes them with the builder `b` over views."""
+    """Lowering as loops of its own: `emit(b, node, out, *operands)` writes them with the builder `b` over arrays.
+    `contiguous(node, views)` gives the numbers of the operands that are to be copied first, so that they lie in order."""
 
     emit: Callable[..., Any]
+    contiguous: Callable[..., Any] | None = None
 
 
 Lowering = Scalar | Reduction | View | Kernel | None

@@ -174,6 +174,9 @@ class Builder:
     def floor(self, x: Lanes) -> Lanes:
         return self.intrinsic("floor", x)
 
+    def ceil(self, x: Lanes) -> Lanes:
+        return self.intrinsic("ceil", x)
+
     def round(self, x: Lanes) -> Lanes:
         return self.intrinsic("roundeven", x)
 
@@ -197,6 +200,18 @@ class Builder:
         x, y = self.match(x, y)
         result = self.select(self.compare(predicate, x, y), x, y)
         return self.select(self.is_nan(x), x, result) if x.dtype.is_floating else result
+
+    def sum_lanes(self, x: Lanes) -> Lanes:
+        """The sum of all lanes, by halves."""
+        scalar = SCALAR_TYPES[x.dtype]
+        suffix = f"v{x.lanes}" + scalar.replace("float", "f32").replace("double", "f64")
+        if x.lanes == 1:
+            return x
+        if x.dtype.is_floating:
+            self.declarations.add(f"declare {scalar} @llvm.vector.reduce.fadd.{suffix}({scalar}, {x.type})")
+            return self.emit(x.dtype, 1, f"call reassoc {scalar} @llvm.vector.reduce.fadd.{suffix}({scalar} -0.0, {x})")
+        self.declarations.add(f"declare {scalar} @llvm.vector.reduce.add.{suffix}({x.type})")
+        return self.emit(x.dtype, 1, f"call {scalar} @llvm.vector.reduce.add.{suffix}({x})")
 
     def compare(self, predicate: str, x: Lanes, y: Lanes) -> Lanes:
         x, y = self.match(x, y)
@@ -379,6 +394,19 @@ class Builder:
         self.start_block(f"{label}.end")
         return after
 
+    def when(self, condition: Lanes, then: Callable[[], None], otherwise: Callable[[], None] | None = None) -> None:
+        """Run what `then` writes where `condition` holds, else what `otherwise` does."""
+        label = self.fresh("when")
+        self.line(f"br {condition}, label %{label}, label %{label}.{'else' if otherwise else 'end'}")
+        self.start_block(label)
+        then()
+        self.line(f"br label %{label}.end")
+        if otherwise is not None:
+            self.start_block(f"{label}.else")
+            otherwise()
+            self.line(f"br label %{label}.end")
+        self.start_block(f"{label}.end")
+
     def span(self, units: int) -> tuple[Lanes, Lanes]:
         """(first, last): the function consists of `units` units that do not need each other, in any order, and this call of
         it is to do first, first + 1... below last; all of them where it does not run in parallel. To be called once."""
@@ -394,21 +422,6 @@ class Builder:
         label = self.fresh("ok")
         self.line(f"br {condition}, label %fail, label %{label}")
         self.start_block(label)
-
-    def call_lanes(self, function: str, *operands: Lanes) -> Lanes:
-        """A C function of floats, called a lane at a time."""
-        operands = self.match(*operands)
-        x = operands[0]
-        kind = SCALAR_TYPES[x.dtype]
-        self.declarations.add(f"declare {kind} @{function}({', '.join([kind] * len(operands))})")
-        if x.lanes == 1:
-            return self.emit(x.dtype, 1, f"call {kind} @{function}({', '.join(map(str, operands))})")
-        result = Lanes("poison", x.dtype, x.lanes)
-        for lane in range(x.lanes):
-            parts = [self.emit(x.dtype, 1, f"extractelement {operand}, i64 {lane}") for operand in operands]
-            value = self.emit(x.dtype, 1, f"call {kind} @{function}({', '.join(map(str, parts))})")
-            result = self.emit(x.dtype, x.lanes, f"insertelement {result}, {value}, i64 {lane}")
-        return result
 
     # -- vector math
 

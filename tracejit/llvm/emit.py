@@ -17,6 +17,7 @@ from tracejit.ir.graph import Node
 from tracejit.ir.op import Kernel
 from tracejit.llvm.builder import MEMORY_TYPES, SCALAR_TYPES, literal
 from tracejit.llvm.engine import Target
+from tracejit.llvm.epilogue import emit_product_fusion
 from tracejit.llvm.kernel import Array, KernelBuilder
 from tracejit.llvm.layout import Layout
 from tracejit.llvm.loops import emit_fusion
@@ -26,6 +27,7 @@ from tracejit.llvm.views import Buffer, View
 
 # Calls in one function: the time that instruction selection takes grows faster than a block's length.
 _PART = 64
+_CYCLES = "  %{name} = call i64 @llvm.readcyclecounter()"
 
 
 class Module(NamedTuple):
@@ -37,8 +39,9 @@ class Module(NamedTuple):
     parallel: bool
 
 
-def emit(plan: Plan, target: Target) -> Module:
-    """The module of `plan` for `target`."""
+def emit(plan: Plan, target: Target, *, timed: bool = False) -> Module:
+    """The module of `plan` for `target`. Where it is `timed` the array of pointers ends with one to a number a step, the
+    cycles that it took."""
     name = f"tracejit_{plan.graph.name}"
     kernels: dict[Hashable, KernelBuilder] = {}  # one serves all steps that compute alike
     places: dict[Hashable, dict[str, None]] = {}  # the user's lines of those steps
@@ -58,11 +61,15 @@ def emit(plan: Plan, target: Target) -> Module:
                 places.setdefault(key, {})[f"; {step.node.location}\n"] = None
             arguments = [pointers.of(view) for view in step.views]
             status = f"{number + 1}" if kernel.fails else None
+            if timed:
+                calls.append(_CYCLES.format(name=f"before.{number}"))
             if kernel.units is None:
                 calls.append(_call(number, f"{kernel.name}({', '.join(f'ptr {each}' for each in arguments)})", status))
             else:
                 calls += pointers.spread(number, arguments)
                 calls.append(_call(number, f"{PARALLEL}(ptr @{_shared(kernel)}, ptr %spread, i64 {kernel.units})", status))
+            if timed:
+                calls += pointers.took(number)
             if kernel.fails:
                 assert step.node is not None
                 failing[number + 1] = step.node
@@ -75,6 +82,8 @@ def emit(plan: Plan, target: Target) -> Module:
         parts.append(_entry(name, calls))
     written = [(key, kernel) for key, kernel in kernels.items() if kernel.lines]
     declarations = {line for _, kernel in written for line in kernel.declarations}
+    if timed:
+        declarations.add("declare i64 @llvm.readcyclecounter()")
     functions = ["".join(places.get(key, ())) + kernel.text() for key, kernel in written]
     divided = [kernel for _, kernel in written if kernel.units is not None]
     functions += map(_share, divided)
@@ -123,16 +132,19 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
         *(f"in{i}" for i in range(len(step.operands))),
         *(f"scratch{i}" for i in range(len(step.scratch))),
     ]
-    b = KernelBuilder(f'"{name}"', names, width=target.width, fma=target.fma, parallel=step.parallel)
+    b = KernelBuilder(f'"{name}"', names, target, step.parallel)
     arrays = [
         Array(f"%{each}", view.shape, view.strides, view.dtype, view.offset) for each, view in zip(names, views, strict=True)
     ]
     first, second = len(step.outputs), len(step.outputs) + len(step.operands)
-    outputs, operands, scratch = arrays[:first], arrays[first:second], arrays[second:]
+    outputs, operands, b.scratch = arrays[:first], arrays[first:second], arrays[second:]
     if step.node is None:
-        b.copy(outputs[0], operands[0])
+        b.copy(outputs[0], operands[0], divided=True)
+    elif step.product is not None and step.product is not step.node:
+        x, y, *others = operands
+        emit_product_fusion(b, step.node.attrs["body"], step.product, outputs, x, y, others)
     elif step.schedule is not None:
-        emit_fusion(b, step.schedule, Layout(step.node.attrs["body"], step.schedule, operands, outputs, scratch))
+        emit_fusion(b, step.schedule, Layout(step.node.attrs["body"], step.schedule, operands, outputs, b.scratch))
     else:
         assert isinstance(step.node.op.lower, Kernel)
         step.node.op.lower.emit(b, step.node, outputs[0], *operands)
@@ -153,6 +165,7 @@ class _Pointers:
             "result": len(graph.parameters),
             "arena": len(graph.parameters) + len(graph.results),
         }
+        self._cycles_loaded = False
 
     def of(self, view: View) -> str:
         buffer = view.buffer
@@ -179,6 +192,18 @@ class _Pointers:
             lines.append(f"  %spread.{number}.{place} = getelementptr inbounds ptr, ptr %spread, i64 {place}")
             lines.append(f"  store ptr {argument}, ptr %spread.{number}.{place}, align 8")
         return lines
+
+    def took(self, number: int) -> list[str]:
+        """The lines that note how many cycles step `number` took."""
+        if not self._cycles_loaded:
+            self._load("%cycles", self._slots["arena"] + 1)
+            self._cycles_loaded = True
+        return [
+            _CYCLES.format(name=f"after.{number}"),
+            f"  %took.{number} = sub i64 %after.{number}, %before.{number}",
+            f"  %cycles.{number} = getelementptr inbounds i64, ptr %cycles, i64 {number}",
+            f"  store i64 %took.{number}, ptr %cycles.{number}, align 8",
+        ]
 
     def allocated(self) -> list[str]:
         """The line that makes that array, for whichever step has the most arguments."""

@@ -27,10 +27,18 @@ if hasattr(os, "register_at_fork"):
 
 
 class Target(NamedTuple):
-    """What of the processor a module's text depends on: a vector register's bytes, whether it has fused multiply-add."""
+    """What a module's text depends on besides its plan: a vector register's bytes, whether the processor has fused
+    multiply-add, how many vector registers; whether large products are the business of the BLAS."""
 
     width: int
     fma: bool
+    registers: int = 16
+    blas: bool = False
+
+    @property
+    def usable(self) -> int:
+        """The registers that a tile may count on: without fused multiply-add some hold products."""
+        return self.registers if self.fma else self.registers - 4
 
 
 @functools.cache
@@ -47,16 +55,23 @@ def _features() -> Any:
     return _llvm().get_host_cpu_features()
 
 
-@functools.cache
 def host_target() -> Target:
-    """What the emitter has to know of this processor."""
+    """What the emitter has to know of this processor, and of TRACEJIT_MATMUL. ValueError where that is not known."""
+    matmul = os.environ.get("TRACEJIT_MATMUL", "generated")
+    if matmul not in ("generated", "blas"):
+        raise ValueError(f"TRACEJIT_MATMUL is generated or blas, not {matmul!r}")
+    return _processor()._replace(blas=matmul == "blas")
+
+
+@functools.cache
+def _processor() -> Target:
     features = _features()
     if features.get("avx512f") and features.get("avx512dq") and features.get("avx512vl") and features.get("avx512bw"):
         width = 64
     else:
         width = 32 if features.get("avx2") else 16
-    machine = _llvm().get_process_triple().partition("-")[0]
-    return Target(width, bool(features.get("fma")) or machine in ("aarch64", "arm64"))
+    arm = _llvm().get_process_triple().partition("-")[0] in ("aarch64", "arm64")
+    return Target(width, bool(features.get("fma")) or arm, registers=32 if width == 64 else 28 if arm else 16)
 
 
 @functools.cache

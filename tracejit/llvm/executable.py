@@ -124,7 +124,7 @@ class Executable:
         """Its kernels, and where every value lies."""
         from tracejit.llvm.plan import plan
 
-        return plan(self.optimized)
+        return plan(self.optimized, self._target)
 
     @functools.cached_property
     def module(self) -> Module:

@@ -7,7 +7,6 @@ place, at the earliest by the last kernel that reads it and never before a kerne
 from __future__ import annotations
 
 import bisect
-import math
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,11 @@ from tracejit.ir import Graph, Node, TensorType, make
 from tracejit.ir.graph import attr_key
 from tracejit.ir.op import Kernel, Reduction, Scalar
 from tracejit.ir.op import View as ViewLowering
+from tracejit.ir.types import Type
+from tracejit.llvm.engine import Target
+from tracejit.llvm.epilogue import may_overwrite as tile_may_overwrite
+from tracejit.llvm.epilogue import product_of
+from tracejit.llvm.matmul import needs
 from tracejit.llvm.schedule import Schedule, may_overwrite, schedule
 from tracejit.llvm.views import ALIGNMENT, Buffer, View
 from tracejit.ops import contiguous_strides
@@ -28,6 +32,7 @@ from tracejit.ops import contiguous_strides
 _PACKED_BY_SIZE = 1024
 # What one core does in a second: less than today's do where what is touched lies in the cache.
 _BYTES_A_SECOND, _FLOPS_A_SECOND, _COSTLY_FLOPS = 10e9, 20e9, 10
+_PRODUCT_SPEED = 3  # how much faster a product's operations are than others
 # A step that is estimated to take longer on one core is divided among the threads; it then takes about 10 µs where what it
 # touches lies in the cache. Threads that are awake make it faster from 1 µs on, but to wake those that sleep takes 3 to 8 µs,
 # and they come too late for anything shorter than 20 µs.
@@ -46,6 +51,7 @@ class Step:
     operands: list[View]
     scratch: list[View] = field(default_factory=list)
     schedule: Schedule | None = None
+    product: Node | None = None
     parallel: bool = False
 
     @property
@@ -89,14 +95,14 @@ class Plan:
         return list(dict.fromkeys(view.buffer for view in views if view.buffer.kind == "constant"))
 
 
-def plan(graph: Graph) -> Plan:
+def plan(graph: Graph, target: Target) -> Plan:
     """The plan of an optimized graph. TypeError where an op is left that has no lowering."""
-    return _Planner(graph).plan()
+    return _Planner(graph, target).plan()
 
 
 class _Planner:
-    def __init__(self, graph: Graph):
-        self.graph = graph
+    def __init__(self, graph: Graph, target: Target):
+        self.graph, self.target = graph, target
         self.steps: list[Step] = []
         self.views: dict[Node, View | list[View]] = {}
         self.parameters: dict[Node, Buffer] = {}
@@ -118,10 +124,12 @@ class _Planner:
         for step in self.steps:
             step.outputs = [self._settled(view) for view in step.outputs]
             step.operands = [self._settled(view) for view in step.operands]
+        temporaries = sum(buffer.nbytes for buffer in lives_of(self.steps))
+        self._reuse()
         seconds = [_seconds(step) for step in self.steps]
         for step, alone in zip(self.steps, seconds, strict=True):
             step.parallel = alone > _PARALLEL_SECONDS
-        arena, peak, temporaries = _lay_out_arena(self.steps)
+        arena, peak = _lay_out_arena(self.steps)
         return Plan(self.graph, self.steps, arena, peak, temporaries, in_place, sum(seconds))
 
     # -- a step a node
@@ -149,6 +157,13 @@ class _Planner:
             buffer = Buffer("constant", self.constant_count, node.type.nbytes, node.attrs["value"])  # type: ignore[union-attr]
             self.constant_count += 1
             self.views[node] = View(buffer, node.shape, contiguous_strides(node.shape), 0, node.dtype)
+        elif node.op is ops.matmul:
+            self._add_product(node, node, [self.view(operand) for operand in node.operands], [node.type])
+        elif node.op is ops.fusion and (product := product_of(node.attrs["body"])) is not None:
+            body = node.attrs["body"]
+            views = dict(zip(body.parameters, map(self.view, node.operands), strict=True))
+            factors = [views[operand] for operand in product.operands]
+            self._add_product(node, product, [*factors, *views.values()], [result.type for result in body.results])
         elif node.op is ops.fusion:
             outputs = self._fusion(node)
             self.views[node] = outputs[0] if len(outputs) == 1 else outputs
@@ -160,10 +175,23 @@ class _Planner:
             self.views[node] = address
         elif isinstance(lower, Kernel):
             output = self._new(node.type)  # type: ignore[arg-type]
-            self.steps.append(Step(node, [output], [self.view(operand) for operand in node.operands]))
+            operands = [self.view(operand) for operand in node.operands]
+            for number in lower.contiguous(node, operands) if lower.contiguous else ():
+                operands[number] = self._copied(operands[number])
+            self.steps.append(Step(node, [output], operands))
             self.views[node] = output
         else:
             raise TypeError(f"the op {node.op.name} has no lowering of its own; the passes have to replace it")
+
+    def _add_product(self, node: Node, product: Node, operands: list[View], results: list[Type]) -> None:
+        """The step of `node`, which is `product` or a fusion that begins with it; the operands of that come first."""
+        x, y, *others = operands
+        needed = needs(product, x, y, self.target, self._new, fused=node is not product)
+        self.steps += [Step(None, [target], [source]) for target, source in needed.copies]
+        outputs = [self._new(kind) for kind in results]  # type: ignore[arg-type]
+        scratch = [self._new(kind) for kind in needed.scratch]
+        self.steps.append(Step(node, outputs, [needed.x, needed.y, *others], scratch, product=product))
+        self.views[node] = outputs[0] if len(outputs) == 1 else list(outputs)
 
     def _fusion(self, node: Node) -> list[View]:
         """Add the step of a fusion, and those that combine what its units have collected: the views of its results."""
@@ -230,14 +258,37 @@ class _Planner:
             done.add(parameter)
         return done
 
+    def _reuse(self) -> None:
+        """Let a step write over what it is the last to read, where the arena holds that and it lies alike."""
+        lives = lives_of(self.steps)
+        last = {buffer: life.last for buffer, life in lives.items()}
+        over: dict[Buffer, Buffer] = {}
+        for index, step in enumerate(self.steps):
+            step.operands = [replace(view, buffer=over.get(view.buffer, view.buffer)) for view in step.operands]
+            dying = {view.buffer: view for view in step.operands if last.get(view.buffer) == index and view.whole}
+            for number, new in enumerate(step.outputs):
+                if new.buffer not in lives:
+                    continue
+                for old, view in dying.items():
+                    if (view.shape, view.dtype) == (new.shape, new.dtype) and new.whole and self._safe_over(step, new, old):
+                        over[new.buffer] = old
+                        last[old] = last[new.buffer]
+                        step.outputs[number] = replace(new, buffer=old)
+                        del dying[old]
+                        break
+
     def _safe_over(self, step: Step, new: View, target: Buffer) -> bool:
-        if step.node is None or step.schedule is None:
+        if step.node is None or step.node.op is not ops.fusion:
             return False
         result = step.outputs.index(new)
-        body = step.node.attrs["body"]
+        if step.product is not None and any(view.buffer is target for view in step.operands[:2]):
+            return False
+        body, schedule = step.node.attrs["body"], step.schedule
         return all(
-            view.whole and view.shape == new.shape and may_overwrite(step.schedule, body, number, result)
-            for number, view in enumerate(step.operands)
+            view.whole
+            and view.shape == new.shape
+            and (may_overwrite(schedule, body, number, result) if schedule else tile_may_overwrite(body, number))
+            for number, view in enumerate(step.operands[2:] if step.product else step.operands)
             if view.buffer is target
         )
 
@@ -269,7 +320,7 @@ def _seconds(step: Step) -> float:
     """About how long a step takes: to move what it touches, each byte once, and then to compute. Both are as if nothing of one
     went on behind the other, so that it is rather too long."""
     moved = sum({view: view.nbytes for view in (*step.operands, *step.outputs)}.values())
-    flops = 0
+    flops = 0.0
     if step.schedule is not None:
         for node in step.schedule.place:
             lower = node.op.lower
@@ -277,9 +328,12 @@ def _seconds(step: Step) -> float:
                 flops += node.type.size * (_COSTLY_FLOPS if lower.costly else 1)  # type: ignore[union-attr]
             elif isinstance(lower, Reduction):
                 flops += node.operands[0].type.size  # type: ignore[union-attr]
-    elif step.node is not None and step.node.op is ops.matmul:
-        depth = step.operands[0].shape[-2 if step.node.attrs["transpose_a"] else -1]
-        flops = 2 * math.prod(step.outputs[0].shape) * depth
+    if step.product is not None:
+        depth = step.product.operands[0].shape[-2 if step.product.attrs["transpose_a"] else -1]
+        flops = 2 * step.product.type.size * depth / _PRODUCT_SPEED  # type: ignore[union-attr]
+    elif step.node is not None and step.node.op is ops.convolution:
+        height, width, _, channels, _ = step.operands[1].shape
+        flops = 2 * step.node.type.size * height * width * channels / _PRODUCT_SPEED  # type: ignore[union-attr]
     return moved / _BYTES_A_SECOND + flops / _FLOPS_A_SECOND
 
 
@@ -308,15 +362,15 @@ def lives_of(steps: list[Step]) -> dict[Buffer, Life]:
     }
 
 
-def _lay_out_arena(steps: list[Step]) -> tuple[int, int, int]:
-    """Give every arena buffer its offset; gives the arena's bytes, the most that are in use at once, and all together."""
+def _lay_out_arena(steps: list[Step]) -> tuple[int, int]:
+    """Give every arena buffer its offset; gives the arena's bytes, and the most that are in use at once."""
     lives = lives_of(steps)
     change = [0] * (len(steps) + 1)
     for size, first, last in lives.values():
         change[first] += size
         change[last + 1] -= size
     pack = _pack_by_size if len(lives) <= _PACKED_BY_SIZE else _pack_in_order
-    return pack(lives), max(accumulate(change)), sum(buffer.nbytes for buffer in lives)
+    return pack(lives), max(accumulate(change))
 
 
 def _pack_by_size(lives: dict[Buffer, Life]) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tracejit.ir.types import DType
+from tracejit.llvm.kernel import collapse
 from tracejit.ops import contiguous_strides
 
 # Bytes: buffers in the arena, and results of some size, begin at a multiple of it.
@@ -62,4 +64,13 @@ class View:
         """The same elements in another shape; None where they would have to move."""
         if self.contiguous:
             return self.with_layout(shape, contiguous_strides(shape))
-        return None
+        sizes, (own,) = collapse(self.shape, [self.strides])
+        strides: list[int] = []
+        for size, stride in zip(sizes, own, strict=True):
+            first = end = len(strides)
+            while math.prod(shape[first:end]) < size:
+                end += 1
+            if math.prod(shape[first:end]) > size:
+                return None
+            strides += [each * stride for each in contiguous_strides(shape[first:end])]
+        return self.with_layout(shape, strides + [1] * (len(shape) - len(strides)))

@@ -10,11 +10,12 @@ from tracejit.ops.autodiff import Record, expand_gradient, expand_gradients, rea
 from tracejit.ops.control import (
     constant, constant_op, custom_gradient, element, frozen, fusion, gradient, identity, iota, parameter, stop_gradient,
 )  # fmt: skip
+from tracejit.ops.convolution import convolution, max_windows, transposed_convolution
 from tracejit.ops.elementwise import (
-    abs, add, align, broadcast_to, common_shape, cos, div, div_or_zero, equal, erf, exp, expm1, floor, floordiv,
-    greater, greater_equal, is_finite, less, less_equal, lift, log, log1p, logical_and, logical_not, logical_or,
-    logical_xor, maximum, minimum, mod, mul, mul_or_zero, neg, not_equal, pow, round, rsqrt, sigmoid, sign, sin, sqrt,
-    sub, tan, tanh,
+    abs, acos, acosh, add, align, asin, asinh, atan, atan2, atanh, broadcast_to, cbrt, ceil, common_shape, cos, cosh, div,
+    div_or_zero, equal, erf, erfc, exp, expm1, floor, floordiv, greater, greater_equal, is_finite, less, less_equal, lift,
+    log, log1p, logical_and, logical_not, logical_or, logical_xor, maximum, minimum, mod, mul, mul_or_zero, neg, not_equal,
+    pow, round, rsqrt, sigmoid, sign, sin, sinh, sqrt, sub, tan, tanh,
 )  # fmt: skip
 from tracejit.ops.indexing import check_nonzero, check_range, gather, scatter_add
 from tracejit.ops.linalg import matmul

@@ -19,6 +19,7 @@ from tracejit.ir.graph import Node, make
 from tracejit.ir.op import Op, Scalar, require
 from tracejit.ir.types import DTYPES, DType, TensorType, bool_, broadcast_shapes, float32, float64, int32, int64
 from tracejit.ops.special import erf as erf_numpy
+from tracejit.ops.special import erfc as erfc_numpy
 
 FLOATS = (float32, float64)
 INTS = (int32, int64)
@@ -189,6 +190,7 @@ sign: Unary = Unary(
     vjp=(lambda ct, out, x: ops.zeros_like(ct),),
 )  # fmt: skip
 floor: Unary = Unary("floor", dtypes=FLOATS, evaluate=np.floor, lower=lambda b, x: b.floor(x))
+ceil: Unary = Unary("ceil", dtypes=FLOATS, evaluate=np.ceil, lower=lambda b, x: b.ceil(x))
 round: Unary = Unary("round", dtypes=FLOATS, evaluate=np.rint, lower=lambda b, x: b.round(x))
 # 0 where the cotangent is 0, also at x = 0, where the derivative is infinite.
 sqrt: Unary = Unary(
@@ -197,7 +199,7 @@ sqrt: Unary = Unary(
 )  # fmt: skip
 rsqrt: Unary = Unary(
     "rsqrt", costly=True, dtypes=FLOATS, evaluate=lambda x: np.reciprocal(np.sqrt(x)), domain=(0.5, 4),
-    lower=lambda b, x: b.div(b.const(1, x.dtype), b.sqrt(x)),
+    lower=lambda b, x: b.rsqrt(x),
     vjp=(lambda ct, out, x: mul_or_zero(mul(ct, -0.5), mul(out, mul(out, out))),),
 )  # fmt: skip
 exp: Unary = Unary(
@@ -252,6 +254,46 @@ erf: Unary = Unary(
     "erf", costly=True, dtypes=FLOATS, evaluate=erf_numpy, lower=lambda b, x: b.erf(x),
     vjp=(lambda ct, out, x: mul_or_zero(ct, mul(2 / _SQRT_PI, exp(neg(mul(x, x))))),),
 )  # fmt: skip
+erfc: Unary = Unary(
+    "erfc", costly=True, dtypes=FLOATS, evaluate=erfc_numpy, lower=lambda b, x: b.erfc(x),
+    vjp=(lambda ct, out, x: mul_or_zero(ct, mul(-2 / _SQRT_PI, exp(neg(mul(x, x))))),),
+)  # fmt: skip
+asin: Unary = Unary(
+    "asin", costly=True, dtypes=FLOATS, evaluate=np.arcsin, lower=lambda b, x: b.asin(x), domain=(-0.6, 0.6),
+    vjp=(lambda ct, out, x: div_or_zero(ct, sqrt(mul(sub(1.0, x), add(x, 1.0)))),),
+)  # fmt: skip
+acos: Unary = Unary(
+    "acos", costly=True, dtypes=FLOATS, evaluate=np.arccos, lower=lambda b, x: b.acos(x), domain=(-0.6, 0.6),
+    vjp=(lambda ct, out, x: neg(div_or_zero(ct, sqrt(mul(sub(1.0, x), add(x, 1.0))))),),
+)  # fmt: skip
+atan: Unary = Unary(
+    "atan", costly=True, dtypes=FLOATS, evaluate=np.arctan, lower=lambda b, x: b.atan(x),
+    vjp=(lambda ct, out, x: div_or_zero(ct, add(mul(x, x), 1.0)),),
+)  # fmt: skip
+sinh: Unary = Unary(
+    "sinh", costly=True, dtypes=FLOATS, evaluate=np.sinh, lower=lambda b, x: b.sinh(x),
+    vjp=(lambda ct, out, x: mul_or_zero(ct, cosh(x)),),
+)  # fmt: skip
+cosh: Unary = Unary(
+    "cosh", costly=True, dtypes=FLOATS, evaluate=np.cosh, lower=lambda b, x: b.cosh(x),
+    vjp=(lambda ct, out, x: mul_or_zero(ct, sinh(x)),),
+)  # fmt: skip
+asinh: Unary = Unary(
+    "asinh", costly=True, dtypes=FLOATS, evaluate=np.arcsinh, lower=lambda b, x: b.asinh(x),
+    vjp=(lambda ct, out, x: div_or_zero(ct, sqrt(add(mul(x, x), 1.0))),),
+)  # fmt: skip
+acosh: Unary = Unary(
+    "acosh", costly=True, dtypes=FLOATS, evaluate=np.arccosh, lower=lambda b, x: b.acosh(x), domain=(1.5, 4),
+    vjp=(lambda ct, out, x: div_or_zero(ct, sqrt(mul(sub(x, 1.0), add(x, 1.0)))),),
+)  # fmt: skip
+atanh: Unary = Unary(
+    "atanh", costly=True, dtypes=FLOATS, evaluate=np.arctanh, lower=lambda b, x: b.atanh(x), domain=(-0.6, 0.6),
+    vjp=(lambda ct, out, x: div_or_zero(ct, mul(sub(1.0, x), add(x, 1.0))),),
+)  # fmt: skip
+cbrt: Unary = Unary(
+    "cbrt", costly=True, dtypes=FLOATS, evaluate=np.cbrt, lower=lambda b, x: b.cbrt(x), domain=(0.5, 4),
+    vjp=(lambda ct, out, x: div_or_zero(ct, mul(mul(out, out), 3.0)),),
+)  # fmt: skip
 is_finite: Unary = Unary(
     "is_finite", dtypes=FLOATS, evaluate=np.isfinite, result=bool_,
     lower=lambda b, x: b.compare("lt", b.abs(x), b.const(math.inf, x.dtype)),
@@ -295,6 +337,14 @@ pow: Binary = Binary(
             mul_or_zero(ct, mul(out, log(ops.select(greater(x, ops.zeros_like(x)), x, ops.ones_like(x))))),
             ops.zeros_like(x),
         ),
+    ),
+)  # fmt: skip
+atan2: Binary = Binary(
+    "atan2", costly=True, arity=2, dtypes=FLOATS, evaluate=np.arctan2, lower=lambda b, y, x: b.atan2(y, x),
+    domain=((-2, 2), (0.5, 2)),
+    vjp=(
+        lambda ct, out, y, x: div_or_zero(mul_or_zero(ct, x), add(mul(x, x), mul(y, y))),
+        lambda ct, out, y, x: neg(div_or_zero(mul_or_zero(ct, y), add(mul(x, x), mul(y, y)))),
     ),
 )  # fmt: skip
 # Where both are equal the first operand takes the whole cotangent, as in TensorFlow.

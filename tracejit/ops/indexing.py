@@ -9,7 +9,7 @@ import numpy as np
 
 from tracejit.ir.errors import DtypeError, IndexOutOfRangeError, InvalidArgumentError, fail
 from tracejit.ir.op import Kernel, Op, require
-from tracejit.ir.types import DTYPES, TensorType, array_type, int64
+from tracejit.ir.types import DTYPES, TensorType, array_type
 from tracejit.ops.elementwise import INTS, NUMBERS, sample_array
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
@@ -33,16 +33,8 @@ def range_message(what: str, low: int, high: int, value: int | None = None) -> s
 
 
 def _range_lower(b: Any, node: Any, out: Any, x: Any) -> None:
-    low, high = node.attrs["low"], node.attrs["high"]
-
-    def each(position: list[Any]) -> None:
-        value = b.load(x, position)
-        wide = b.cast(value, int64)
-        outside = b.or_(b.compare("lt", wide, b.const(low, int64)), b.compare("ge", wide, b.const(high, int64)))
-        b.fail_if(outside)
-        b.store(out, position, value)
-
-    b.loops(x.shape, each)
+    b.all_within(x, node.attrs["low"], node.attrs["high"])
+    b.copy(out, x)
 
 
 def _range_infer(x: TensorType, low: int, high: int, what: str) -> TensorType:
@@ -118,26 +110,6 @@ def _gather_evaluate(params: Any, indices: Any, axis: int) -> Any:
     return np.take(params, indices, axis)
 
 
-def _for_each_index(b: Any, indices: Any, size: int, each: Any) -> None:
-    """Run `each(position, index)` for every element of `indices`, known to lie in 0..size-1."""
-
-    def body(position: list[Any]) -> None:
-        index = b.cast(b.load(indices, position), int64)
-        b.fail_if(b.or_(b.compare("lt", index, b.const(0, int64)), b.compare("ge", index, b.const(size, int64))))
-        each(position, index)
-
-    b.loops(indices.shape, body)
-
-
-def _gather_lower(b: Any, node: Any, out: Any, params: Any, indices: Any) -> None:
-    axis = node.attrs["axis"]
-
-    def each(position: list[Any], index: Any) -> None:
-        b.copy(b.subarray(out, axis, position), b.subarray(params, axis, [index]))
-
-    _for_each_index(b, indices, params.shape[axis], each)
-
-
 _CASES = (((5, 3), (4,), 0), ((2, 5, 3), (2, 3), 1), ((4,), (), 0), ((2, 5), (6,), 1), ((3, 2), (0,), 0))
 
 
@@ -157,7 +129,7 @@ gather: Op = Op(
         lambda ct, out, params, indices, axis: scatter_add(ct, indices, axis=axis, size=params.type.shape[axis]),
         None,
     ),
-    lower=Kernel(_gather_lower),
+    lower=Kernel(lambda b, node, out, params, indices: b.gather(out, params, indices, node.attrs["axis"])),
     samples=_gather_samples,
     fails=lambda types, axis: (IndexOutOfRangeError, "gather", _outside(types[0].shape[axis], axis)),
 )
@@ -189,16 +161,6 @@ def _scatter_evaluate(updates: Any, indices: Any, axis: int, size: int) -> Any:
     return result
 
 
-def _scatter_lower(b: Any, node: Any, out: Any, updates: Any, indices: Any) -> None:
-    axis = node.attrs["axis"]
-    b.fill(out, 0)
-
-    def each(position: list[Any], index: Any) -> None:
-        b.accumulate(b.subarray(out, axis, [index]), b.subarray(updates, axis, position))
-
-    _for_each_index(b, indices, node.attrs["size"], each)
-
-
 def _scatter_samples(rng: np.random.Generator) -> Samples:
     for dtype in NUMBERS:
         for shape, index_shape, axis in _CASES:
@@ -213,7 +175,7 @@ scatter_add: Op = Op(
     infer=_scatter_infer,
     evaluate=_scatter_evaluate,
     vjp=(lambda ct, out, updates, indices, axis, size: gather(ct, indices, axis=axis), None),
-    lower=Kernel(_scatter_lower),
+    lower=Kernel(lambda b, node, out, updates, indices: b.scatter_add(out, updates, indices, node.attrs["axis"])),
     samples=_scatter_samples,
     fails=lambda types, axis, size: (IndexOutOfRangeError, "scatter_add", _outside(size, axis)),
 )

@@ -146,23 +146,6 @@ def _arg_op(name: str, evaluate: Callable[..., Any], better: str) -> Op:
         require(x.shape[axis] > 0, name, (x,), f"axis {axis} has no elements")
         return TensorType(x.shape[:axis] + x.shape[axis + 1 :], int64)
 
-    def lower(b: Any, node: Any, out: Any, x: Any) -> None:
-        axis = node.attrs["axis"]
-
-        def each(position: list[Any]) -> None:
-            def step(index: Any, best: list[Any]) -> list[Any]:
-                value = b.load(x, [*position[:axis], index, *position[axis:]])
-                # A NaN wins over every number, the first one over the later, as in NumPy.
-                nan = b.and_(b.is_nan(value), b.not_(b.is_nan(best[0])))
-                wins = b.or_(b.and_(b.compare(better, value, best[0]), b.not_(b.is_nan(best[0]))), nan)
-                return [b.select(wins, value, best[0]), b.select(wins, index, best[1])]
-
-            zero = b.const(0, int64)
-            first = [b.load(x, [*position[:axis], zero, *position[axis:]]), zero]
-            b.store(out, position, b.loop(x.shape[axis], step, first)[1])
-
-        b.loops(out.shape, each)
-
     def samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray], dict[str, Any]]]:
         for dtype in NUMBERS:
             for shape, axis in (((7,), 0), ((3, 5), 0), ((3, 5), 1), ((2, 3, 4), 1)):
@@ -171,7 +154,7 @@ def _arg_op(name: str, evaluate: Callable[..., Any], better: str) -> Op:
 
     return Op(
         name, infer=infer, evaluate=lambda x, axis: np.asarray(evaluate(x, axis=axis), np.int64), vjp=(None,),
-        lower=Kernel(lower), samples=samples,
+        lower=Kernel(lambda b, node, out, x: b.arg_extreme(out, x, node.attrs["axis"], better)), samples=samples,
     )  # fmt: skip
 
 

@@ -228,8 +228,26 @@ def _pad_vjp(ct: Any, out: Any, x: Any, low: Ints, high: Ints, interior: Ints, v
 
 
 def _pad_lower(b: Any, node: Any, out: Any, x: Any) -> None:
-    b.fill(out, node.attrs["value"])
-    b.copy(out.sub(**_pad_layout(x.shape, node.attrs["low"], node.attrs["interior"])), x)
+    value, interior = node.attrs["value"], node.attrs["interior"]
+    layout = _pad_layout(x.shape, node.attrs["low"], interior)
+    if any(interior) or 0 in x.shape:
+        b.fill(out, value)
+    else:
+        for border in _borders(out.shape, layout["starts"], x.shape):
+            b.fill(out.sub(**border), value)
+    b.copy(out.sub(**layout), x)
+
+
+def _borders(shape: Ints, starts: Ints, sizes: Ints) -> Iterator[dict[str, Ints]]:
+    """What of an array of `shape` lies around a part of it, as attributes of slices that do not overlap."""
+    rank = len(shape)
+    for axis in range(rank):
+        end = starts[axis] + sizes[axis]
+        for first, size in ((0, starts[axis]), (end, shape[axis] - end)):
+            if size:
+                before, after = starts[:axis], (0,) * (rank - axis - 1)
+                whole = (*sizes[:axis], size, *shape[axis + 1 :])
+                yield {"starts": (*before, first, *after), "sizes": whole, "strides": (1,) * rank}
 
 
 # `interior` elements are put between neighbours; so padded, a strided slice has a gradient that is no special case.

@@ -144,6 +144,11 @@ class Entry:
             found.append(value)
         return found
 
+    def copies(self, leaves: Sequence[Any]) -> list[np.ndarray]:
+        """Copies of what the parameters are in this call."""
+        values = [(self._value(place, leaves), place.type) for place in self.places]
+        return [np.array(value.array() if isinstance(value, Variable) else array_of(value, kind)) for value, kind in values]
+
     def memory(self) -> MemoryUse:
         """The bytes that calls of this trace take."""
         facts = self.step.executable

@@ -1,0 +1,103 @@
+"""What the kernels are given: always the same, for every library, from NumPy's generator."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+# -- products of matrices
+
+
+class Product(NamedTuple):
+    """f32[m,k] by f32[k,n]; the first lies as f32[k,m] where it is `transposed`."""
+
+    m: int
+    n: int
+    k: int
+    transposed: bool = False
+
+    @property
+    def case(self) -> str:
+        return f"matmul_{self.m}x{self.n}x{self.k}{'_transposed' if self.transposed else ''}"
+
+
+PRODUCTS = (
+    Product(32, 128, 784),
+    Product(784, 128, 32, transposed=True),
+    Product(256, 512, 784),
+    Product(512, 512, 512),
+    Product(1024, 1024, 1024),
+    Product(2048, 2048, 2048),
+    Product(64, 64, 64),
+    Product(16, 16, 16),
+    Product(1024, 64, 64),
+    Product(128, 10, 32),
+)
+SQUARES = tuple(Product(size, size, size) for size in (64, 128, 256, 512, 1024, 2048, 4096))
+ALL_PRODUCTS = tuple(dict.fromkeys(PRODUCTS + SQUARES))
+
+
+def factors(product: Product) -> tuple[np.ndarray, np.ndarray]:
+    """Both matrices."""
+    rng = np.random.default_rng(20)
+    m, n, k, transposed = product
+    return rng.standard_normal((k, m) if transposed else (m, k), np.float32), rng.standard_normal((k, n), np.float32)
+
+
+# -- functions of each element
+
+FUNCTIONS = ("exp", "log", "tanh", "erf", "sin", "gelu")
+SIZES = tuple(10**power for power in range(2, 9))
+# Numbers repeat after so many, a prime: those by NumPy that are slow to compute are computed once.
+PERIOD = 10007
+
+
+def elementwise_case(function: str, size: int) -> str:
+    """The name of the case."""
+    return f"{function}_{size:.0e}".replace("e+0", "e")
+
+
+def repeated(values: np.ndarray, size: int) -> np.ndarray:
+    """`size` numbers, those of `values` again and again."""
+    return np.resize(values, size)
+
+
+def arguments(function: str) -> np.ndarray:
+    """PERIOD numbers where the function is neither constant nor infinite."""
+    drawn = np.random.default_rng(21).standard_normal(PERIOD, np.float32)
+    return {"log": np.exp(drawn), "sin": drawn * np.float32(10)}.get(function, drawn)
+
+
+# -- rows
+
+
+def norm_data(rows: int = 1024, columns: int = 1024) -> list[np.ndarray]:
+    """x, gamma, beta and the cotangent of the result."""
+    rng = np.random.default_rng(3)
+    shapes = ((rows, columns), (columns,), (columns,), (rows, columns))
+    return [rng.standard_normal(shape, dtype=np.float32) for shape in shapes]
+
+
+def logits_data(rows: int = 1024, classes: int = 4096) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and labels."""
+    rng = np.random.default_rng(4)
+    return rng.standard_normal((rows, classes), dtype=np.float32), rng.integers(0, classes, rows)
+
+
+# -- in double precision
+
+OPTIONS = 1_000_000
+ROSENBROCK = 100
+
+
+def option_data(period: int = PERIOD) -> list[np.ndarray]:
+    """`period` European calls: price of the share, strike, years left, rate of interest, volatility."""
+    rng = np.random.default_rng(22)
+    ranges = ((80, 120), (80, 120), (0.25, 2), (0.01, 0.05), (0.1, 0.5))
+    return [rng.uniform(low, high, period) for low, high in ranges]
+
+
+def point() -> np.ndarray:
+    """Where the second derivatives of Rosenbrock's function are taken."""
+    return np.random.default_rng(23).uniform(-2, 2, ROSENBROCK)

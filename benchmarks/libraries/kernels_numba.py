@@ -1,0 +1,7 @@
+"""No kernels in Numba."""
+
+from __future__ import annotations
+
+from benchmarks.libraries import Cases
+
+CASES: Cases = {}

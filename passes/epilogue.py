@@ -1,0 +1,185 @@
+"""Moves a matmul into the fusion that takes its result, which then works on each tile of the product while it is in registers.
+
+    %0 = matmul(%x, %w) {transpose_a=false, transpose_b=false} : f32[8,4]
+    %1 = fusion(%0, %b) {body=graph body(%p0: f32[8,4], %p1: f32[4]) {
+        %0 = broadcast(%p1) {shape=(8, 4,), axes=(1,)} : f32[8,4]
+        %1 = add(%p0, %0) : f32[8,4]
+        return %1
+      }, space=(8, 4,), rows=2} : f32[8,4]
+  =>
+    %0 = fusion(%x, %w, %b) {body=graph body(%p0: f32[8,2], %p1: f32[2,4], %p2: f32[4]) {
+        %0 = matmul(%p0, %p1) {transpose_a=false, transpose_b=false} : f32[8,4]
+        %1 = broadcast(%p2) {shape=(8, 4,), axes=(1,)} : f32[8,4]
+        %2 = add(%0, %1) : f32[8,4]
+        return %2
+      }, space=(8, 4,), rows=2} : f32[8,4]
+
+The product must have no other user, and the fusion neither reductions nor functions that need many registers: a polynomial in
+the tile would put its sums on the stack, where a pass over rows that are still in the cache costs less. A product of
+matrices whose rows were flattened from several axes is a product for each of the outer ones. What the fusion computes first
+from numbers alone, such as a rate that changes with the steps, becomes a fusion of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from tracejit import ops
+from tracejit.ir import Graph, Node, make, rebuild
+from tracejit.ir.location import Location
+from tracejit.ir.op import Scalar
+
+# More ops than this for each element are no longer small beside the product.
+LIMIT = 32
+# Costly ops that are single instructions.
+_INSTRUCTIONS = (ops.sqrt, ops.div, ops.div_or_zero, ops.rsqrt)
+
+
+def run(graph: Graph) -> Graph:
+    """`graph` with the matmuls in the fusions that take their results."""
+    return _merge(_split(graph))
+
+
+def _users(graph: Graph) -> Counter[Node]:
+    users = Counter(operand for node in graph.nodes for operand in dict.fromkeys(node.operands))
+    users.update([*graph.results, *(value for _, value in graph.updates)])
+    return users
+
+
+def _merge(graph: Graph) -> Graph:
+    users = _users(graph)
+
+    def rule(node: Node, operands: tuple[Node, ...]) -> Node:
+        if node.op is ops.fusion and _takes_tiles(node):
+            # The last one that was made: all else that the fusion needs is there before it.
+            for number in sorted(range(len(operands)), key=lambda number: -node.operands[number].serial):
+                product = _product(node, number, users)
+                if product is not None:
+                    new = operands[number] if operands[number].op is ops.matmul else operands[number].operands[0]
+                    return _merged(node, operands, number, new)
+        return rebuild(node, operands)
+
+    return graph.rewrite(rule)
+
+
+def _takes_tiles(fusion: Node, numbers: Iterable[Node] = ()) -> bool:
+    """Whether each element of the results depends on nothing but its own place in the operands, and on `numbers`."""
+    body, space, early = fusion.attrs["body"], fusion.attrs["space"], set(numbers)
+    nodes = [node for node in body.nodes if node not in early]
+    work = [node for node in nodes if node.op not in (ops.broadcast, ops.constant_op)]
+    results = [result for result in body.results if result not in early]
+    if len(space) < 2 or 0 in space or len(work) > LIMIT or any(node.shape != space for node in (*work, *results)):
+        return False
+    return bool(results) and all(_is_free_or_cheap(node, early) for node in nodes)
+
+
+def _is_free_or_cheap(node: Node, numbers: set[Node]) -> bool:
+    if node.op is ops.broadcast:
+        return node.operands[0].op in (ops.parameter, ops.constant_op) or node.operands[0] in numbers
+    cheap = isinstance(node.op.lower, Scalar) and (not node.op.lower.costly or node.op in _INSTRUCTIONS)
+    return node.op is ops.constant_op or (cheap and node.op is not ops.iota)
+
+
+def _product(fusion: Node, number: int, users: Counter[Node]) -> Node | None:
+    """The matmul behind operand `number` that can go into the fusion; None where there is none."""
+    operand, space = fusion.operands[number], fusion.attrs["space"]
+    parameter = fusion.attrs["body"].parameters[number]
+    if parameter.shape != space or users[operand] != 1:
+        return None
+    if any(parameter in node.operands for node in fusion.attrs["body"].nodes if node.op is ops.broadcast):
+        return None
+    product = operand.operands[0] if operand.op is ops.reshape else operand
+    if product.op is not ops.matmul or 0 in product.operands[0].shape:
+        return None
+    flattened = len(product.shape) == 2 and not product.attrs["transpose_a"] and product.shape[-1] == space[-1]
+    return product if product is operand or (flattened and users[product] == 1) else None
+
+
+def _merged(fusion: Node, operands: tuple[Node, ...], number: int, product: Node) -> Node:
+    body, space, rows = (fusion.attrs[name] for name in ("body", "space", "rows"))
+    x, y = product.operands
+    if product.shape != space:
+        x = make(ops.reshape, x, location=product.location, shape=(*space[:-1], x.shape[-1]))
+        batch = len(space) - 2
+        y = make(ops.broadcast, y, location=product.location, shape=(*space[:-2], *y.shape), axes=(batch, batch + 1))
+    outer = list(dict.fromkeys((x, y, *operands[:number], *operands[number + 1 :])))
+    parameters = {
+        each: make(ops.parameter, location=each.location, type=each.type, name=f"p{place}") for place, each in enumerate(outer)
+    }
+    inner = dict(zip(body.parameters, (parameters.get(each) for each in operands), strict=True))
+    factors = parameters[x], parameters[y]
+    inner[body.parameters[number]] = make(ops.matmul, *factors, location=product.location, **product.attrs)
+    for node in body.nodes:
+        copies = [inner[operand] for operand in node.operands]
+        inner[node] = make(node.op, *copies, location=node.location, **node.attrs)
+    new = Graph("body", parameters.values(), [inner[result] for result in body.results])
+    return make(ops.fusion, *outer, location=fusion.location, body=new, space=space, rows=rows)
+
+
+# -- numbers that a fusion computes first
+
+
+def _split(graph: Graph) -> Graph:
+    """`graph` with what fusions compute once, before they run over a product, in fusions of their own."""
+    users = _users(graph)
+    parts: dict[Node, list[Node]] = {}  # by a fusion that was split, what stands for each of its results
+
+    def rule(node: Node, operands: tuple[Node, ...]) -> Node:
+        if node.op is ops.element and node.operands[0] in parts:
+            return parts[node.operands[0]][node.attrs["index"]]
+        numbers = _numbers(node) if node.op is ops.fusion else []
+        if numbers and _takes_tiles(node, numbers) and any(_product(node, each, users) for each in range(len(operands))):
+            parts[node] = _in_two(node, operands, numbers)
+            return parts[node][0]
+        return rebuild(node, operands)
+
+    return graph.rewrite(rule)
+
+
+def _numbers(fusion: Node) -> list[Node]:
+    """What a fusion computes from numbers alone."""
+    nodes = fusion.attrs["body"].nodes if fusion.attrs["rows"] == 0 else ()
+    return [node for node in nodes if node.shape == () and isinstance(node.op.lower, Scalar)]
+
+
+def _in_two(fusion: Node, operands: tuple[Node, ...], numbers: list[Node]) -> list[Node]:
+    """The results of a fusion by one of its `numbers` and one of the rest."""
+    body, space, location = fusion.attrs["body"], fusion.attrs["space"], fusion.location
+    outer = dict(zip(body.parameters, operands, strict=True))
+    rest = [node for node in body.nodes if node not in numbers]
+    wanted = {operand for node in rest for operand in node.operands} | set(body.results)
+    given = [number for number in numbers if number in wanted]
+    outer |= dict(zip(given, _part(outer, numbers, given, (), location), strict=True))
+    left = [result for result in dict.fromkeys(body.results) if result not in given]
+    outer |= dict(zip(left, _part(outer, rest, left, space, location), strict=True))
+    return [outer[result] for result in body.results]
+
+
+def _part(
+    outer: dict[Node, Node], nodes: list[Node], results: list[Node], space: tuple[int, ...], location: Location | None
+) -> list[Node]:
+    """The results of a fusion of `nodes`, which takes what stands for the others in `outer`."""
+    inner: dict[Node, Node] = {}
+    parameters: dict[Node, Node] = {}
+
+    def value(node: Node) -> Node:
+        if node in inner:
+            return inner[node]
+        if node.op is ops.constant_op:
+            inner[node] = make(ops.constant_op, location=node.location, **node.attrs)
+            return inner[node]
+        new = outer[node]
+        if new not in parameters:
+            name = f"p{len(parameters)}"
+            parameters[new] = make(ops.parameter, location=new.location, type=new.type, name=name)
+        return parameters[new]
+
+    for node in nodes:
+        copies = [value(operand) for operand in node.operands]
+        inner[node] = make(node.op, *copies, location=node.location, **node.attrs)
+    body = Graph("body", parameters.values(), [inner[result] for result in results])
+    fusion = make(ops.fusion, *parameters, location=location, body=body, space=space, rows=0)
+    if len(results) == 1:
+        return [fusion]
+    return [make(ops.element, fusion, location=location, index=index) for index in range(len(results))]

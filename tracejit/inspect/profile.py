@@ -1,0 +1,95 @@
+"""Where the time of a compiled function goes: each kernel timed in place, while the step runs as it always does."""
+
+from __future__ import annotations
+
+import ctypes
+import statistics
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tracejit.function import Function
+from tracejit.inspect.report import describe_step, distinct_bytes
+from tracejit.llvm import engine, pool
+from tracejit.llvm.emit import emit
+from tracejit.llvm.views import ALIGNMENT
+from tracejit.runtime.structures import Memory
+
+
+class Kernel(NamedTuple):
+    """A kernel of a profile: `seconds` a call, its `share` of all kernels' time, the bytes that it reads and writes."""
+
+    what: str
+    where: str
+    seconds: float
+    share: float
+    bytes: int
+
+
+class Profile(NamedTuple):
+    """The kernels in the order in which they run; printed, those that take the most come first."""
+
+    name: str
+    seconds: float
+    kernels: list[Kernel]
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {self.seconds * 1e6:,.1f} µs in {len(self.kernels)} kernels"]
+        for kernel in sorted(self.kernels, key=lambda kernel: -kernel.seconds):
+            rate = kernel.bytes / max(kernel.seconds, 1e-12) / 1e9
+            lines.append(
+                f"  {kernel.share:6.1%} {kernel.seconds * 1e6:>10,.1f} µs  {kernel.what:32s} "
+                f"{kernel.bytes:>12,d} B {rate:>7,.1f} GB/s  {kernel.where}"
+            )
+        return "\n".join(lines)
+
+
+def profile(function: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Profile:
+    """The median time of each kernel over `runs` runs of `function` for a call with these arguments.
+
+    It runs on copies: variables keep their values. Seconds are those of the processor's cycle counter, scaled so that all
+    kernels together take as long as the run does by the clock. InvalidArgumentError and IndexOutOfRangeError as the function's.
+    """
+    step, arrays = function.compiled(*args, **kwargs), function.arrays(*args, **kwargs)
+    target = engine.host_target()
+    module = emit(step.plan, target, timed=True)
+    code = engine.compile_text(module.text)
+    symbols = {**engine.blas_symbols(), **(pool.symbols() if module.parallel else {})}
+    addresses, library = engine.load_object(code, [module.entry], symbols)
+    entry = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(addresses[module.entry])
+    plan = step.plan
+    results = [_aligned(result.type.nbytes) for result in plan.graph.results]  # type: ignore[union-attr]
+    ticks = np.zeros(len(plan.steps), np.uint64)
+    buffers = [_copied(array) for array in arrays]
+    kept = [*buffers, *results, _aligned(plan.arena_bytes), ticks]
+    frame = Memory([buffer.ctypes.data for buffer in kept], (kept, library))
+    found, clock = [], []
+    for _ in range(runs + 1):  # the first, which pays for the pages, is thrown away
+        for buffer, array in zip(buffers, arrays, strict=True):
+            buffer[...] = array.reshape(-1).view(np.uint8)
+        start = time.perf_counter()
+        status = entry(frame.address)
+        clock.append(time.perf_counter() - start)
+        if status:
+            step.fail(status)
+        found.append(ticks.astype(np.float64))
+    seconds, cycles = statistics.median(clock[1:]), np.median(found[1:], axis=0)
+    shares = cycles / max(cycles.sum(), 1.0)
+    kernels = [
+        Kernel(*describe_step(each), float(share) * seconds, float(share), distinct_bytes([*each.operands, *each.outputs]))
+        for each, share in zip(plan.steps, shares, strict=True)
+    ]
+    return Profile(function.name, seconds, kernels)
+
+
+def _aligned(size: int) -> np.ndarray:
+    block = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -block.ctypes.data % ALIGNMENT
+    return block[start : start + size]
+
+
+def _copied(array: np.ndarray) -> np.ndarray:
+    copy = _aligned(array.nbytes)
+    copy[...] = array.reshape(-1).view(np.uint8)
+    return copy
