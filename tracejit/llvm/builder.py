@@ -201,6 +201,23 @@ class Builder:
         result = self.select(self.compare(predicate, x, y), x, y)
         return self.select(self.is_nan(x), x, result) if x.dtype.is_floating else result
 
+    def scales(self, x: Lanes) -> bool:
+        """Whether `times_power_of_two` is an instruction: AVX-512's, of whole registers."""
+        return self.width == 64 and x.lanes * x.dtype.size % 64 == 0
+
+    def times_power_of_two(self, x: Lanes, n: Lanes) -> Lanes:
+        """x * 2^n for whole numbers n, rounded once, also where 2^n itself is infinite or subnormal."""
+        lanes = 64 // x.dtype.size
+        kind, mask, suffix = vector_type(SCALAR_TYPES[x.dtype], lanes), f"i{lanes}", "ps" if x.dtype is float32 else "pd"
+        function = f"@llvm.x86.avx512.mask.scalef.{suffix}.512"
+        self.declarations.add(f"declare {kind} {function}({kind}, {kind}, {kind}, {mask}, i32 immarg)")
+        parts = []
+        for start in range(0, x.lanes, lanes):
+            part, power = (shuffled(self, each, range(start, start + lanes)) for each in (x, n))
+            text = f"call {kind} {function}({part}, {power}, {kind} zeroinitializer, {mask} -1, i32 4)"
+            parts.append(self.emit(x.dtype, lanes, text))
+        return joined(self, parts)
+
     def sum_lanes(self, x: Lanes) -> Lanes:
         """The sum of all lanes, by halves."""
         scalar = SCALAR_TYPES[x.dtype]
@@ -433,3 +450,30 @@ class Builder:
         if function is None:
             raise AttributeError(f"the builder has no {name!r}")
         return lambda *operands, **attrs: function(self, *operands, **attrs)
+
+
+def shuffled(b: Builder, value: Lanes, lanes: Sequence[int], other: Lanes | None = None) -> Lanes:
+    """The lanes with these numbers; those of `other` count on from those of `value`."""
+    if list(lanes) == list(range(value.lanes)):
+        return value
+    if value.lanes == 1 and other is None:
+        return b.widen(value, len(lanes))
+    if len(lanes) == 1:
+        return b.emit(value.dtype, 1, f"extractelement {value}, i64 {lanes[0]}")
+    mask = f"{vector_type('i32', len(lanes))} <{', '.join(f'i32 {lane}' for lane in lanes)}>"
+    second = f"{other}" if other is not None else f"{value.type} poison"
+    return b.emit(value.dtype, len(lanes), f"shufflevector {value}, {second}, {mask}")
+
+
+def joined(b: Builder, parts: list[Lanes]) -> Lanes:
+    """All lanes of all parts, which are as many as a power of two."""
+    dtype, lanes = parts[0].dtype, parts[0].lanes
+    if lanes == 1 < len(parts):
+        value = Lanes("poison", dtype, len(parts))
+        for number, part in enumerate(parts):
+            value = b.emit(dtype, len(parts), f"insertelement {value}, {part}, i64 {number}")
+        return value
+    while len(parts) > 1:
+        lanes = parts[0].lanes
+        parts = [shuffled(b, low, range(2 * lanes), high) for low, high in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]

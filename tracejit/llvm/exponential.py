@@ -107,9 +107,9 @@ def exp_reduced(
 
 def exp_clamped(b: Builder, x: Lanes, factor: Lanes | None = None, added: Lanes | None = None) -> Lanes:
     """factor * e^(x + added), for x inside of exp_range."""
-    _, w, bits = exp_reduced(b, x, 2 * format_of(x).bias, added=added)
+    n, w, bits = exp_reduced(b, x, 0 if b.scales(x) else 2 * format_of(x).bias, added=added)
     value = b.add(w, number(b, 1, x)) if factor is None else b.fma(w, factor, factor)
-    return scale(b, value, bits)
+    return b.times_power_of_two(value, n) if b.scales(x) else scale(b, value, bits)
 
 
 def exp(b: Builder, x: Lanes) -> Lanes:

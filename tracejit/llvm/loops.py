@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from tracejit import ops
 from tracejit.ir import Node
 from tracejit.ir.types import int64
-from tracejit.llvm.builder import SCALAR_TYPES, Lanes
+from tracejit.llvm.builder import SCALAR_TYPES, Lanes, shuffled
 from tracejit.llvm.kernel import Array, KernelBuilder, power_above
 from tracejit.llvm.layout import Key, Layout
-from tracejit.llvm.pieces import Piece, combine, compute, folded, identity, shuffled
+from tracejit.llvm.pieces import Piece, combine, compute, folded, identity
 from tracejit.llvm.schedule import Schedule, Stage
 
 # How many registers a piece fills in a sweep of few ops, and in one of more.

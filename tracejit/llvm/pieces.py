@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tracejit.ir import Node
 from tracejit.ir.op import Reduction
 from tracejit.ir.types import int64
-from tracejit.llvm.builder import Lanes, vector_type
+from tracejit.llvm.builder import Lanes, joined, shuffled
 from tracejit.llvm.kernel import KernelBuilder
 from tracejit.llvm.layout import Key
 
@@ -101,33 +101,6 @@ def combine(b: KernelBuilder, node: Node, x: Lanes, y: Lanes) -> Lanes:
     lower = node.op.lower
     assert isinstance(lower, Reduction)
     return lower.combine(b, x, y)
-
-
-def shuffled(b: KernelBuilder, value: Lanes, lanes: Sequence[int], other: Lanes | None = None) -> Lanes:
-    """The lanes with these numbers; those of `other` count on from those of `value`."""
-    if list(lanes) == list(range(value.lanes)):
-        return value
-    if value.lanes == 1 and other is None:
-        return b.widen(value, len(lanes))
-    if len(lanes) == 1:
-        return b.emit(value.dtype, 1, f"extractelement {value}, i64 {lanes[0]}")
-    mask = f"{vector_type('i32', len(lanes))} <{', '.join(f'i32 {lane}' for lane in lanes)}>"
-    second = f"{other}" if other is not None else f"{value.type} poison"
-    return b.emit(value.dtype, len(lanes), f"shufflevector {value}, {second}, {mask}")
-
-
-def joined(b: KernelBuilder, parts: list[Lanes]) -> Lanes:
-    """All lanes of all parts, which are as many as a power of two."""
-    dtype, lanes = parts[0].dtype, parts[0].lanes
-    if lanes == 1 < len(parts):
-        value = Lanes("poison", dtype, len(parts))
-        for number, part in enumerate(parts):
-            value = b.emit(dtype, len(parts), f"insertelement {value}, {part}, i64 {number}")
-        return value
-    while len(parts) > 1:
-        lanes = parts[0].lanes
-        parts = [shuffled(b, low, range(2 * lanes), high) for low, high in zip(parts[::2], parts[1::2], strict=True)]
-    return parts[0]
 
 
 def folded(b: KernelBuilder, node: Node, value: Lanes, rows: int, width: int) -> Lanes:
