@@ -11,11 +11,16 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from tracejit.ir.types import DType, bool_, float32, float64, int32, int64
+import numpy as np
 
-SCALAR_TYPES = {float32: "float", float64: "double", int32: "i32", int64: "i64", bool_: "i1"}
-# How an element lies in memory: a bool takes a byte.
-MEMORY_TYPES = {**SCALAR_TYPES, bool_: "i8"}
+from tracejit.ir.types import DType, bfloat16, bool_, float16, float32, float64, int32, int64
+
+# A lane of a half dtype is a float that the dtype can represent: what is computed from such lanes is rounded to one at once.
+SCALAR_TYPES = {
+    float32: "float", float64: "double", int32: "i32", int64: "i64", bool_: "i1", float16: "float", bfloat16: "float",
+}  # fmt: skip
+# How an element lies in memory: a bool takes a byte, a half dtype is moved as its bits.
+MEMORY_TYPES = {**SCALAR_TYPES, bool_: "i8", float16: "i16", bfloat16: "i16"}
 _FLOAT_PREDICATES = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
 _INT_PREDICATES = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge"}
 
@@ -46,6 +51,9 @@ def literal(value: Any, dtype: DType) -> str:
     if dtype.is_integer:
         return str(int(value))
     value = float(value)
+    if dtype.is_half:
+        with np.errstate(over="ignore"):
+            value = float(np.array(value, np.float32).astype(dtype.numpy))
     if dtype is float32 and math.isfinite(value):
         try:
             value = struct.unpack("f", struct.pack("f", value))[0]
@@ -54,18 +62,31 @@ def literal(value: Any, dtype: DType) -> str:
     return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
 
 
+def summed(dtype: DType) -> DType:
+    """The dtype in which products of `dtype` are summed."""
+    return float32 if dtype.is_half else dtype
+
+
+def held_bytes(dtype: DType) -> int:
+    """The bytes of an element in a register."""
+    return summed(dtype).size
+
+
 class Builder:
     """One function being written. `name(parameters)` returns i32: 0, or 1 where `fail_if` held.
 
     `units` is None until `span` divides a function that is to run in `parallel`, which then takes `i64 first, i64 last` too.
     """
 
-    def __init__(self, name: str, parameters: Sequence[str], *, width: int, fma: bool, parallel: bool = False):
+    def __init__(
+        self, name: str, parameters: Sequence[str], *, width: int, fma: bool, parallel: bool = False, converts_float16: bool = False
+    ):
         self.name, self.parameters = name, parameters
         self.parallel = parallel
         self.units: int | None = None
         self.width = width  # bytes of a vector register
         self.fma_in_hardware = fma
+        self.converts_float16 = converts_float16
         self.lines: list[str] = []
         self.declarations: set[str] = set()
         self.block = "start"
@@ -122,6 +143,8 @@ class Builder:
 
     def _binary(self, float_op: str | None, int_op: str, x: Lanes, y: Lanes) -> Lanes:
         x, y = self.match(x, y)
+        if x.dtype.is_half:
+            return self.rounded(self.emit(float32, x.lanes, f"{float_op} {x}, {y.ref}"), x.dtype)
         name = float_op if x.dtype.is_floating else int_op
         return self.emit(x.dtype, x.lanes, f"{name} {x}, {y.ref}")
 
@@ -148,7 +171,7 @@ class Builder:
 
     def fma(self, x: Lanes, y: Lanes, z: Lanes) -> Lanes:
         """x * y + z, with one rounding where the machine has the instruction."""
-        if not self.fma_in_hardware:
+        if not self.fma_in_hardware or x.dtype.is_half:
             return self.add(self.mul(x, y), z)
         return self.intrinsic("fma", x, y, z)
 
@@ -247,6 +270,12 @@ class Builder:
 
     def cast(self, x: Lanes, dtype: DType) -> Lanes:
         """NumPy's conversion; a float outside of an integer's range, or NaN, gives the integer's minimum."""
+        if x.dtype is dtype:
+            return x
+        if x.dtype.is_half:
+            x = x._replace(dtype=float32)
+        if dtype.is_half:
+            return self.rounded(self.cast(x, float32), dtype)
         source, target = x.dtype, vector_type(SCALAR_TYPES[dtype], x.lanes)
         if source is dtype:
             return x
@@ -265,6 +294,70 @@ class Builder:
         if dtype.is_floating:
             return self.emit(dtype, x.lanes, f"sitofp {x} to {target}")
         return self.emit(dtype, x.lanes, f"{'sext' if dtype.size > source.size else 'trunc'} {x} to {target}")
+
+    # -- the half dtypes, whose lanes are floats
+
+    def rounded(self, x: Lanes, dtype: DType) -> Lanes:
+        """The float32 `x`, rounded to a half dtype."""
+        if dtype is float16 and self.converts_float16:
+            return self.from_bits(self.to_bits(x._replace(dtype=float16)), float16, x.lanes)
+
+        def number(value: int) -> Lanes:
+            return self.const(value, int32)
+
+        # A unit in the last place that is kept is so many of those that are not; what lies half-way goes to the even one.
+        bits = 16 if dtype is bfloat16 else 13
+        whole = self.bitcast(x, int32)
+        odd = self.and_(self.shift_right(whole, bits), number(1))
+        above = self.add(self.add(whole, number((1 << bits - 1) - 1)), odd)
+        result = self.bitcast(self.and_(above, number(-(1 << bits))), float32)
+        if dtype is float16:
+            size = self.abs(x)
+            # Below the normal numbers the unit is the one of a float32 from 0.5 on.
+            half = self.const(0.5, float32)
+            small = self.copysign(self.sub(self.add(size, half), half), x)
+            result = self.select(self.compare("lt", size, self.const(2.0**-14, float32)), small, result)
+            large = self.copysign(self.const(math.inf, float32, x.lanes), x)
+            result = self.select(self.compare("ge", size, self.const(65520.0, float32)), large, result)
+        quiet = self.const(math.nan, float32)
+        return self.select(self.is_nan(x), self.copysign(quiet, x), result)._replace(dtype=dtype)
+
+    def to_bits(self, x: Lanes) -> str:
+        """The name of the lanes of a half dtype as they lie in memory."""
+        target = vector_type("i16", x.lanes)
+        if x.dtype is float16 and self.converts_float16:
+            kind = vector_type("half", x.lanes)
+            name = self.emit(float16, x.lanes, f"fptrunc {x} to {kind}").ref
+            return self.emit(float16, x.lanes, f"bitcast {kind} {name} to {target}").ref
+        x32 = x._replace(dtype=float32)
+        if x.dtype is bfloat16:
+            bits = self.shift_right(self.bitcast(x32, int32), 16)
+        else:
+            # As a float32 of the exponent that float16 has for it, the leading bits are those of the float16.
+            scaled = self.bitcast(self.mul(self.abs(x32), self.const(2.0**-112, float32)), int32)
+            infinite = self.compare("ge", scaled, self.const(0x7F800000, int32))
+            special = self.select(self.is_nan(x32), self.const(0x7E00, int32), self.const(0x7C00, int32))
+            bits = self.select(infinite, special, self.shift_right(scaled, 13))
+            sign = self.shift_right(self.bitcast(x32, int32), 16)
+            bits = self.or_(bits, self.and_(sign, self.const(0x8000, int32)))
+        return self.emit(x.dtype, x.lanes, f"trunc {bits} to {target}").ref
+
+    def from_bits(self, name: str, dtype: DType, lanes: int = 1) -> Lanes:
+        """The lanes of a half dtype whose bits `name` has."""
+        kind, target = vector_type("i16", lanes), vector_type("float", lanes)
+        if dtype is float16 and self.converts_float16:
+            half = vector_type("half", lanes)
+            name = self.emit(dtype, lanes, f"bitcast {kind} {name} to {half}").ref
+            return self.emit(dtype, lanes, f"fpext {half} {name} to {target}")
+        bits = self.emit(int32, lanes, f"zext {kind} {name} to {vector_type('i32', lanes)}")
+        if dtype is bfloat16:
+            return self.bitcast(self.shift_left(bits, 16), float32)._replace(dtype=dtype)
+        size = self.shift_left(self.and_(bits, self.const(0x7FFF, int32)), 13)
+        scaled = self.bitcast(self.mul(self.bitcast(size, float32), self.const(2.0**112, float32)), int32)
+        special = self.or_(size, self.const(0x7F800000, int32))
+        finite = self.compare("lt", size, self.const(0x7C00 << 13, int32))
+        sign = self.shift_left(self.and_(bits, self.const(0x8000, int32)), 16)
+        return self.bitcast(self.or_(self.select(finite, scaled, special), sign), float32)._replace(dtype=dtype)
 
     def truncate(self, x: Lanes, dtype: DType) -> Lanes:
         """A float that is known to lie in the integer's range, towards zero."""

@@ -8,7 +8,7 @@ from tracejit import ops
 from tracejit.ir import Node
 from tracejit.ir.op import Reduction
 from tracejit.ir.types import DType, bool_, int64
-from tracejit.llvm.builder import SCALAR_TYPES, Lanes, vector_type
+from tracejit.llvm.builder import SCALAR_TYPES, Lanes, held_bytes, vector_type
 from tracejit.llvm.kernel import KernelBuilder, mask_text, power_above
 from tracejit.llvm.layout import Key, Layout
 from tracejit.llvm.schedule import Schedule, Stage
@@ -27,7 +27,7 @@ class _Fusion:
         self.row_values: dict[Node, Lanes] = {}
         dtypes: set[DType] = {node.dtype for node, place in plan.place.items() if place == "full"}
         self.count = self.lane_shape[-1] if self.lane_shape else 1
-        widest = max((dtype.size for dtype in dtypes), default=8)
+        widest = max(map(held_bytes, dtypes), default=8)
         self.lanes = min(max(b.width // widest, 1), power_above(self.count))
 
     # -- the nest

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from tracejit.ir import Node
 from tracejit.ir.types import DType, TensorType, float32, float64, int64
 from tracejit.llvm.blas import GEMM, find_blas
-from tracejit.llvm.builder import Lanes
+from tracejit.llvm.builder import Lanes, held_bytes, summed
 from tracejit.llvm.engine import Target
 from tracejit.llvm.kernel import Array, KernelBuilder, power_above
 from tracejit.llvm.tile import Depth, Sums, Vectors, choose_tile, dot_tile, sum_tile
@@ -109,7 +109,7 @@ def blocking(x: Matrices, y: Matrices, columns: int, target: Target) -> Blocking
     (rows, depth), dtype = x.shape[-2:], x.dtype
     (x_down, x_along), (y_down, y_along) = x.strides[-2:], y.strides[-2:]
     is_packed = len(y.shape) > len(x.shape)
-    lanes = max(target.width // dtype.size, 1)
+    lanes = max(target.width // held_bytes(dtype), 1)
     swapped = columns == 1 and x_down == 1 and rows > 1 and x_along != 1
     if swapped:
         rows, columns = columns, rows
@@ -149,7 +149,8 @@ def needs(node: Node, x: View, y: View, target: Target, new: Callable[[TensorTyp
         return Needs(x, y, [], [])
     blas = _is_for_blas(target, x_matrices, matrices)
     found = blocking(x_matrices, matrices, node.shape[-1], target)
-    sums = [TensorType(node.shape, node.dtype)] if fused and (blas or found.block < found.depth) else []
+    apart = fused or node.dtype.is_half  # what is not complete is no result yet
+    sums = [TensorType(node.shape, summed(node.dtype))] if apart and (blas or found.block < found.depth) else []
     if blas:
         return Needs(x, y, sums, [])
     scratch, copies = list(sums), []
@@ -215,10 +216,11 @@ class Place:
         return pointer
 
     def store(self, array: Array, sums: Sums, vectors: Vectors) -> None:
-        """Write a tile to an array of the product's shape."""
+        """Write a tile to an array of the product's shape, in its dtype."""
         (down, along), start = self.strides(array), self.start(array)
         for row, values in enumerate(sums):
             for value, (column, active) in zip(values, vectors.places(), strict=True):
+                value = self._b.cast(value, array.dtype)
                 self._b.store_at(value, self._b.address(start, array.dtype, row * down + column * along), along, active)
 
     def load(self, array: Array, rows: int, vectors: Vectors) -> Sums:
