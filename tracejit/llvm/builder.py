@@ -79,7 +79,14 @@ class Builder:
     """
 
     def __init__(
-        self, name: str, parameters: Sequence[str], *, width: int, fma: bool, parallel: bool = False, converts_float16: bool = False
+        self,
+        name: str,
+        parameters: Sequence[str],
+        *,
+        width: int,
+        fma: bool,
+        parallel: bool = False,
+        converts_float16: bool = False,
     ):
         self.name, self.parameters = name, parameters
         self.parallel = parallel

@@ -82,7 +82,7 @@ class _Contraction:
 
     def __init__(self, b: KernelBuilder, arrays: tuple[Array, Array, Array], positions: list[Axis], depth: list[Axis]):
         self.b, self.arrays, self.dtype = b, arrays, arrays[0].dtype
-        self.tile = choose_tile(positions, depth, b.lanes_for(self.dtype), b.target.registers)
+        self.tile = choose_tile(positions, depth, b.lanes_for(self.dtype), b.target.usable)
         self.lane, self.lanes = self.tile.lane, self.tile.lanes
         self.summed = self.lane in depth
         self.loops = [axis for axis in positions if axis not in self.tile.rows and axis is not self.lane]

@@ -36,6 +36,11 @@ class Target(NamedTuple):
     blas: bool = False
     float16: bool = False
 
+    @property
+    def usable(self) -> int:
+        """The registers that a tile may count on: without fused multiply-add some hold products."""
+        return self.registers if self.fma else self.registers - 4
+
 
 @functools.cache
 def _llvm() -> Any:
@@ -68,7 +73,7 @@ def _processor() -> Target:
         width = 32 if features.get("avx2") else 16
     arm = _llvm().get_process_triple().partition("-")[0] in ("aarch64", "arm64")
     fma, float16 = (bool(features.get(name)) or arm for name in ("fma", "f16c"))
-    return Target(width, fma, registers=32 if width == 64 or arm else 16, float16=float16)
+    return Target(width, fma, registers=32 if width == 64 else 28 if arm else 16, float16=float16)
 
 
 @functools.cache

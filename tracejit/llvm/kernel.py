@@ -33,7 +33,9 @@ class KernelBuilder(Builder):
     """A builder with memory access and loop nests. `scratch` are arrays for the kernel alone."""
 
     def __init__(self, name: str, parameters: Sequence[str], target: Target, parallel: bool = False):
-        super().__init__(name, parameters, width=target.width, fma=target.fma, parallel=parallel, converts_float16=target.float16)
+        super().__init__(
+            name, parameters, width=target.width, fma=target.fma, parallel=parallel, converts_float16=target.float16
+        )
         self.target = target
         self.scratch: list[Array] = []
 

@@ -119,7 +119,7 @@ def blocking(x: Matrices, y: Matrices, columns: int, target: Target) -> Blocking
         wide = min(columns, _DOT_COLUMNS)
         return Blocking(rows, columns, depth, lanes, min(rows, _DOTS // wide), wide, depth, dot=True)
     lanes = min(lanes, power_above(columns))
-    high, wide = choose_tile(rows, -(-columns // lanes), depth, target.registers)
+    high, wide = choose_tile(rows, -(-columns // lanes), depth, target.usable)
     far = abs(y_down) * dtype.size > _FAR_BYTES and rows >= _OFTEN
     packed_y = is_packed or (columns > 1 and (y_along != 1 or far))
     far = abs(x_along) * dtype.size > _NEAR_BYTES and min(columns, depth) >= _OFTEN
@@ -153,7 +153,8 @@ def needs(node: Node, x: View, y: View, target: Target, new: Callable[[TensorTyp
     sums = [TensorType(node.shape, summed(node.dtype))] if apart and (blas or found.block < found.depth) else []
     if blas:
         return Needs(x, y, sums, [])
-    scratch, copies = list(sums), []
+    scratch = list(sums)
+    copies: list[tuple[View, View]] = []
     if found.packed_x:
         units = math.prod(x.shape[:-2]) * found.units
         scratch.insert(0, TensorType((units, found.share, found.block, found.tile_rows), x.dtype))
@@ -190,7 +191,7 @@ def _in_panels(matrices: View, found: Blocking, new: Callable[[TensorType], View
 class Position(NamedTuple):
     """A row or a column: `ahead` of one that is known when the code runs."""
 
-    index: Lanes
+    at: Lanes
     ahead: int = 0
 
 
@@ -210,7 +211,7 @@ class Place:
         b, dtype = self._b, array.dtype
         down, along = self.strides(array)
         pointer = b.address(array.pointer, dtype, array.offset + self._row.ahead * down + self._column.ahead * along)
-        steps = zip((*self._batch, self._row.index, self._column.index), (*array.strides[:-2], down, along), strict=True)
+        steps = zip((*self._batch, self._row.at, self._column.at), (*array.strides[:-2], down, along), strict=True)
         for index, stride in steps:
             pointer = b.address(pointer, dtype, index=index, stride=stride)
         return pointer
@@ -382,7 +383,7 @@ class _Product:
     ) -> None:  # fmt: skip
         """The tiles of a chunk in one panel."""
         b, found = self.b, self.found
-        scaled = panel.index if panel.index.ref == "0" else b.mul(panel.index, b.const(found.width, int64))
+        scaled = panel.at if panel.at.ref == "0" else b.mul(panel.at, b.const(found.width, int64))
         column = Position(scaled, panel.ahead * found.width)
         y = self._panel_start(index, panel, column, depth)
         y_down, y_along = self.y.strides[-2:]
@@ -392,7 +393,7 @@ class _Product:
             place = Place(b, index, row, column, found.swapped)
             offsets = [down * each for each in range(height)]
             if found.dot:
-                sums = dot_tile(b, x, offsets, y, [y_along * each for each in range(vectors.count)], extent, self.dtype)
+                sums = dot_tile(b, x, offsets, y, [y_along * each for each in range(vectors.number)], extent, self.dtype)
             else:
                 start = None if first or self.sums is None else place.load(self.sums, height, vectors)
                 sums = sum_tile(b, x, offsets, y, vectors, [Depth(extent, along, y_down)], self.dtype, start)
@@ -441,7 +442,7 @@ class _Product:
             return Place(b, index, depth, column).start(self.y)
         *_, panels, down, _ = self.y.strides
         at = b.address(self.y.pointer, self.dtype, self.y.offset + panel.ahead * panels + depth.ahead * down)
-        for each, stride in zip((*index, panel.index, depth.index), (*self.y.strides[:-3], panels, down), strict=True):
+        for each, stride in zip((*index, panel.at, depth.at), (*self.y.strides[:-3], panels, down), strict=True):
             at = b.address(at, self.dtype, index=each, stride=stride)
         return at
 

@@ -124,10 +124,12 @@ class _Planner:
         for step in self.steps:
             step.outputs = [self._settled(view) for view in step.outputs]
             step.operands = [self._settled(view) for view in step.operands]
+        temporaries = sum(buffer.nbytes for buffer in lives_of(self.steps))
+        self._reuse()
         seconds = [_seconds(step) for step in self.steps]
         for step, alone in zip(self.steps, seconds, strict=True):
             step.parallel = alone > _PARALLEL_SECONDS
-        arena, peak, temporaries = _lay_out_arena(self.steps)
+        arena, peak = _lay_out_arena(self.steps)
         return Plan(self.graph, self.steps, arena, peak, temporaries, in_place, sum(seconds))
 
     # -- a step a node
@@ -239,6 +241,25 @@ class _Planner:
             done.add(parameter)
         return done
 
+    def _reuse(self) -> None:
+        """Let a step write over what it is the last to read, where the arena holds that and it lies alike."""
+        lives = lives_of(self.steps)
+        last = {buffer: life.last for buffer, life in lives.items()}
+        over: dict[Buffer, Buffer] = {}
+        for index, step in enumerate(self.steps):
+            step.operands = [replace(view, buffer=over.get(view.buffer, view.buffer)) for view in step.operands]
+            dying = {view.buffer: view for view in step.operands if last.get(view.buffer) == index and view.whole}
+            for number, new in enumerate(step.outputs):
+                if new.buffer not in lives:
+                    continue
+                for old, view in dying.items():
+                    if (view.shape, view.dtype) == (new.shape, new.dtype) and new.whole and self._safe_over(step, new, old):
+                        over[new.buffer] = old
+                        last[old] = last[new.buffer]
+                        step.outputs[number] = replace(new, buffer=old)
+                        del dying[old]
+                        break
+
     def _safe_over(self, step: Step, new: View, target: Buffer) -> bool:
         if step.node is None or step.node.op is not ops.fusion:
             return False
@@ -324,15 +345,15 @@ def lives_of(steps: list[Step]) -> dict[Buffer, Life]:
     }
 
 
-def _lay_out_arena(steps: list[Step]) -> tuple[int, int, int]:
-    """Give every arena buffer its offset; gives the arena's bytes, the most that are in use at once, and all together."""
+def _lay_out_arena(steps: list[Step]) -> tuple[int, int]:
+    """Give every arena buffer its offset; gives the arena's bytes, and the most that are in use at once."""
     lives = lives_of(steps)
     change = [0] * (len(steps) + 1)
     for size, first, last in lives.values():
         change[first] += size
         change[last + 1] -= size
     pack = _pack_by_size if len(lives) <= _PACKED_BY_SIZE else _pack_in_order
-    return pack(lives), max(accumulate(change)), sum(buffer.nbytes for buffer in lives)
+    return pack(lives), max(accumulate(change))
 
 
 def _pack_by_size(lives: dict[Buffer, Life]) -> int:

@@ -31,9 +31,9 @@ class Depth(NamedTuple):
 
 
 class Vectors(NamedTuple):
-    """The columns of a tile: `count` vectors of `lanes`, of the last only `active` lanes (None for all)."""
+    """The columns of a tile: `number` vectors of `lanes`, of the last only `active` lanes (None for all)."""
 
-    count: int
+    number: int
     lanes: int
     active: int | None
 
@@ -44,8 +44,8 @@ class Vectors(NamedTuple):
 
     def places(self) -> Iterator[tuple[int, int | None]]:
         """For each vector its first column, and how many of its lanes are active where not all are."""
-        for number in range(self.count):
-            yield number * self.lanes, self.active if number == self.count - 1 else None
+        for number in range(self.number):
+            yield number * self.lanes, self.active if number == self.number - 1 else None
 
 
 Sums = list[list[Lanes]]  # a list a row, a value a vector
@@ -110,13 +110,13 @@ def sum_tile(
         ]
 
     def multiplied(x: str, y: str, sums: list[Lanes]) -> list[Lanes]:
-        loaded = load(y, along[1]) if along[1] else load(y, 0) * vectors.count
+        loaded = load(y, along[1]) if along[1] else load(y, 0) * vectors.number
         after = []
         for number, row in enumerate(rows):
             factors = load(b.address(x, dtype, row), along[0])
             for column, vector in enumerate(loaded):
                 factor = factors[column if along[0] else 0]
-                total = sums[number * vectors.count + column]
+                total = sums[number * vectors.number + column]
                 after.append(multiply_add(b, factor, vector, total))
         return after
 
@@ -145,9 +145,9 @@ def sum_tile(
         return sums
 
     x, y = b.opaque(x), b.opaque(y)
-    zeros = [b.const(0, summed(dtype), vectors.lanes)] * (len(rows) * vectors.count)
+    zeros = [b.const(0, summed(dtype), vectors.lanes)] * (len(rows) * vectors.number)
     flat = nest(0, x, y, zeros if start is None else [total for row in start for total in row])
-    return [flat[place : place + vectors.count] for place in range(0, len(flat), vectors.count)]
+    return [flat[place : place + vectors.number] for place in range(0, len(flat), vectors.number)]
 
 
 # Sums, at least, that are worked at in turns, so that none waits for itself.
@@ -174,8 +174,10 @@ def dot_tile(b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Seq
         def step(position: Lanes, sums: list[Lanes]) -> list[Lanes]:
             after = []
             for number in range(count):
-                at = [b.address(b.address(side, dtype, ahead + number * lanes), dtype, index=position) for side in (x, y)]
-                after += add(*at, sums[number * pairs : (number + 1) * pairs])
+                left, right = (
+                    b.address(b.address(side, dtype, ahead + number * lanes), dtype, index=position) for side in (x, y)
+                )
+                after += add(left, right, sums[number * pairs : (number + 1) * pairs])
             return after + sums[count * pairs :]
 
         return step
@@ -187,8 +189,7 @@ def dot_tile(b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Seq
     sums = b.loop(single, block(1, whole), sums, step=lanes)
     done = whole + single
     if done < extent:
-        at = [b.address(side, dtype, done) for side in (x, y)]
-        sums[:pairs] = add(*at, sums[:pairs], extent - done)
+        sums[:pairs] = add(b.address(x, dtype, done), b.address(y, dtype, done), sums[:pairs], extent - done)
     totals = sums[:pairs]
     for start in range(pairs, len(sums), pairs):
         totals = [b.add(total, other) for total, other in zip(totals, sums[start : start + pairs], strict=True)]

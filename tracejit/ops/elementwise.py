@@ -188,7 +188,9 @@ def _or_zero(ufunc: np.ufunc) -> Callable[..., Any]:
 
 _SQRT_PI = math.sqrt(math.pi)
 
-neg: Unary = Unary("neg", dtypes=ALL_NUMBERS, evaluate=np.negative, lower=lambda b, x: b.neg(x), vjp=(lambda ct, out, x: neg(ct),))
+neg: Unary = Unary(
+    "neg", dtypes=ALL_NUMBERS, evaluate=np.negative, lower=lambda b, x: b.neg(x), vjp=(lambda ct, out, x: neg(ct),)
+)
 abs: Unary = Unary(
     "abs", dtypes=ALL_NUMBERS, evaluate=np.abs, lower=lambda b, x: b.abs(x), domain=(0.3, 2),
     vjp=(lambda ct, out, x: mul_or_zero(ct, sign(x)),),
