@@ -29,7 +29,7 @@ class DType:
         self.is_bool = name == "bool"
 
     def __getattr__(self, name: str) -> Any:
-        """`numpy` of bfloat16, which NumPy does not have: it is looked up when it is first needed. ImportError where that fails."""
+        """`numpy` of bfloat16, which is not NumPy's own: looked up when first needed. ImportError where it is not found."""
         if name != "numpy":
             raise AttributeError(f"a dtype has no {name!r}")
         try:
@@ -92,7 +92,7 @@ bool_ = DType("bool", "bool")
 float16 = DType("float16", "f16")
 bfloat16 = DType("bfloat16", "bf16")
 
-# The dtypes that every op of numbers, or of any elements, takes; and those in which floats are kept, but not summed.
+# The dtypes of which ops take all, all numbers or all floats; and those in which floats are kept, but not summed.
 DTYPES = (float32, float64, int32, int64, bool_)
 HALVES = (float16, bfloat16)
 BY_SHORT = {dtype.short: dtype for dtype in (*DTYPES, *HALVES)}

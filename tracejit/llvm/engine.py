@@ -28,7 +28,8 @@ if hasattr(os, "register_at_fork"):
 
 class Target(NamedTuple):
     """What a module's text depends on besides its plan: a vector register's bytes, whether the processor has fused
-    multiply-add, how many vector registers; whether large products are the business of the BLAS; whether it converts float16."""
+    multiply-add, how many vector registers; whether large products are the business of the BLAS; whether the processor
+    converts float16."""
 
     width: int
     fma: bool

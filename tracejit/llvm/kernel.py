@@ -161,7 +161,8 @@ class KernelBuilder(Builder):
         self, value: str, pointer: str, dtype: DType, lanes: int = 1, stride: int = 1, active: int | None = None, *,
         streamed: bool = False,
     ) -> None:  # fmt: skip
-        """What `store_at` writes, a bool as a byte, a half dtype as its bits; `streamed`, past the caches, a whole register to a multiple of its size."""
+        """What `store_at` writes, a bool as a byte, a half dtype as its bits; `streamed`, past the caches, a whole register
+        to a multiple of its size."""
         element = MEMORY_TYPES[dtype]
         kind = vector_type(element, lanes)
         count = lanes if active is None else active

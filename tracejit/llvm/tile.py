@@ -100,8 +100,9 @@ def sum_tile(
     start: Sums | None = None,
     along: tuple[int, int] = (0, 1),
 ) -> Sums:
-    """The sums over `depth` of x at each of the offsets `rows` times the vectors from y on, added to `start`, in the dtype in
-    which they are `summed`. `along` is how far apart the lanes of a vector lie in x, where they may all have one number, and in y."""
+    """The sums over `depth` of x at each of the offsets `rows` times the vectors from y on, added to `start`; in the dtype in
+    which `dtype` is summed. `along` is how far apart the lanes of a vector lie in x, where they may all have one number, and in
+    y."""
 
     def load(pointer: str, stride: int) -> list[Lanes]:
         return [

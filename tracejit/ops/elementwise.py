@@ -24,7 +24,7 @@ from tracejit.ops.special import erfc as erfc_numpy
 FLOATS = (float32, float64)
 INTS = (int32, int64)
 NUMBERS = FLOATS + INTS
-# Of what is one operation of the processor, the half dtypes have the result in float32, rounded once: the correctly rounded one.
+# Where an op takes half dtypes, its result is the one in float32, rounded once: the correctly rounded one.
 ALL_FLOATS, ALL_NUMBERS, ALL = FLOATS + HALVES, NUMBERS + HALVES, DTYPES + HALVES
 BOOL = (bool_,)
 

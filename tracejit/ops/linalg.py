@@ -9,8 +9,8 @@ import numpy as np
 
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.op import Kernel, Op, require
-from tracejit.ir.types import HALVES, TensorType
-from tracejit.ops.elementwise import ALL_NUMBERS, NUMBERS, require_dtype, sample_array
+from tracejit.ir.types import TensorType
+from tracejit.ops.elementwise import ALL_NUMBERS, require_dtype, sample_array
 
 
 def _swap(array: Any, transposed: bool) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from tracejit import ops
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.op import Op, Scalar, require
-from tracejit.ir.types import DTYPES, HALVES, DType, TensorType, bool_, float32, int64
+from tracejit.ir.types import DTYPES, HALVES, DType, TensorType, bool_, int64
 from tracejit.ops.elementwise import ALL, FLOATS, SAMPLE_SHAPES, sample_array
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
