@@ -8,6 +8,7 @@ code that a function became, `.explain()` why it was traced, `tape.why_none()` w
 
 import builtins
 import os
+import typing as _typing
 
 _folder = os.path.dirname(os.path.abspath(__file__))
 if not os.path.isdir(os.path.join(_folder, "passes")):
@@ -48,14 +49,18 @@ def identity(input: object, name: str | None = None) -> Tensor:
     return _ops.identity(convert_to_tensor(input))
 
 
-def __getattr__(name: str) -> DType:
-    """tj.bfloat16, which is there where the package ml_dtypes is."""
-    if name != "bfloat16":
-        raise AttributeError(f"module 'tracejit' has no attribute {name!r}")
-    try:
-        return as_dtype(name)
-    except ImportError as error:
-        raise AttributeError(f"tj.bfloat16: {error}") from None
+if _typing.TYPE_CHECKING:
+    bfloat16: DType
+else:
+
+    def __getattr__(name: str) -> DType:
+        """tj.bfloat16, which is there where the package ml_dtypes is."""
+        if name != "bfloat16":
+            raise AttributeError(f"module 'tracejit' has no attribute {name!r}")
+        try:
+            return as_dtype(name)
+        except ImportError as error:
+            raise AttributeError(f"tj.bfloat16: {error}") from None
 
 
 def is_tensor(x: object) -> builtins.bool:

@@ -144,23 +144,42 @@ class Needs(NamedTuple):
 def needs(node: Node, x: View, y: View, target: Target, new: Callable[[TensorType], View], *, fused: bool = False) -> Needs:
     """What the matmul `node` needs. `new` makes memory; where the product is `fused` and is not complete at once, its sums are
     in memory of their own."""
-    x_matrices, matrices = _oriented(x, node.attrs["transpose_a"]), _oriented(y, node.attrs["transpose_b"])
     if 0 in x.shape or 0 in y.shape:
         return Needs(x, y, [], [])
+    copies: list[tuple[View, View]] = []
+    if node.dtype.is_half and min(node.shape[-2:]) >= _OFTEN:
+        # Converted once, not at every use.
+        x, x_copy = _in_float32(x, new)
+        y, y_copy = _in_float32(y, new)
+        copies += [x_copy, y_copy]
+    x_matrices, matrices = _oriented(x, node.attrs["transpose_a"]), _oriented(y, node.attrs["transpose_b"])
     blas = _is_for_blas(target, x_matrices, matrices)
     found = blocking(x_matrices, matrices, node.shape[-1], target)
     apart = fused or node.dtype.is_half  # what is not complete is no result yet
     sums = [TensorType(node.shape, summed(node.dtype))] if apart and (blas or found.block < found.depth) else []
     if blas:
-        return Needs(x, y, sums, [])
+        return Needs(x, y, sums, copies)
     scratch = list(sums)
-    copies: list[tuple[View, View]] = []
     if found.packed_x:
         units = math.prod(x.shape[:-2]) * found.units
         scratch.insert(0, TensorType((units, found.share, found.block, found.tile_rows), x.dtype))
     if found.packed_y:
-        y, copies = _in_panels(matrices, found, new)
+        y, panel_copies = _in_panels(matrices, found, new)
+        copies += panel_copies
     return Needs(x, y, scratch, copies)
+
+
+def _in_float32(matrices: View, new: Callable[[TensorType], View]) -> tuple[View, tuple[View, View]]:
+    """The matrices, of a half dtype, as float32 that lie alike in memory of their own, and the copy that puts them there."""
+    axes = [axis for axis, stride in enumerate(matrices.strides) if stride]
+    axes.sort(key=lambda axis: -abs(matrices.strides[axis]))
+    shape = tuple(matrices.shape[axis] for axis in axes)
+    found = new(TensorType(shape, float32))
+    strides = [0] * len(matrices.shape)
+    for axis, stride in zip(axes, found.strides, strict=True):
+        strides[axis] = stride
+    source = matrices.with_layout(shape, [matrices.strides[axis] for axis in axes])
+    return found.with_layout(matrices.shape, strides), (found, source)
 
 
 def _in_panels(matrices: View, found: Blocking, new: Callable[[TensorType], View]) -> tuple[View, list[tuple[View, View]]]:
