@@ -138,7 +138,12 @@ class Bench:
             self.comparison.close()
         median = {label: statistics.median(times) for label, times in seconds.items()}
         against = {label: ratio(times, seconds[OURS]) for label, times in seconds.items() if label != OURS}
-        return Result(row, median, against, self.limit(row))
+        result = Result(row, median, against, self.limit(row))
+        progress("")
+        # The table comes at the end, which is far away.
+        print(f"{row.title}: {duration(median[OURS])}", *(f"{label} {each.median:.2f}" for label, each in against.items()),
+              sep=", ", file=sys.stderr, flush=True)  # fmt: skip
+        return result
 
 
 def options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -205,7 +210,7 @@ def _on(threads: int, asked: argparse.Namespace) -> tuple[dict[str, Any], list[s
         for name, each in curves.items():
             if each:
                 file = asked.plot / f"{name}_{threads}.png"
-                draw(each, f"{name}: {threads} {'core' if threads == 1 else 'cores'}", file)
+                draw(each, f"a call on {threads} {'core' if threads == 1 else 'cores'}", file)
                 print(f"drawn: {file}")
     comparison = bench.comparison
     for line in comparison.left_out:

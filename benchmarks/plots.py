@@ -46,7 +46,7 @@ def draw(all_curves: Sequence[Curves], heading: str, file: Path) -> None:
     labels: dict[str, Any] = {}
     for axis in axes.flat:
         labels |= {label: line for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(labels.values(), labels, loc="outside lower center", ncols=min(5, len(labels)), frameon=False)
+    figure.legend(labels.values(), labels, loc="outside lower center", ncols=min(9, len(labels)), frameon=False)
     figure.suptitle(heading)
     figure.savefig(file, dpi=120)
     pyplot.close(figure)

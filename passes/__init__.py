@@ -18,7 +18,7 @@ from tracejit.ir.location import register_library
 
 register_library(os.path.dirname(__file__))
 
-PIPELINE = ("backward", "simplify", "fold", "cse", "crop", "fuse", "epilogue")
+PIPELINE = ("backward", "simplify", "fold", "cse", "crop", "fuse", "epilogue", "recompute")
 
 
 def run(graph: Graph) -> Graph:

@@ -28,6 +28,8 @@ LIMIT = 160
 # Who waits for whom is known among the last so many nodes, up to twice as many. A unit that begins before them is closed: it
 # takes in no more members.
 WINDOW = 8192
+# A vector of more elements does not stay in the cache, so that to sweep over it again in the same loop nest saves nothing.
+LONG = 1 << 16
 
 
 class Unit:
@@ -53,8 +55,9 @@ class Cluster(Unit):
         if not isinstance(node.op.lower, Reduction):
             return cls(node.shape, None, {node: "full"})
         space, kept = node.operands[0].shape, _trailing(node)
-        # Over all axes of a matrix it is complete at the end only, so that rows can still be told apart.
-        if kept is not None and (kept or len(space) == 1):
+        # Over all axes of a matrix it is complete at the end only, so that rows can still be told apart. So it is over a long
+        # vector, which can be divided then.
+        if kept is not None and (kept or (len(space) == 1 and space[0] <= LONG)):
             return cls(space, kept, {node: "row"})
         return cls(space, None, {node: "end"})
 

@@ -163,9 +163,10 @@ def _div(node: Node) -> Node | None:
 
 
 def _or_zero(node: Node) -> Node | None:
-    """A factor that is known not to be zero needs no look."""
-    value = scalar_value(node.operands[0])
-    if value is not None and value != 0:
+    """A first operand that is known not to be zero needs no look; nor does it where zero times the other is zero."""
+    first, second = map(scalar_value, node.operands)
+    finite = node.op is ops.mul_or_zero and second is not None and 0 < second < math.inf
+    if finite or (first is not None and first != 0):
         return _again(node, ops.mul if node.op is ops.mul_or_zero else ops.div, *node.operands)
     return None
 

@@ -17,6 +17,7 @@ from tracejit.errors import IndexOutOfRangeError, InvalidArgumentError
 from tracejit.ir import OPS, Graph, Node, interpret, make, reachable
 from tracejit.ir.op import Reduction, Scalar
 from tracejit.ir.types import array_type, bool_, float32, float64
+from tracejit.llvm import schedule
 from tracejit.runtime.step import Step, run_graph
 
 # The vector math errs by a few ULP, and sums run in another order than NumPy's pairwise one: relative to the largest
@@ -113,9 +114,13 @@ def test_samples(name: str, layout: str) -> None:
         assert_near(one, wanted, owner)
 
 
+@pytest.mark.parametrize("divided", [False, True])
 @pytest.mark.parametrize("part", range(8))
-def test_random_graphs(part: int) -> None:
-    """Graphs of random ops with an update, and with gradients."""
+def test_random_graphs(part: int, divided: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs of random ops with an update, and with gradients; also `divided` into units, as fusions of large ones are."""
+    if divided:
+        monkeypatch.setattr(schedule, "_UNIT", 2)
+        monkeypatch.setattr(schedule, "_SHARE", 1.0)
     for seed in range(part * 12, part * 12 + 12):
         graph, arguments = random_graph(np.random.default_rng(seed), gradients=seed % 3 == 0)
         try:
@@ -185,6 +190,58 @@ def test_sizes(dtype: str, size: int, rng: np.random.Generator) -> None:
         given = [(array > 0 if dtype == "bool" else array).astype(dtype) for array in arrays]
         for number, (one, wanted) in enumerate(zip(tj.function(f)(*given), f(*map(tj.constant, given)), strict=True)):
             assert_near(one, wanted, (other, size, number))
+
+
+# -- long sums
+
+
+@pytest.mark.parametrize("columns", [None, 1, 3, 40_000])
+@pytest.mark.parametrize("kind", ["equal", "positive", "cancelling"])
+def test_a_long_sum_is_as_accurate_as_numpy_s(kind: str, columns: int | None, rng: np.random.Generator) -> None:
+    """3 million float32, as a vector, along long rows and along columns."""
+    count = 3_000_000
+    x = {
+        "equal": lambda: np.full(count, 0.1),  # the errors of equal numbers have one sign, and add up
+        "positive": lambda: rng.uniform(0.9, 1.1, count),
+        "cancelling": lambda: rng.standard_normal(count),
+    }[kind]().astype(np.float32)
+    x = x if columns is None else x.reshape(-1, columns)
+    sums = [tj.function(lambda x, axis=axis: (tj.reduce_sum(x, axis), tj.reduce_mean(x, axis))) for axis in (None, 0)]
+    for axis, both in zip((None, 0), sums, strict=True):
+        total, mean = both(x)
+        exact, size = x.sum(axis, np.float64), np.abs(x).sum(axis, dtype=np.float64)
+        # NumPy's pairwise sum is within 2 units of rounding; the one along columns is not pairwise.
+        bound = np.maximum(8 * 2.0**-24 * size, np.abs(x.sum(axis) - exact))
+        assert np.all(np.abs(total.numpy() - exact) <= bound), (axis, np.max(np.abs(total.numpy() - exact) / bound))
+        length = x.size / exact.size
+        assert np.all(np.abs(mean.numpy() - exact / length) <= bound / length)
+
+
+@pytest.mark.parametrize("shape", [(1000, 300), (7, 70_001), (300_000,), (64, 50, 60), (100_003, 3)])
+def test_sums_do_not_depend_on_the_number_of_threads(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    x = tj.constant(rng.standard_normal(shape).astype(np.float32))
+
+    @tj.function
+    def f(x: Any) -> Any:
+        y = x * tj.sigmoid(x)
+        return [tj.reduce_sum(y, axis) for axis in (None, *range(len(shape)))], tj.reduce_max(x, 0), tj.nn.softmax(x)
+
+    seen = set()
+    before = tj.config.threading.get_intra_op_parallelism_threads()
+    try:
+        for size in (1, 2, 3, 8):
+            tj.config.threading.set_intra_op_parallelism_threads(size)
+            sums, largest, soft = f(x)
+            seen.add(b"".join(each.numpy().tobytes() for each in (*sums, largest, soft)))
+    finally:
+        tj.config.threading.set_intra_op_parallelism_threads(before)
+    assert len(seen) == 1
+    value = np.asarray(x, np.float64)
+    y = value / (1 + np.exp(-value))
+    for axis, found in zip((None, *range(len(shape))), sums, strict=True):
+        # A few ULP of a term, and some tens of roundings of the sum.
+        np.testing.assert_allclose(found.numpy(), y.sum(axis), atol=1e-5 * np.abs(y).sum(axis).max(), rtol=0)
+    np.testing.assert_array_equal(largest.numpy(), x.numpy().max(0))
 
 
 # -- special values

@@ -13,6 +13,7 @@ from tracejit import ops, passes
 from tracejit.errors import DtypeError, InvalidArgumentError
 from tracejit.ir import Graph, interpret, make
 from tracejit.ir.types import array_type, float32, float64
+from tracejit.llvm import plan as plan_module
 from tracejit.llvm.convolution import Axis, choose_tile, split_depth
 from tracejit.llvm.engine import Target, host_target
 from tracejit.runtime import step as runtime
@@ -187,6 +188,37 @@ def test_nchw_is_nhwc_transposed(rng: np.random.Generator) -> None:
     assert_near(back, tj.nn.conv2d_transpose(x, w.transpose(0, 1, 3, 2), [2, 12, 10, 5], 2).numpy().transpose(0, 3, 1, 2))
 
 
+@pytest.mark.parametrize(
+    ("window", "strides"), [((2, 2), 2), ((3, 2), (3, 2)), ((6, 4), 1), ((1, 1), (2, 3)), ((1, 4), (1, 3))]
+)
+def test_windows_next_to_each_other(window: Any, strides: Any, rng: np.random.Generator) -> None:
+    """They are products of matrices, and sums; so are windows that hold all of an axis, and those of one element."""
+    x, w = rng.uniform(-1, 1, (2, 6, 4, 3)), rng.uniform(-1, 1, (*window, 3, 5))
+    steps = (strides, strides) if isinstance(strides, int) else strides
+    function = with_gradients(lambda x, w: tj.nn.conv2d(x, w, strides, "VALID"))
+    found = both(function, x, w)
+    assert_near(found[0], by_loops(x, w, steps, [(0, 0)] * 2, (1, 1)))
+    assert all(node.op is not ops.convolution for node in tj.function(function).graph(tj.constant(x), tj.constant(w)).nodes)
+    if window != (1, 1):
+        (found_mean, _) = both(with_gradients(lambda x: tj.nn.avg_pool2d(x, window, strides, "VALID")), x)
+        assert_near(found_mean, pooled(x, window, steps, [(0, 0)] * 2, np.mean))
+    # The gradient of the sum of squares, against one more loop.
+    ct = 2 * found[0]
+    expected = np.zeros_like(x)
+    for p, q, i, j in itertools.product(*map(range, ct.shape[1:3]), *map(range, window)):
+        expected[:, p * steps[0] + i, q * steps[1] + j] += ct[:, p, q] @ w[i, j].T
+    assert_near(found[1], expected)
+
+
+def test_bias_of_channels_first(rng: np.random.Generator) -> None:
+    x, bias = rng.uniform(-1, 1, (2, 3, 4, 5)), rng.uniform(-1, 1, 3)
+    (found,) = both(lambda x, bias: tj.nn.bias_add(x, bias, data_format="NCHW"), x, bias)
+    assert_near(found, x + bias[:, None, None])
+    assert_near(both(tj.nn.bias_add, x.transpose(0, 2, 3, 1), bias)[0], (x + bias[:, None, None]).transpose(0, 2, 3, 1))
+    with pytest.raises(InvalidArgumentError, match="the bias needs the size of axis 1"):
+        tj.nn.bias_add(x, np.zeros(5), data_format="NCHW")
+
+
 def test_integers() -> None:
     x, w = np.arange(32, dtype=np.int32).reshape(1, 4, 4, 2), np.arange(-8, 8, dtype=np.int32).reshape(2, 2, 2, 2)
     assert_near(both(lambda x, w: tj.nn.conv2d(x, w, 1, "VALID"), x, w)[0], by_loops(x, w, (1, 1), [(0, 0)] * 2, (1, 1)))
@@ -348,6 +380,39 @@ def test_the_sum_is_cut_where_its_filters_leave_the_cache() -> None:
     assert split_depth([far, near], 59) == ([far], [near])
     assert split_depth([far, near], 16) == ([far, Axis(2, 0, 15, 150)], [Axis(15, 0, 1, 10)])
     assert split_depth([Axis(101, 0, 1, 1)], 64) == ([], [Axis(101, 0, 1, 1)])  # a prime is not cut
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "swapped"),
+    [
+        ((6, 5, 9, 1, 8), (2, 3, 1, 8, 40), False),
+        ((1, 64, 64, 1, 8), (1, 1, 1, 8, 16), False),  # one axis of positions, which is cut
+        ((8, 20, 21, 1, 40), (19, 20, 1, 8, 33), True),  # filters' gradients: more than one part of the sum
+        ((8, 20, 21, 1, 70), (19, 20, 1, 8, 1), True),
+        ((1, 3, 3, 1, 5), (3, 3, 1, 5, 1000), False),  # nothing but columns
+        ((3, 12, 9, 1, 50), (3, 3, 1, 50, 1), False),
+        ((2, 9, 9, 33, 1), (3, 3, 33, 1, 1), False),
+    ],
+    ids=str,
+)
+def test_threads_share_it(
+    x_shape: Any, w_shape: Any, swapped: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bits, however many threads."""
+    arrays = [rng.uniform(-1, 1, x_shape), rng.uniform(-1, 1, w_shape)]
+    x, w = (make(ops.parameter, type=array_type(each), name=name) for each, name in zip(arrays, "xw", strict=True))
+    turned = ops.transpose(x, permutation=(4, 1, 2, 3, 0)) if swapped else x
+    graph = Graph("g", [x, w], [ops.convolution(turned, w, strides=(1, 1), dilations=(1, 1))])
+    expected, _ = interpret(graph, arrays)
+    alone = run_graph(Step(graph), arrays)[0].value
+    assert_near(alone, expected[0])
+    monkeypatch.setattr(plan_module, "_PARALLEL_SECONDS", 0.0)
+    for threads in (1, 2, 3):
+        tj.config.threading.set_intra_op_parallelism_threads(threads)
+        step = Step(graph)
+        assert step.module.parallel
+        np.testing.assert_array_equal(run_graph(step, arrays)[0].value, alone)
+    tj.config.threading.set_intra_op_parallelism_threads(0)
 
 
 def test_filters_are_copied_where_their_features_are_not_neighbours() -> None:

@@ -32,6 +32,7 @@ UNARY = {
     "leaky_relu_alpha": (lambda x: tj.nn.leaky_relu(x, alpha=0.5), lambda x: np.where(x > 0, x, 0.5 * x)),
     "elu": (tj.nn.elu, lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0)))),
     "softplus": (tj.nn.softplus, lambda x: np.logaddexp(0, x)),
+    "log_sigmoid": (tj.math.log_sigmoid, lambda x: -np.logaddexp(0, -x)),
     "silu": (tj.nn.silu, lambda x: x / (1 + np.exp(-x))),
     "gelu": (tj.nn.gelu, lambda x: x * 0.5 * (1 + ERF(x / np.sqrt(2)))),
     "gelu_tanh": (

@@ -16,13 +16,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from graphs import random_graph
 
 import tracejit as tj
 from tracejit import ops, passes
+from tracejit.errors import InvalidArgumentError
 from tracejit.ir import OPS, Graph, Op, TensorType, make
 from tracejit.ir.op import Kernel
 from tracejit.ir.types import float32
 from tracejit.llvm import engine, pool
+from tracejit.llvm import plan as planning
 from tracejit.llvm.builder import Lanes
 from tracejit.llvm.engine import Target
 from tracejit.llvm.kernel import KernelBuilder
@@ -287,6 +290,23 @@ def test_rows_are_shared_too(rng: np.random.Generator) -> None:
     assert len(seen) == 1
     # A sum of 1001 numbers in another order than NumPy's.
     np.testing.assert_allclose(f(x).numpy(), x / np.abs(x.numpy()).sum(1, keepdims=True) + 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_results_are_the_same_when_small_kernels_are_divided_too(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "_PARALLEL_SECONDS", 0.0)
+    graph, arguments = random_graph(np.random.default_rng(seed), gradients=seed % 2 == 0)
+    step = Step(passes.run(graph))
+    seen = []
+    for size in (1, 2, 3):
+        tj.config.threading.set_intra_op_parallelism_threads(size)
+        held = [np.array(each) for each in arguments]
+        try:
+            results = [result.numpy().tobytes() for result in run_graph(step, held)]
+        except InvalidArgumentError as error:
+            results = [str(error).encode()]
+        seen.append(results + [each.tobytes() for each in held])
+    assert seen[0] == seen[1] == seen[2]
 
 
 def test_small_steps_do_not_use_the_pool(rng: np.random.Generator) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import math
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -283,3 +285,20 @@ def test_functions_of_numpy(dtype: type, name: str) -> None:
     assert scalar.dtype == dtype and np.ndim(scalar) == 0
     assert abs(scalar - getattr(math, name)(0.5)) < 1e-7
     assert function(np.zeros((0, 3), dtype)).shape == (0, 3)
+
+
+def test_the_command_measures(benchmarks: ModuleType) -> None:
+    ulp = importlib.import_module("benchmarks.ulp")
+    assert 0.5 < ulp.single("exp", 100_003) <= ULP["exp"][0]
+    found = np.array([1, 1 + 2.0**-23, math.inf, math.nan, -0.0, 2.0**-149], np.float32)
+    exact = np.array([1 + 2.0**-24, 1, 2.0**128, math.nan, -0.0, 2.0**-149])
+    assert ulp.worst_of_single(found, exact) == 1
+    assert ulp.worst_of_single(-found, exact) == math.inf
+    assert ulp.worst_of_single(np.ones(6, np.float32), exact) == math.inf
+
+
+def test_the_command_measures_float64(benchmarks: ModuleType) -> None:
+    pytest.importorskip("mpmath")
+    ulp = importlib.import_module("benchmarks.ulp")
+    assert 0.5 < ulp.double("cos", 500) <= ULP["cos"][1]
+    assert 0.5 < ulp.double("pow", 500) <= ULP["pow"][1]

@@ -55,7 +55,7 @@ IMAGE, CHANNELS, CLASSES, CONV_BATCH = 28, (1, 16, 32), 10, 32
 def conv_data(batch: int = CONV_BATCH) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """Images, f32[batch,28,28,1], labels, and a kernel, f32[3,3,in,out], or a matrix and a bias a layer."""
     rng = np.random.default_rng(11)
-    images = rng.random((batch, IMAGE, IMAGE, 1), dtype=np.float32)
+    images = rng.random((batch, IMAGE, IMAGE, 1), dtype=np.float32) - np.float32(0.5)
     labels = rng.integers(0, CLASSES, batch)
     weights: list[np.ndarray] = []
     for inputs, outputs in pairwise(CHANNELS):

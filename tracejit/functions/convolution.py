@@ -16,6 +16,7 @@ from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 Ints = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
 
+_NO_SIDES = ((0, 0), (0, 0))
 # (axes that bring a format's axes into NHWC's order, axes that bring them back)
 _ORDERS = {"NHWC": None, "NCHW": ((0, 2, 3, 1), (0, 3, 1, 2))}
 
@@ -42,8 +43,12 @@ def conv2d(
     steps = _pair("conv2d", "strides", strides, data_format)
     spread = _pair("conv2d", "dilations", dilations, data_format)
     sides = _sides("conv2d", x, padding, _reach(window, spread), steps, data_format)
-    if window == [1, 1] and groups == 1:
-        return _from_nhwc(_multiplied(_padded(x, sides, 0.0), w, steps), data_format)
+    if window == [1, 1]:
+        x, sides, steps = _stepped(_padded(x, sides, 0.0), steps), _NO_SIDES, (1, 1)
+    if groups == 1 and sides == _NO_SIDES and _reach(window, spread) == tuple(window):
+        blocks = _blocks(x, window, steps)
+        if blocks is not None:
+            return _from_nhwc(_multiplied(blocks, w), data_format)
     of_groups = ops.reshape(w, shape=(*window, channels, groups, features // groups))
     arranged = ops.transpose(of_groups, permutation=(0, 1, 3, 2, 4))
     result = _convolved(x, sides, arranged, groups, steps, spread)
@@ -140,8 +145,12 @@ def avg_pool2d(
     steps = _pair("avg_pool2d", "strides", strides, data_format)
     sides = _sides("avg_pool2d", x, padding, window, steps, data_format)
     channels = x.type.shape[3]
-    ones = ops.broadcast_to(_constant(x, 1.0), (*window, channels, 1, 1))
-    total = _convolved(x, sides, ones, channels, steps, (1, 1))
+    blocks = _blocks(x, window, steps) if sides == _NO_SIDES else None
+    if blocks is not None:
+        total = ops.reduce_sum(blocks, axes=(2, 4))
+    else:
+        ones = ops.broadcast_to(_constant(x, 1.0), (*window, channels, 1, 1))
+        total = _convolved(x, sides, ones, channels, steps, (1, 1))
     counts = [
         _counts(size, side, extent, step)
         for size, side, extent, step in zip(x.type.shape[1:3], sides, window, steps, strict=True)
@@ -245,7 +254,7 @@ def _sides(name: str, x: Any, padding: Any, reach: Ints, strides: Ints, data_for
     """What `padding` adds before and after height and width of `x` (in NHWC's order), a value or a shape."""
     sizes = (x if isinstance(x, tuple) else x.type.shape)[1:3]
     if isinstance(padding, str) and padding.upper() == "VALID":
-        return ((0, 0), (0, 0))
+        return _NO_SIDES
     if isinstance(padding, str) and padding.upper() == "SAME":
         missing = [
             max((-(-size // step) - 1) * step + extent - size, 0)
@@ -262,6 +271,13 @@ def _sides(name: str, x: Any, padding: Any, reach: Ints, strides: Ints, data_for
     return tuple((low, high) for low, high in sides)
 
 
+def _stepped(x: Any, strides: Ints) -> Any:
+    """Every so manyth element of axes 1 and 2."""
+    n, *size, channels = x.type.shape
+    counts = (-(-whole // step) for whole, step in zip(size, strides, strict=True))
+    return ops.slice(x, starts=(0,) * 4, sizes=(n, *counts, channels), strides=(1, *strides, 1))
+
+
 def _padded(x: Any, sides: Pairs, value: float) -> Any:
     """`x` with `sides` added to axes 1 and 2."""
     if not any(any(side) for side in sides):
@@ -271,16 +287,25 @@ def _padded(x: Any, sides: Pairs, value: float) -> Any:
     return ops.pad(x, low=low, high=high, interior=(0,) * len(low), value=value)
 
 
-def _multiplied(x: Any, filters: Any, strides: Ints) -> Any:
-    """A convolution of windows of one element: a product of matrices."""
+def _blocks(x: Any, window: Any, strides: Ints) -> Any | None:
+    """x: f32[n,h,w,c] as f32[n,oh,kh,ow,kw,c] where the windows lie next to each other and hold all of it; else None."""
     n, *size, channels = x.type.shape
-    features = filters.type.shape[3]
-    positions = tuple(-(-extent // stride) for extent, stride in zip(size, strides, strict=True))
-    if strides != (1, 1):
-        x = ops.slice(x, starts=(0,) * 4, sizes=(n, *positions, channels), strides=(1, *strides, 1))
-    rows = ops.reshape(x, shape=(n * positions[0] * positions[1], channels))
-    product = ops.matmul(rows, ops.reshape(filters, shape=(channels, features)), transpose_a=False, transpose_b=False)
-    return ops.reshape(product, shape=(n, *positions, features))
+    whole = all(
+        extent > 0 and extent in (step, whole) and whole % extent == 0
+        for whole, extent, step in zip(size, window, strides, strict=True)
+    )
+    (height, width), (kh, kw) = size, window
+    return ops.reshape(x, shape=(n, height // kh, kh, width // kw, kw, channels)) if whole else None
+
+
+def _multiplied(blocks: Any, filters: Any) -> Any:
+    """A convolution of windows that lie next to each other: a product of matrices."""
+    n, height, kh, width, kw, channels = blocks.type.shape
+    depth, features = kh * kw * channels, filters.type.shape[3]
+    together = ops.transpose(blocks, permutation=(0, 1, 3, 2, 4, 5))
+    rows = ops.reshape(together, shape=(n * height * width, depth))
+    product = ops.matmul(rows, ops.reshape(filters, shape=(depth, features)), transpose_a=False, transpose_b=False)
+    return ops.reshape(product, shape=(n, height, width, features))
 
 
 def _convolved(x: Any, sides: Pairs, filters: Any, groups: int, strides: Ints, dilations: Ints) -> Any:

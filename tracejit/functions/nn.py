@@ -149,8 +149,14 @@ def l2_loss(t: Any, name: str | None = None) -> Any:
 
 
 def bias_add(value: Any, bias: Any, data_format: str | None = None, name: str | None = None) -> Any:
-    """value + bias, bias along the last axis."""
-    return ops.add(value, bias)
+    """value + bias, bias along the last axis, or along axis 1 where `data_format` begins with "NC"."""
+    if data_format is None or not data_format.startswith("NC"):
+        return ops.add(value, bias)
+    x, b = ops.lift("bias_add", (value, bias))
+    shape = x.type.shape
+    if len(shape) < 2 or b.type.shape != shape[1:2]:
+        fail(InvalidArgumentError, "bias_add", (x, b), "the bias needs the size of axis 1")
+    return ops.add(x, ops.reshape(b, shape=(shape[1], *(1,) * (len(shape) - 2))))
 
 
 def moments(x: Any, axes: Any, shift: Any = None, keepdims: bool = False, name: str | None = None) -> tuple[Any, Any]:

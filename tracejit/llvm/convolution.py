@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from tracejit.ir.types import int64
 from tracejit.llvm.builder import Lanes
 from tracejit.llvm.kernel import Array, KernelBuilder, collapse, power_above
 from tracejit.llvm.tile import Depth, Sums, Vectors, cycles, parts, sum_tile
@@ -77,14 +78,15 @@ def _axes(shape: Sequence[int], *layouts: Sequence[int]) -> list[Axis]:
 
 
 class _Contraction:
-    """out[positions] = the sum over `depth` of x * filters, for arrays (out, x, filters). A unit is a position along the axes
-    that no tile spans."""
+    """out[positions] = the sum over `depth` of x * filters, for arrays (out, x, filters)."""
 
     def __init__(self, b: KernelBuilder, arrays: tuple[Array, Array, Array], positions: list[Axis], depth: list[Axis]):
         self.b, self.arrays, self.dtype = b, arrays, arrays[0].dtype
         self.tile = choose_tile(positions, depth, b.lanes_for(self.dtype), b.target.usable)
         self.lane, self.lanes = self.tile.lane, self.tile.lanes
         self.summed = self.lane in depth
+        self.width = self.lane.size if self.summed else self.tile.vectors * self.lanes
+        self.blocks = -(-self.lane.size // self.width)
         self.loops = [axis for axis in positions if axis not in self.tile.rows and axis is not self.lane]
         if b.parallel and not self.loops and self.tile.rows:
             self._divide_rows()
@@ -106,39 +108,39 @@ class _Contraction:
     def write(self) -> None:
         b = self.b
         start = Places(*[b.address(array.pointer, self.dtype, array.offset) for array in self.arrays])
-        units = math.prod(axis.size for axis in self.loops)
-        first, last = b.span(units)
-
-        def each_unit(places: Places, body: Callable[[Places], None]) -> None:
-            def unit(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
-                here = places
-                for axis, index in zip(self.loops, b.unravel(number, [axis.size for axis in self.loops]), strict=True):
-                    here = self._moved(here, axis, index)
-                body(here)
-                return []
-
-            b.loop_between(first, last, unit)
-
+        self.first, self.last = b.span(self.blocks * math.prod(axis.size for axis in self.loops))
         if self.outer:
-            each_unit(start, self._clear)
+            self._each_unit(start, self._clear)
 
         def part(index: list[Lanes]) -> None:
             places = start
             for axis, position in zip(self.outer, index, strict=True):
                 places = self._moved(places, axis, position)
-            rows = list(self.tile.rows.items())
-            if self.summed:
-                each_unit(places, lambda at: self._rows(at, rows, {}, self.lane.size))
-                return
-            width = self.tile.vectors * self.lanes
-            self._blocks(
-                places, self.lane, width, lambda here, columns: each_unit(here, lambda at: self._rows(at, rows, {}, columns))
-            )
+            self._each_unit(places, lambda here, columns: self._rows(here, list(self.tile.rows.items()), {}, columns))
 
         b.loops([axis.size for axis in self.outer], part)
 
-    def _clear(self, places: Places) -> None:
-        axes = [*self.tile.rows, *([] if self.summed else [self.lane])]
+    def _each_unit(self, places: Places, body: Callable[[Places, int], None]) -> None:
+        """Run `body(places, columns)` for each unit: a block of columns along the lanes at a position along each of `loops`."""
+        b, width = self.b, self.width
+        whole, rest = divmod(self.lane.size, width)
+
+        def unit(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
+            block, *index = b.unravel(number, [self.blocks, *(axis.size for axis in self.loops)])
+            here = self._moved(places, Axis(self.blocks, *(width * stride for stride in self.lane[1:])), block)
+            for axis, position in zip(self.loops, index, strict=True):
+                here = self._moved(here, axis, position)
+            if whole and rest:
+                is_whole = b.compare("lt", block, b.const(whole, int64))
+                b.when(is_whole, lambda: body(here, width), lambda: body(here, rest))
+            else:
+                body(here, rest or width)
+            return []
+
+        b.loop_between(self.first, self.last, unit)
+
+    def _clear(self, places: Places, columns: int) -> None:
+        axes = [*self.tile.rows, *([] if self.summed else [self.lane._replace(size=columns)])]
         self.b.fill(Array(places.out, tuple(axis.size for axis in axes), tuple(axis.out for axis in axes), self.dtype), 0)
 
     def _moved(self, places: Places, axis: Axis, index: Lanes | None, ahead: int = 0) -> Places:

@@ -181,6 +181,11 @@ class KernelBuilder(Builder):
     def _write_masked(self, value: str, pointer: str, dtype: DType, lanes: int, on: Sequence[bool]) -> None:
         element, mask = MEMORY_TYPES[dtype], vector_type("i1", lanes)
         kind, function = vector_type(element, lanes), f"@llvm.masked.store.{kind_suffix(element, lanes)}.p0"
+        if sum(on) == 1:  # Of a lane that was narrowed before, LLVM 22 stores the wide number.
+            lane = on.index(True)
+            one = self.named(f"extractelement {kind} {value}, i64 {lane}")
+            self.write(one, self.address(pointer, dtype, lane), dtype)
+            return
         self.declarations.add(f"declare void {function}({kind}, ptr, {mask})")
         which = ", ".join(f"i1 {'true' if each else 'false'}" for each in on)
         self.line(f"call void {function}({kind} {value}, ptr align {dtype.size} {pointer}, {mask} <{which}>)")

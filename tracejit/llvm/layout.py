@@ -18,11 +18,13 @@ Key = tuple[Node, int]
 
 @dataclass
 class Access:
-    """How a value lies: `rows` and `lanes` are strides along the collapsed axes; no pointer for a position."""
+    """How a value lies: `rows` and `lanes` are strides along the collapsed axes, `unit` is the stride from a unit's copy to
+    the next; no pointer for a position."""
 
     array: Array | None
     rows: tuple[int, ...]
     lanes: tuple[int, ...]
+    unit: int = 0
 
     @property
     def dtype(self) -> DType:
@@ -65,8 +67,14 @@ class Layout:
             self.lane_shape, inner = collapse(space[rows:], [strides[rows:] for strides in layouts])
             parts = list(zip(outer, inner, strict=True))
         self.access: dict[Key, Access] = {
-            key: Access(array, *part) for (key, (array, _)), part in zip(found.items(), parts, strict=True)
+            key: Access(array, *part, self._unit_stride(key, array))
+            for (key, (array, _)), part in zip(found.items(), parts, strict=True)
         }
+
+    def _unit_stride(self, key: Key, array: Array | None) -> int:
+        node, number = key
+        own = node in (self.scratch if number == -1 else self.plan.partial)
+        return array.strides[0] if own and array is not None else 0
 
     def _accesses(self) -> dict[Key, tuple[Array | None, tuple[int, ...]]]:
         """The array, none for a position, and its strides over the space."""
@@ -108,6 +116,7 @@ class Layout:
             return self._spread(array.strides, place)
         source = node.operands[0]
         strides = [0] * len(source.shape)
-        for axis, stride in zip(kept_axes(len(source.shape), node.attrs["axes"]), array.strides, strict=True):
+        own = array.strides[1:] if node in self.plan.partial else array.strides
+        for axis, stride in zip(kept_axes(len(source.shape), node.attrs["axes"]), own, strict=True):
             strides[axis] = stride
         return self._spread(tuple(strides), self.plan.place[source])

@@ -1,22 +1,28 @@
-"""Writes a fusion as one loop nest: over the rows, and within a row one sweep a stage by vectors along the last axis."""
+"""Writes a fusion as one loop nest: over the rows, and within a row one sweep a stage along the last axis.
+
+What is computed at one time is a piece: `width` elements along the last axis, of each of `rows` rows, as the lanes of one
+value, the first row's first. It fills several registers, so that the instructions that wait for each other have others
+between them; LLVM takes it apart.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from tracejit import ops
 from tracejit.ir import Node
 from tracejit.ir.op import Reduction
-from tracejit.ir.types import DType, bool_, int64
-from tracejit.llvm.builder import SCALAR_TYPES, Lanes, held_bytes, vector_type
-from tracejit.llvm.kernel import KernelBuilder, mask_text, power_above
+from tracejit.ir.types import int64
+from tracejit.llvm.builder import SCALAR_TYPES, Lanes, vector_type
+from tracejit.llvm.kernel import Array, KernelBuilder, power_above
 from tracejit.llvm.layout import Key, Layout
 from tracejit.llvm.schedule import Schedule, Stage
 
-# Sweeps whose bodies hold at most this many ops run several vectors at once, so that they do not wait for each other.
-_UNROLL = ((16, 4), (48, 2))
-# Elements of a single row that are one unit of what threads share.
-_UNIT = 4096
+# How many registers a piece fills in a sweep of few ops, and in one of more.
+_FEW_OPS, _REGISTERS_FEW, _REGISTERS = 4, 8, 4
+# A row of more pieces is summed by blocks, of so many pieces each.
+_LONG_ROW, _BLOCK = 64, 16
 
 
 class _Fusion:
@@ -24,40 +30,134 @@ class _Fusion:
         self.b, self.plan = b, plan
         self.access, self.outputs, self.scratch = layout.access, layout.results, layout.scratch
         self.row_shape, self.lane_shape = layout.row_shape, layout.lane_shape
-        self.row_values: dict[Node, Lanes] = {}
-        dtypes: set[DType] = {node.dtype for node, place in plan.place.items() if place == "full"}
         self.count = self.lane_shape[-1] if self.lane_shape else 1
-        widest = max(map(held_bytes, dtypes), default=8)
-        self.lanes = min(max(b.width // widest, 1), power_above(self.count))
+        self.lanes = max(b.width // plan.widest, 1)  # of one register
+        self.row_elements = math.prod(self.lane_shape)
+        innermost = self.row_shape[-1] if self.row_shape else 1
+        self.most_rows = min(plan.at_once(self.row_elements), 1 << max(innermost, 1).bit_length() - 1)
+        self.rows = 1  # that are computed at one time
 
     # -- the nest
 
     def write(self) -> None:
+        b, units = self.b, self.plan.units
+        if units == 1:
+            self._unit(None)
+        else:
+
+            def one(unit: Lanes, none: list[Lanes]) -> list[Lanes]:
+                self._unit(unit)
+                return none
+
+            b.loop_between(*b.span(units), one)
+
+    def _unit(self, unit: Lanes | None) -> None:
+        """Compute one of the units that threads may share; all where it is None."""
+        self.unit = unit
         for node in self.plan.end_results:
             for array in self.outputs[node]:
-                self.b.fill(array, _identity(node))
+                self._fill(node, array)
         if 0 in self.row_shape:
             return
-        # End results are collected over the rows, and there is one scratch row.
-        if not self.row_shape or self.plan.end_results or self.plan.spills:
-            self.b.loops(self.row_shape, self._row)
-            return
+        if not self.row_shape:
+            self._block([], 1)
+        elif len(self.row_shape) == 1:
+            self._rows([], unit)
+        else:
 
-        def outermost(position: Lanes, carried: list[Lanes]) -> list[Lanes]:
-            self.b.loops(self.row_shape[1:], lambda index: self._row([position, *index]))
+            def step(position: Lanes, none: list[Lanes]) -> list[Lanes]:
+                self.b.loops(self.row_shape[1:-1], lambda index: self._rows([position, *index], None))
+                return none
+
+            self._stepped(unit, self.row_shape[0], 1, step, list, [])
+
+    def _rows(self, outer: list[Lanes], unit: Lanes | None) -> None:
+        """Run along the last axis of the rows."""
+        count = self.row_shape[-1]
+        whole = count - count % self.most_rows
+
+        def several(position: Lanes, none: list[Lanes]) -> list[Lanes]:
+            self._block([*outer, position], self.most_rows)
+            return none
+
+        def single(none: list[Lanes]) -> list[Lanes]:
+            def step(position: Lanes, none: list[Lanes]) -> list[Lanes]:
+                self._block([*outer, self.b.add(position, self.b.const(whole, int64))], 1)
+                return none
+
+            return self.b.loop(count - whole, step)
+
+        self._stepped(unit, count, self.most_rows, several, single, [])
+
+    def _stepped(
+        self,
+        unit: Lanes | None,
+        count: int,
+        step: int,
+        body: Callable[[Lanes, list[Lanes]], list[Lanes]],
+        rest: Callable[[list[Lanes]], list[Lanes]],
+        carried: list[Lanes],
+    ) -> list[Lanes]:
+        """Of `count` in steps, those of the unit: `body(position, carried)` for each whole step, `rest(carried)` for what is
+        left over, which comes with the last unit."""
+        b, units = self.b, self.plan.units
+        steps, left = divmod(count, step)
+        if unit is None:
+            carried = b.loop(steps * step, body, carried, step=step)
+            return rest(carried) if left else carried
+        if steps:
+            each, size = b.const(-(-steps // units), int64), b.const(step, int64)
+            first = b.mul(unit, each)
+            last = b.min(b.add(first, each), b.const(steps, int64))
+            carried = b.loop_between(first, last, lambda index, inside: body(b.mul(index, size), inside), carried)
+        if not left:
+            return carried
+        one = b.const(1, int64)
+        once = b.select(b.compare("lt", unit, b.const(units - 1, int64)), one, b.const(0, int64))
+        return b.loop_between(once, one, lambda _, inside: rest(inside), carried)
+
+    def _fill(self, node: Node, array: Array) -> None:
+        """Begin to collect an end result: the unit's own copy, or its part of the one that there is."""
+        b, identity = self.b, _identity(node)
+        if self.unit is None:
+            b.fill(array, identity)
+            return
+        pointer = b.address(array.pointer, array.dtype, array.offset)
+        if node in self.plan.partial:
+            pointer = b.address(pointer, array.dtype, index=self.unit, stride=array.strides[0])
+            b.fill(Array(pointer, array.shape[1:], array.strides[1:], array.dtype), identity)
+            return
+        count = self.row_shape[0]
+        size = math.prod(array.shape) // count
+
+        def fill(position: Lanes, elements: int) -> list[Lanes]:
+            start = b.address(pointer, array.dtype, index=position, stride=size)
+            b.fill(Array(start, (elements,), (1,), array.dtype), identity)
             return []
 
-        self.b.loop_between(*self.b.span(self.row_shape[0]), outermost)
+        step = self.most_rows if len(self.row_shape) == 1 else 1
+        left = count % step
+        self._stepped(
+            self.unit,
+            count,
+            step,
+            lambda position, _: fill(position, step * size),
+            lambda _: fill(b.const(count - left, int64), left * size),
+            [],
+        )
 
-    def _row(self, index: list[Lanes]) -> None:
+    def _block(self, index: list[Lanes], rows: int) -> None:
+        """Compute `rows` rows at one time, the first at `index`."""
         b, plan = self.b, self.plan
-        self.index = index
-        self.row_values = {}
+        self.index, self.rows = index, rows
+        self.row_values: dict[Node, Lanes] = {}
         self.bases: dict[Key, str] = {}
         for key, access in self.access.items():
             if access.array is None:
                 continue
             pointer = b.address(access.array.pointer, access.dtype, access.array.offset)
+            if self.unit is not None:
+                pointer = b.address(pointer, access.dtype, index=self.unit, stride=access.unit)
             for position, stride in zip(index, access.rows, strict=True):
                 pointer = b.address(pointer, access.dtype, index=position, stride=stride)
             self.bases[key] = pointer
@@ -68,43 +168,56 @@ class _Fusion:
         for node in (*plan.row_results, *(end.operands[0] for end in ends)):
             self._row_value(node)
         for node in plan.row_results:
+            value = b.widen(self._row_value(node), self.rows)
             for number in range(len(self.outputs[node])):
-                b.store_at(self._row_value(node), self.bases[node, number])
+                b.store_at(value, self.bases[node, number], self._row_stride((node, number)))
         for node in ends:
-            self._collect(node, self._row_value(node.operands[0]), self.bases)
+            self._collect(node, b.widen(self._row_value(node.operands[0]), self.rows), self.bases)
+
+    def _row_stride(self, key: Key) -> int:
+        """From a row to the next of those that are computed at one time. Each of them has a scratch row."""
+        node, number = key
+        if number == -1 and node in self.scratch:
+            return self.row_elements
+        rows = self.access[key].rows
+        return rows[-1] if rows else 0
+
+    def _lane_stride(self, key: Key) -> int:
+        lanes = self.access[key].lanes
+        return lanes[-1] if lanes else 0
 
     def _collect(self, node: Node, value: Lanes, places: dict[Key, str]) -> None:
-        """Combine one number into the element of an end result that lies at `places`."""
+        """Combine one number a row into the elements of an end result that lie at `places`."""
+        b = self.b
         for number in range(len(self.outputs[node])):
-            pointer = places[node, number]
-            before = self.b.load_at(pointer, node.dtype)
-            self.b.store_at(_combine(self.b, node, before, value), pointer)
+            pointer, stride = places[node, number], self._row_stride((node, number))
+            part = value if stride else _folded(b, node, value, 1, 1)
+            before = b.load_at(pointer, node.dtype, part.lanes, stride)
+            b.store_at(_combine(b, node, before, part), pointer, stride)
 
     def _row_value(self, node: Node) -> Lanes:
-        """A value that all lanes of the row share, as a scalar."""
+        """A value that all elements of a row share: a lane a row, or one where it is known that all rows share it."""
         if node not in self.row_values:
             b = self.b
             if (node, -1) in self.access and node.op is not ops.iota:
-                value = b.load_at(self.bases[node, -1], node.dtype)
+                key = (node, -1)
+                lanes = self.rows if self._row_stride(key) else 1
+                value = b.load_at(self.bases[key], node.dtype, lanes, self._row_stride(key))
             elif node.op is ops.constant_op:
                 value = b.const(node.attrs["value"].item(), node.dtype)
             elif node.op is ops.broadcast:
                 value = self._row_value(node.operands[0])
             elif node.op is ops.iota:
-                value = b.cast(self._row_position(self.access[node, -1].rows), node.dtype)
+                value = self._positions(node, self.access[node, -1].rows, (), 1)
             else:
-                value = node.op.lower.emit(b, *[self._row_value(operand) for operand in node.operands], **node.attrs)  # type: ignore[union-attr]
+                value = compute(b, node, [self._row_value(operand) for operand in node.operands])
             self.row_values[node] = value
         return self.row_values[node]
 
-    def _row_position(self, strides: Sequence[int]) -> Lanes:
-        b = self.b
-        total = b.const(0, int64)
-        for position, stride in zip(self.index, strides, strict=True):
-            if stride:
-                part = position if stride == 1 else b.mul(position, b.const(stride, int64))
-                total = part if total.ref == "0" else b.add(total, part)
-        return total
+    def _spread(self, value: Lanes, width: int) -> Lanes:
+        """A row value in all lanes of its row."""
+        lanes = [row for row in range(self.rows) for _ in range(width)]
+        return self.b.widen(value, len(lanes)) if value.lanes == 1 else _shuffled(self.b, value, lanes)
 
     # -- one sweep over a row
 
@@ -113,33 +226,32 @@ class _Fusion:
         roots = [reduction.operands[0] for reduction in stage.reductions] + stage.results + stage.spills
         if not roots:
             return
-        used = self._used(number, roots)
-        # What the lanes share is computed once, before the sweep.
-        shared = {}
-        for node in used:
+        self.number, self.stage = number, stage
+        self.used = self._used(roots)
+        for node in self.used:  # What the elements share is computed once, before the sweep.
             if node.op is ops.broadcast and (node, -1) not in self.access:
-                shared[node] = b.widen(self._row_value(node.operands[0]), self.lanes)
-            elif (node, -1) in self.access and node.op is not ops.iota and not any(self.access[node, -1].lanes):
-                shared[node] = b.load_at(self.bases[node, -1], node.dtype, self.lanes, stride=0)
+                self._row_value(node.operands[0])
+        registers = _REGISTERS_FEW if len(self.used) <= _FEW_OPS else _REGISTERS
+        self.width = min(self.lanes * max(registers // self.rows, 1), power_above(self.count))
         in_lanes = [node for node in stage.reductions if not any(self._lane_strides(node))]
-        unroll = next((times for limit, times in _UNROLL if len(used) <= limit), 1)
-        while unroll > 1 and self.count < unroll * self.lanes:
-            unroll //= 2
-        empty = [b.const(_identity(node), node.dtype, self.lanes) for node in in_lanes for _ in range(unroll)]
 
         def nest(axis: int, outer: list[Lanes], carried: list[Lanes]) -> list[Lanes]:
             if axis >= len(self.lane_shape) - 1:
                 self.outer = outer
-                return self._along(number, stage, used, shared, in_lanes, unroll, carried)
+                return self._along(in_lanes, carried)
             return b.loop(self.lane_shape[axis], lambda position, inside: nest(axis + 1, [*outer, position], inside), carried)
 
+        empty = [self._empty(node) for node in in_lanes]
         collected = empty if 0 in self.lane_shape else nest(0, [], empty)
-        for place, node in enumerate(in_lanes):
-            value = self._total(node, collected[place * unroll : (place + 1) * unroll])
+        for node, total in zip(in_lanes, collected, strict=True):
+            value = _folded(b, node, total, self.rows, 1)
             if self.plan.place[node] == "row":
                 self.row_values[node] = value
             else:
                 self._collect(node, value, self.bases)
+
+    def _empty(self, node: Node) -> Lanes:
+        return self.b.const(_identity(node), node.dtype, self.rows * self.width)
 
     def _lane_strides(self, node: Node) -> tuple[int, ...]:
         """The strides of a reduction's result along the lanes' axes: all 0 where the lanes are reduced."""
@@ -147,7 +259,7 @@ class _Fusion:
             return ()
         return self.access[node, 0].lanes
 
-    def _used(self, number: int, roots: list[Node]) -> list[Node]:
+    def _used(self, roots: list[Node]) -> list[Node]:
         """The full values that the sweep has to have, operands first; what an earlier one kept is not computed again."""
         found: dict[Node, None] = {}
 
@@ -157,7 +269,7 @@ class _Fusion:
                 each, done = stack.pop()
                 if each in found or self.plan.place[each] != "full":
                     continue
-                if done or each.op in (ops.broadcast, ops.parameter) or self._kept(each, number):
+                if done or each.op in (ops.broadcast, ops.parameter) or self._kept(each):
                     found[each] = None
                 else:
                     stack.append((each, True))
@@ -167,151 +279,186 @@ class _Fusion:
             visit(root)
         return list(found)
 
-    def _kept(self, node: Node, number: int) -> bool:
-        return node in self.scratch and self.plan.stage[node] < number
+    def _kept(self, node: Node) -> bool:
+        return node in self.scratch and self.plan.stage[node] < self.number
 
-    def _along(
-        self,
-        number: int,
-        stage: Stage,
-        used: list[Node],
-        shared: dict[Node, Lanes],
-        in_lanes: list[Node],
-        unroll: int,
-        carried: list[Lanes],
-    ) -> list[Lanes]:
-        """Run along the last axis: several vectors at a time, then one at a time, then a masked rest. `carried` are the totals
-        of the reductions `in_lanes`; a reduction over the last axis alone of several is complete here."""
-        b, lanes, count = self.b, self.lanes, self.count
-        others = [node for node in stage.reductions if node not in in_lanes]
-        along = [node for node in others if not self._lane_strides(node)[-1]]
+    def _along(self, in_lanes: list[Node], carried: list[Lanes]) -> list[Lanes]:
+        """Run along the last axis: whole pieces, then what is left as one that is masked. `carried` are the totals
+        of the reductions `in_lanes`; a reduction over the last axis alone of several is complete here.
+
+        The totals of a long row are collected block by block. So each of n numbers goes through at most
+        max(_LONG_ROW, 2 _BLOCK + n / (_BLOCK width)) + log2(width) additions, and the error of their sum is at most as many
+        units of rounding times the sum of their absolute values."""
+        b = self.b
+        apart = [node for node in self.stage.reductions if node not in in_lanes]
+        along = [node for node in apart if not self._lane_strides(node)[-1]]
         summed = in_lanes + along
-        carried = carried + [b.const(_identity(node), node.dtype, lanes) for node in along for _ in range(unroll)]
-        starts: dict[Key, str] = {}
+        carried = carried + [self._empty(node) for node in along]
+        self.starts: dict[Key, str] = {}
         for key, access in self.access.items():
             if key in self.bases:
                 pointer = self.bases[key]
                 for position, stride in zip(self.outer, access.lanes[:-1], strict=False):
                     pointer = b.address(pointer, access.dtype, index=position, stride=stride)
-                starts[key] = pointer
+                self.starts[key] = pointer
+        whole = self.count - self.count % self.width
+        rest = self.count - whole
+        shared = self._shared(self.width) if whole else {}
 
-        def vector(position: Lanes, ahead: int, active: int | None, totals: list[Lanes], copy: int) -> None:
-            values = dict(shared)
+        def piece(position: Lanes, totals: list[Lanes]) -> list[Lanes]:
+            return self._piece(_Piece(self, position, 0, self.width, None), shared, summed, totals)
 
-            def pointer(key: Key) -> str:
-                access = self.access[key]
-                stride = access.lanes[-1] if access.lanes else 0
-                start = b.address(starts[key], access.dtype, ahead * stride)
-                return b.address(start, access.dtype, index=position, stride=stride)
+        def last(totals: list[Lanes]) -> list[Lanes]:
+            width = max(power_above(rest), 2)  # a vector, whose lanes can be shuffled
+            piece = _Piece(self, b.const(0, int64), whole, width, rest)
+            return self._piece(piece, self._shared(width), summed, totals)
 
-            def stride(key: Key) -> int:
-                return self.access[key].lanes[-1] if self.access[key].lanes else 1
-
-            for node in used:
-                if node in values:
-                    continue
-                if node.op is ops.iota:
-                    values[node] = self._positions(node, position, ahead)
-                elif (node, -1) in self.access and (node.op in (ops.parameter, ops.broadcast) or self._kept(node, number)):
-                    values[node] = b.load_at(pointer((node, -1)), node.dtype, lanes, stride((node, -1)), active)
-                else:
-                    operands = [values[operand] if operand in values else self._row_value(operand) for operand in node.operands]
-                    values[node] = b.widen(node.op.lower.emit(b, *operands, **node.attrs), lanes)  # type: ignore[union-attr]
-            for node in stage.spills:
-                b.store_at(values[node], pointer((node, -1)), stride((node, -1)), active)
-            for node in stage.reductions:
-                value = values[node.operands[0]]
-                if node in summed:
-                    if active is not None and active < lanes:
-                        value = self._blanked(value, active, _identity(node))
-                    place = summed.index(node) * unroll + copy
-                    totals[place] = _combine(b, node, totals[place], value)
-                else:
-                    for each in range(len(self.outputs[node])):
-                        place_of = pointer((node, each))
-                        before = b.load_at(place_of, node.dtype, lanes, stride((node, each)), active)
-                        b.store_at(_combine(b, node, before, value), place_of, stride((node, each)), active)
-            for node in stage.results:
-                for each in range(len(self.outputs[node])):
-                    b.store_at(values[node], pointer((node, each)), stride((node, each)), active)
-
-        def block(times: int, begin: int) -> Callable[[Lanes, list[Lanes]], list[Lanes]]:
-            def body(position: Lanes, inside: list[Lanes]) -> list[Lanes]:
-                totals = list(inside)
-                for copy in range(times):
-                    vector(position, begin + copy * lanes, None, totals, copy)
-                return totals
-
-            return body
-
-        step = unroll * lanes
-
-        def run(begin: int, carried: list[Lanes]) -> list[Lanes]:
-            blocks = (count - begin) // step * step
-            carried = b.loop(blocks, block(unroll, begin), carried, step=step)
-            vectors = (count - begin - blocks) // lanes * lanes
-            carried = b.loop(vectors, block(1, begin + blocks), carried, step=lanes)
-            rest = count - begin - blocks - vectors
-            if rest:
-                totals = list(carried)
-                vector(b.const(0, int64), begin + blocks + vectors, rest, totals, 0)
-                carried = totals
-            return carried
-
-        units = count // _UNIT if self._single_sweep() else 0
-        if b.parallel and units > 1:
-            bounds = b.span(units)
-            first, last = (b.mul(bound, b.const(_UNIT // step, int64)) for bound in bounds)
-            whole = block(unroll, 0)
-            b.loop_between(first, last, lambda index, none: whole(b.mul(index, b.const(step, int64)), none))
-            # What is left over comes with the last unit: a loop that runs once, or not at all.
-            once = b.const(1, int64)
-            start = b.select(b.compare("lt", bounds[1], b.const(units, int64)), once, b.const(0, int64))
-            b.loop_between(start, once, lambda index, none: run(units * _UNIT, none))
+        unit = None if self.row_shape else self.unit
+        block = _BLOCK * self.width
+        if not summed or self.count <= _LONG_ROW * self.width:
+            carried = self._stepped(unit, self.count, self.width, piece, last, carried)
         else:
-            carried = run(0, carried)
-        for place, node in enumerate(along, len(in_lanes)):
-            value = self._total(node, carried[place * unroll : (place + 1) * unroll])
-            self._collect(node, value, starts)
-        return carried[: len(in_lanes) * unroll]
+            empty, blocks = carried, whole - whole % block
 
-    def _single_sweep(self) -> bool:
-        """Whether all that is done is one sweep over a single row, which collects nothing."""
-        plan = self.plan
-        reduces = any(stage.reductions for stage in plan.stages)
-        return not (self.row_shape or len(self.lane_shape) != 1 or reduces or plan.row_results or plan.end_results)
+            def one_block(position: Lanes, totals: list[Lanes]) -> list[Lanes]:
+                found = b.loop(block, lambda inside, own: piece(b.add(position, inside), own), empty, step=self.width)
+                return [_combine(b, node, *pair) for node, *pair in zip(summed, totals, found, strict=True)]
 
-    def _total(self, node: Node, parts: list[Lanes]) -> Lanes:
-        """What a reduction collected, over the vectors that ran side by side and over their lanes."""
-        total = parts[0]
-        for other in parts[1:]:
-            total = _combine(self.b, node, total, other)
-        return _across(self.b, node, total)
+            def others(totals: list[Lanes]) -> list[Lanes]:
+                start = b.const(blocks, int64)
+                totals = b.loop(whole - blocks, lambda inside, own: piece(b.add(start, inside), own), totals, step=self.width)
+                return last(totals) if rest else totals
 
-    def _positions(self, node: Node, position: Lanes, ahead: int) -> Lanes:
-        """An iota's lanes."""
-        b, access = self.b, self.access[node, -1]
+            carried = self._stepped(unit, self.count, block, one_block, others, carried)
+        for node, total in zip(along, carried[len(in_lanes) :], strict=True):
+            self._collect(node, _folded(b, node, total, self.rows, 1), self.starts)
+        return carried[: len(in_lanes)]
+
+    def _shared(self, width: int) -> dict[Node, Lanes]:
+        """The values of a sweep that are the same along a row, as pieces."""
+        b, found = self.b, {}
+        for node in self.used:
+            key = (node, -1)
+            if node.op is ops.broadcast and key not in self.access:
+                found[node] = self._spread(self._row_value(node.operands[0]), width)
+            elif key in self.access and node.op is not ops.iota and not any(self.access[key].lanes):
+                stride = self._row_stride(key)
+                value = b.load_at(self.bases[key], node.dtype, self.rows if stride else 1, stride)
+                found[node] = self._spread(value, width)
+        return found
+
+    def _piece(self, piece: _Piece, shared: dict[Node, Lanes], summed: list[Node], totals: list[Lanes]) -> list[Lanes]:
+        """Compute a piece of a sweep: the totals of the reductions `summed` with it."""
+        b, stage = self.b, self.stage
+        totals = list(totals)
+        values = dict(shared)
+        for node in self.used:
+            if node in values:
+                continue
+            if node.op is ops.iota:
+                values[node] = piece.positions(node)
+            elif (node, -1) in self.access and (node.op in (ops.parameter, ops.broadcast) or self._kept(node)):
+                values[node] = piece.load((node, -1))
+            else:
+                operands = [values[each] if each in values else self._row_value(each) for each in node.operands]
+                values[node] = b.widen(compute(b, node, operands), self.rows * piece.width)
+        for node in stage.spills:
+            piece.store(values[node], (node, -1))
+        for node in stage.reductions:
+            value = values[node.operands[0]]
+            if node in summed:
+                place = summed.index(node)
+                totals[place] = _combine(b, node, totals[place], piece.filled(value, _identity(node)))
+            else:
+                for each in range(len(self.outputs[node])):
+                    piece.collect(node, value, (node, each))
+        for node in stage.results:
+            for each in range(len(self.outputs[node])):
+                piece.store(values[node], (node, each))
+        return totals
+
+    def _positions(self, node: Node, rows: Sequence[int], along: Sequence[tuple[Lanes, int]], width: int) -> Lanes:
+        """An iota's lanes: the row's index times the strides `rows`, each of `along` times its stride, and the step from a
+        lane to the next, which is the stride of the last of `along`."""
+        b = self.b
         dtype = node.dtype if node.dtype.is_integer else int64
-        total = self._row_position(access.rows)
-        for outer, stride in zip(self.outer, access.lanes[:-1], strict=False):
-            if stride:
-                total = b.add(total, b.mul(outer, b.const(stride, int64)))
-        stride = access.lanes[-1] if access.lanes else 0
-        if stride:
-            along = b.add(position, b.const(ahead, int64)) if ahead else position
-            total = b.add(total, along if stride == 1 else b.mul(along, b.const(stride, int64)))
-        first = b.widen(b.cast(total, dtype), self.lanes)
-        if stride and self.lanes > 1:
+        total = b.const(0, int64)
+        for position, stride in (*zip(self.index, rows, strict=True), *along):
+            if stride and position.ref != "0":
+                part = position if stride == 1 else b.mul(position, b.const(stride, int64))
+                total = part if total.ref == "0" else b.add(total, part)
+        row_step, lane_step = rows[-1] if rows else 0, along[-1][1] if along else 0
+        steps = [row * row_step + lane * lane_step for row in range(self.rows) for lane in range(width)]
+        first = b.widen(b.cast(total, dtype), len(steps))
+        if any(steps):
             scalar = SCALAR_TYPES[dtype]
-            steps = ", ".join(f"{scalar} {lane * stride}" for lane in range(self.lanes))
-            first = b.emit(dtype, self.lanes, f"add {first}, <{steps}>")
+            first = b.emit(dtype, len(steps), f"add {first}, <{', '.join(f'{scalar} {step}' for step in steps)}>")
         return b.cast(first, node.dtype)
 
-    def _blanked(self, value: Lanes, active: int, neutral: object) -> Lanes:
-        b = self.b
-        return b.select(
-            Lanes(mask_text(self.lanes, active), bool_, self.lanes), value, b.const(neutral, value.dtype, self.lanes)
-        )
+
+class _Piece:
+    """`width` elements, `ahead` behind `position`, of each row; of which the first `active` exist, all where it is None."""
+
+    def __init__(self, fusion: _Fusion, position: Lanes, ahead: int, width: int, active: int | None):
+        self.fusion, self.b, self.rows = fusion, fusion.b, fusion.rows
+        self.position, self.ahead, self.width = position, ahead, width
+        self.active = None if active == width else active
+
+    def _pointer(self, key: Key, row: int) -> str:
+        fusion, b = self.fusion, self.b
+        dtype, stride = fusion.access[key].dtype, fusion._lane_stride(key)
+        start = b.address(fusion.starts[key], dtype, self.ahead * stride + row * fusion._row_stride(key))
+        return b.address(start, dtype, index=self.position, stride=stride)
+
+    def load(self, key: Key) -> Lanes:
+        fusion = self.fusion
+        dtype, stride = fusion.access[key].dtype, fusion._lane_stride(key)
+        rows = self.rows if fusion._row_stride(key) else 1
+        parts = [self.b.load_at(self._pointer(key, row), dtype, self.width, stride, self.active) for row in range(rows)]
+        return _joined(self.b, parts * (self.rows // rows))
+
+    def store(self, value: Lanes, key: Key) -> None:
+        stride = self.fusion._lane_stride(key)
+        for row in range(self.rows):
+            part = _shuffled(self.b, value, range(row * self.width, (row + 1) * self.width))
+            self.b.store_at(part, self._pointer(key, row), stride, self.active)
+
+    def collect(self, node: Node, value: Lanes, key: Key) -> None:
+        """Combine with the elements of an end result, which has one for each along the last axis."""
+        fusion, b = self.fusion, self.b
+        rows = self.rows
+        if not fusion._row_stride(key):
+            value, rows = _folded(b, node, value, 1, self.width), 1
+        for row in range(rows):
+            pointer, stride = self._pointer(key, row), fusion._lane_stride(key)
+            part = _shuffled(b, value, range(row * self.width, (row + 1) * self.width))
+            before = b.load_at(pointer, node.dtype, self.width, stride, self.active)
+            b.store_at(_combine(b, node, before, part), pointer, stride, self.active)
+
+    def positions(self, node: Node) -> Lanes:
+        fusion, b = self.fusion, self.b
+        access = fusion.access[node, -1]
+        along = list(zip(fusion.outer, access.lanes[:-1], strict=False))
+        if access.lanes:
+            position = b.add(self.position, b.const(self.ahead, int64)) if self.ahead else self.position
+            along.append((position, access.lanes[-1]))
+        return fusion._positions(node, access.rows, along, self.width)
+
+    def filled(self, value: Lanes, neutral: object) -> Lanes:
+        """As many lanes as a whole piece has, with `neutral` for the elements that do not exist."""
+        whole, active = self.fusion.width, self.active or self.width
+        if active == whole:
+            return value
+        empty = self.b.const(neutral, value.dtype, value.lanes)
+        lanes: list[int] = []
+        for row in range(self.rows):
+            lanes += [row * self.width + lane for lane in range(active)] + [value.lanes] * (whole - active)
+        return _shuffled(self.b, value, lanes, empty)
+
+
+def compute(b: KernelBuilder, node: Node, operands: Sequence[Lanes]) -> Lanes:
+    """The value of an elementwise op, whose operands have one lane or all as many."""
+    return node.op.lower.emit(b, *operands, **node.attrs)  # type: ignore[union-attr]
 
 
 def _identity(node: Node) -> object:
@@ -326,24 +473,44 @@ def _combine(b: KernelBuilder, node: Node, x: Lanes, y: Lanes) -> Lanes:
     return lower.combine(b, x, y)
 
 
-def _across(b: KernelBuilder, node: Node, value: Lanes) -> Lanes:
-    """All lanes combined, by halves."""
-    lanes = value.lanes
-    while lanes > 1:
-        lanes //= 2
-        kind, low, high = value.type, [], []
-        for lane in range(lanes):
-            low.append(f"i32 {lane}")
-            high.append(f"i32 {lane + lanes}")
-        if lanes == 1:
-            halves = [b.emit(value.dtype, 1, f"extractelement {value}, i64 {lane}") for lane in (0, 1)]
-        else:
-            mask = vector_type("i32", lanes)
-            halves = [
-                b.emit(value.dtype, lanes, f"shufflevector {value}, {kind} poison, {mask} <{', '.join(part)}>")
-                for part in (low, high)
-            ]
-        value = _combine(b, node, halves[0], halves[1])
+def _shuffled(b: KernelBuilder, value: Lanes, lanes: Sequence[int], other: Lanes | None = None) -> Lanes:
+    """The lanes with these numbers; those of `other` count on from those of `value`."""
+    if list(lanes) == list(range(value.lanes)):
+        return value
+    if value.lanes == 1 and other is None:
+        return b.widen(value, len(lanes))
+    if len(lanes) == 1:
+        return b.emit(value.dtype, 1, f"extractelement {value}, i64 {lanes[0]}")
+    mask = f"{vector_type('i32', len(lanes))} <{', '.join(f'i32 {lane}' for lane in lanes)}>"
+    second = f"{other}" if other is not None else f"{value.type} poison"
+    return b.emit(value.dtype, len(lanes), f"shufflevector {value}, {second}, {mask}")
+
+
+def _joined(b: KernelBuilder, parts: list[Lanes]) -> Lanes:
+    """All lanes of all parts, which are as many as a power of two."""
+    dtype, lanes = parts[0].dtype, parts[0].lanes
+    if lanes == 1 < len(parts):
+        value = Lanes("poison", dtype, len(parts))
+        for number, part in enumerate(parts):
+            value = b.emit(dtype, len(parts), f"insertelement {value}, {part}, i64 {number}")
+        return value
+    while len(parts) > 1:
+        lanes = parts[0].lanes
+        parts = [_shuffled(b, low, range(2 * lanes), high) for low, high in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def _folded(b: KernelBuilder, node: Node, value: Lanes, rows: int, width: int) -> Lanes:
+    """`value`, which is `rows` parts of lanes, with those of each part combined by halves until `width` are left."""
+    while value.lanes > rows * width:
+        part, half = value.lanes // rows, value.lanes // 2
+        first, second = _shuffled(b, value, range(half)), _shuffled(b, value, range(half, 2 * half))
+        if rows > 1:
+            # As shuffles of two operands that have as many lanes as the result, which LLVM understands at once.
+            low = [row * part + lane for row in range(rows) for lane in range(part // 2)]
+            high = [lane + part // 2 for lane in low]
+            first, second = _shuffled(b, first, low, second), _shuffled(b, first, high, second)
+        value = _combine(b, node, first, second)
     return value
 
 

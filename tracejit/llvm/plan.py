@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from tracejit import ops
-from tracejit.ir import Graph, Node, TensorType
+from tracejit.ir import Graph, Node, TensorType, make
 from tracejit.ir.graph import attr_key
 from tracejit.ir.op import Kernel, Reduction, Scalar
 from tracejit.ir.op import View as ViewLowering
@@ -165,13 +165,8 @@ class _Planner:
             factors = [views[operand] for operand in product.operands]
             self._add_product(node, product, [*factors, *views.values()], [result.type for result in body.results])
         elif node.op is ops.fusion:
-            found_schedule = schedule(node.attrs["body"], node.attrs["space"], node.attrs["rows"])
-            outputs = [self._new(result.type) for result in node.attrs["body"].results]
-            row = node.attrs["space"][node.attrs["rows"] :]
-            scratch = [self._new(TensorType(row, spill.dtype)) for spill in found_schedule.spills]
-            operands = [self.view(operand) for operand in node.operands]
-            self.steps.append(Step(node, outputs, operands, scratch, found_schedule))
-            self.views[node] = outputs[0] if len(outputs) == 1 else list(outputs)
+            outputs = self._fusion(node)
+            self.views[node] = outputs[0] if len(outputs) == 1 else outputs
         elif isinstance(lower, ViewLowering):
             source = self.view(node.operands[0])
             address = lower.address(source, node)
@@ -197,6 +192,28 @@ class _Planner:
         scratch = [self._new(kind) for kind in needed.scratch]
         self.steps.append(Step(node, outputs, [needed.x, needed.y, *others], scratch, product=product))
         self.views[node] = outputs[0] if len(outputs) == 1 else list(outputs)
+
+    def _fusion(self, node: Node) -> list[View]:
+        """Add the step of a fusion, and those that combine what its units have collected: the views of its results."""
+        found = schedule(node.attrs["body"], node.attrs["space"], node.attrs["rows"])
+        outputs = []
+        for result in node.attrs["body"].results:
+            shape = (found.units, *result.shape) if result in found.partial else result.shape
+            outputs.append(self._new(TensorType(shape, result.dtype)))
+        scratch = [self._new(TensorType(found.scratch_shape, spill.dtype)) for spill in found.spills]
+        self.steps.append(Step(node, outputs, [self.view(operand) for operand in node.operands], scratch, found))
+        results = zip(node.attrs["body"].results, outputs, strict=True)
+        return [self._combined(result, output) if result in found.partial else output for result, output in results]
+
+    def _combined(self, reduction: Node, parts: View) -> View:
+        """Add the step that combines the units' `parts` of a reduction."""
+        part = make(ops.parameter, location=reduction.location, type=TensorType(parts.shape, parts.dtype), name="part")
+        body = Graph("body", [part], [make(reduction.op, part, location=reduction.location, axes=(0,))])
+        rows = len(parts.shape) if len(parts.shape) > 1 else 0
+        node = make(ops.fusion, part, location=reduction.location, body=body, space=parts.shape, rows=rows)
+        total = self._new(reduction.type)  # type: ignore[arg-type]
+        self.steps.append(Step(node, [total], [parts], [], schedule(body, parts.shape, rows, divide=False)))
+        return total
 
     def _copied(self, source: View) -> View:
         target = self._new(TensorType(source.shape, source.dtype))

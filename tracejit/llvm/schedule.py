@@ -6,11 +6,22 @@ for the next. A value that a later stage needs again is computed again where tha
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from tracejit import ops
 from tracejit.ir import Graph, Node
 from tracejit.ir.op import Reduction, Scalar
+from tracejit.llvm.builder import held_bytes
+
+# A unit has at least so many elements: then what it costs to begin one, and to combine what each has collected, is little.
+# There are at most so many units, or fewer where what all collect would be more than a share of the elements.
+_UNIT, _MOST_UNITS, _SHARE = 1 << 15, 1024, 1 / 32
+# How many rows of at most so many bytes are computed at one time. One row's operations wait for each other: its reductions
+# end in a chain, and a short one has too few vectors to fill the time.
+_ROWS_AT_ONCE = ((1024, 4), (4096, 2))
+# And of rows of any length, where they are read once and summed along their columns: the sums are loaded and stored once.
+_SUMMED_AT_ONCE = 4
 
 
 @dataclass
@@ -25,7 +36,7 @@ class Stage:
 @dataclass
 class Schedule:
     """`place[node]` is full, row, or end; `stage[node]` the sweep that computes a full value, or for a row value the number
-    of sweeps after which it is known."""
+    of sweeps after which it is known. The rows are divided into `units`, which do not need each other."""
 
     space: tuple[int, ...]
     rows: int
@@ -34,15 +45,45 @@ class Schedule:
     stages: list[Stage]
     row_results: list[Node]
     end_results: list[Node]
+    units: int = 1
 
     @property
     def spills(self) -> list[Node]:
         """The values that need a scratch row, in the order of their stages."""
         return [node for stage in self.stages for node in stage.spills]
 
+    @property
+    def widest(self) -> int:
+        """The bytes in a register of the largest element of a full value."""
+        return max((held_bytes(node.dtype) for node, place in self.place.items() if place == "full"), default=8)
 
-def schedule(body: Graph, space: tuple[int, ...], rows: int) -> Schedule:
-    """The schedule of a fusion's body."""
+    def at_once(self, elements: int) -> int:
+        """How many rows of so many elements are computed at one time, a power of two."""
+        nbytes = elements * self.widest
+        if len(self.stages) == 1 and self.end_results:
+            return _SUMMED_AT_ONCE if nbytes > 64 else 4 * _SUMMED_AT_ONCE
+        return next((rows for most, rows in _ROWS_AT_ONCE if nbytes <= most), 1)
+
+    @property
+    def divided(self) -> int | None:
+        """The axis that units divide, the first that is longer than 1."""
+        return next((axis for axis in range(self.rows) if self.space[axis] > 1), None)
+
+    @property
+    def partial(self) -> list[Node]:
+        """The end results that each unit collects for itself, to be combined when all are done: it has all elements of each."""
+        return [node for node in self.end_results if self.units > 1 and self.divided in node.attrs["axes"]]
+
+    @property
+    def scratch_shape(self) -> tuple[int, ...]:
+        """Each unit has a scratch row for each of the rows that are computed at one time."""
+        row = self.space[self.rows :]
+        return self.units, self.at_once(math.prod(row)), *row
+
+
+def schedule(body: Graph, space: tuple[int, ...], rows: int, divide: bool = True) -> Schedule:
+    """The schedule of a fusion's body; where it may be divided, with as many units as its shapes ask for: of them alone, so
+    that sums are the same by any number of threads."""
     lead = space[:rows]
     place: dict[Node, str] = {}
     stage: dict[Node, int] = {}
@@ -66,7 +107,19 @@ def schedule(body: Graph, space: tuple[int, ...], rows: int) -> Schedule:
         else:
             (found.row_results if place[node] == "row" else found.end_results).append(node)
     _find_spills(found)
+    if divide and found.divided is not None and 0 not in space:
+        found.units = _units(found)
     return found
+
+
+def _units(found: Schedule) -> int:
+    assert found.divided is not None
+    elements = math.prod(found.space)
+    collected = sum(math.prod(node.shape) for node in found.end_results if found.divided in node.attrs["axes"])
+    kept = collected + sum(math.prod(found.space[found.rows :]) for _ in found.spills)
+    most = min(_MOST_UNITS, int(elements * _SHARE) // kept) if kept else _MOST_UNITS
+    rows = found.space[found.divided] // found.at_once(math.prod(found.space[found.rows :]))
+    return max(min(elements // _UNIT, rows, most), 1)
 
 
 def _is_constant(node: Node) -> bool:
@@ -104,11 +157,14 @@ def _find_spills(found: Schedule) -> None:
 
 
 def _is_costly(node: Node, found: Schedule) -> bool:
-    """Whether computing `node` again runs an expensive op or more than a few cheap ones."""
+    """Whether computing `node` again runs an expensive op or more than a few cheap ones. What is costly of an earlier stage
+    than its own is kept in any case."""
     stack, seen = [node], set()
     while stack:
         each = stack.pop()
         if each in seen or each.op in (ops.parameter, ops.broadcast, ops.constant_op, ops.iota):
+            continue
+        if found.stage[each] < found.stage[node] and _is_costly(each, found):
             continue
         seen.add(each)
         if (isinstance(each.op.lower, Scalar) and each.op.lower.costly) or len(seen) > 6:

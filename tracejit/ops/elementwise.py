@@ -375,7 +375,8 @@ minimum: Binary = Binary(
 # A zero first operand, a cotangent that does not arrive, stays zero however infinite the derivative is.
 mul_or_zero: Binary = Binary(
     "mul_or_zero", arity=2, dtypes=ALL_FLOATS, evaluate=_or_zero(np.multiply),
-    lower=lambda b, x, y: b.select(b.compare("eq", x, b.const(0, x.dtype)), x, b.mul(x, y)), domain=((0.2, 2), (-2, 2)),
+    lower=lambda b, x, y: b.select(b.compare("ne", x, b.const(0, x.dtype)), b.mul(x, y), b.const(0, x.dtype)),
+    domain=((0.2, 2), (-2, 2)),
     vjp=(lambda ct, out, x, y: mul_or_zero(ct, y), lambda ct, out, x, y: mul_or_zero(ct, x)),
 )  # fmt: skip
 div_or_zero: Binary = Binary(
