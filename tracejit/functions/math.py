@@ -90,7 +90,8 @@ def add_n(inputs: Any, name: str | None = None) -> Any:
 
 def matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, name: str | None = None) -> Any:
     """a: [..., n, k]; b: [..., k, m] -> [..., n, m]; batch axes are broadcast. InvalidArgumentError where the inner
-    sizes differ or an operand has fewer than two axes, DtypeError where the dtypes differ."""
+    sizes differ or an operand has fewer than two axes, DtypeError where the dtypes differ. Of float16 and bfloat16 the sums are
+    float32, and each is rounded once."""
     a, b = ops.lift("matmul", (a, b))
     rank_a, rank_b = len(a.type.shape), len(b.type.shape)
     if rank_a > rank_b == 2 and not transpose_a:
@@ -175,6 +176,8 @@ def reduce_variance(input_tensor: Any, axis: Any = None, keepdims: bool = False,
     x = tensor("reduce_variance", input_tensor)
     if not x.type.dtype.is_floating:
         fail(DtypeError, "reduce_variance", (x,), f"it takes float32 and float64, not {x.type.dtype.name}")
+    if x.type.dtype.is_half:
+        return cast(reduce_variance(cast(x, float32), axis, keepdims), x.type.dtype)
     return reduce_mean(square(ops.sub(x, reduce_mean(x, axis, keepdims=True))), axis, keepdims)
 
 

@@ -302,69 +302,11 @@ class Builder:
             return self.emit(dtype, x.lanes, f"sitofp {x} to {target}")
         return self.emit(dtype, x.lanes, f"{'sext' if dtype.size > source.size else 'trunc'} {x} to {target}")
 
-    # -- the half dtypes, whose lanes are floats
-
     def rounded(self, x: Lanes, dtype: DType) -> Lanes:
         """The float32 `x`, rounded to a half dtype."""
-        if dtype is float16 and self.converts_float16:
-            return self.from_bits(self.to_bits(x._replace(dtype=float16)), float16, x.lanes)
+        from tracejit.llvm.halves import rounded
 
-        def number(value: int) -> Lanes:
-            return self.const(value, int32)
-
-        # A unit in the last place that is kept is so many of those that are not; what lies half-way goes to the even one.
-        bits = 16 if dtype is bfloat16 else 13
-        whole = self.bitcast(x, int32)
-        odd = self.and_(self.shift_right(whole, bits), number(1))
-        above = self.add(self.add(whole, number((1 << bits - 1) - 1)), odd)
-        result = self.bitcast(self.and_(above, number(-(1 << bits))), float32)
-        if dtype is float16:
-            size = self.abs(x)
-            # Below the normal numbers the unit is the one of a float32 from 0.5 on.
-            half = self.const(0.5, float32)
-            small = self.copysign(self.sub(self.add(size, half), half), x)
-            result = self.select(self.compare("lt", size, self.const(2.0**-14, float32)), small, result)
-            large = self.copysign(self.const(math.inf, float32, x.lanes), x)
-            result = self.select(self.compare("ge", size, self.const(65520.0, float32)), large, result)
-        quiet = self.const(math.nan, float32)
-        return self.select(self.is_nan(x), self.copysign(quiet, x), result)._replace(dtype=dtype)
-
-    def to_bits(self, x: Lanes) -> str:
-        """The name of the lanes of a half dtype as they lie in memory."""
-        target = vector_type("i16", x.lanes)
-        if x.dtype is float16 and self.converts_float16:
-            kind = vector_type("half", x.lanes)
-            name = self.emit(float16, x.lanes, f"fptrunc {x} to {kind}").ref
-            return self.emit(float16, x.lanes, f"bitcast {kind} {name} to {target}").ref
-        x32 = x._replace(dtype=float32)
-        if x.dtype is bfloat16:
-            bits = self.shift_right(self.bitcast(x32, int32), 16)
-        else:
-            # As a float32 of the exponent that float16 has for it, the leading bits are those of the float16.
-            scaled = self.bitcast(self.mul(self.abs(x32), self.const(2.0**-112, float32)), int32)
-            infinite = self.compare("ge", scaled, self.const(0x7F800000, int32))
-            special = self.select(self.is_nan(x32), self.const(0x7E00, int32), self.const(0x7C00, int32))
-            bits = self.select(infinite, special, self.shift_right(scaled, 13))
-            sign = self.shift_right(self.bitcast(x32, int32), 16)
-            bits = self.or_(bits, self.and_(sign, self.const(0x8000, int32)))
-        return self.emit(x.dtype, x.lanes, f"trunc {bits} to {target}").ref
-
-    def from_bits(self, name: str, dtype: DType, lanes: int = 1) -> Lanes:
-        """The lanes of a half dtype whose bits `name` has."""
-        kind, target = vector_type("i16", lanes), vector_type("float", lanes)
-        if dtype is float16 and self.converts_float16:
-            half = vector_type("half", lanes)
-            name = self.emit(dtype, lanes, f"bitcast {kind} {name} to {half}").ref
-            return self.emit(dtype, lanes, f"fpext {half} {name} to {target}")
-        bits = self.emit(int32, lanes, f"zext {kind} {name} to {vector_type('i32', lanes)}")
-        if dtype is bfloat16:
-            return self.bitcast(self.shift_left(bits, 16), float32)._replace(dtype=dtype)
-        size = self.shift_left(self.and_(bits, self.const(0x7FFF, int32)), 13)
-        scaled = self.bitcast(self.mul(self.bitcast(size, float32), self.const(2.0**112, float32)), int32)
-        special = self.or_(size, self.const(0x7F800000, int32))
-        finite = self.compare("lt", size, self.const(0x7C00 << 13, int32))
-        sign = self.shift_left(self.and_(bits, self.const(0x8000, int32)), 16)
-        return self.bitcast(self.or_(self.select(finite, scaled, special), sign), float32)._replace(dtype=dtype)
+        return rounded(self, x, dtype)
 
     def truncate(self, x: Lanes, dtype: DType) -> Lanes:
         """A float that is known to lie in the integer's range, towards zero."""

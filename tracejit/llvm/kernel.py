@@ -10,6 +10,7 @@ from typing import Any
 from tracejit.ir.types import DType, bool_, int64
 from tracejit.llvm.builder import MEMORY_TYPES, Builder, Lanes, vector_type
 from tracejit.llvm.engine import Target
+from tracejit.llvm.halves import from_bits, to_bits
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class KernelBuilder(Builder):
         """`lanes` elements from `pointer` on; only the first `active` are read, the others are 0."""
         name = self.read(pointer, dtype, lanes, stride, active)
         if dtype.is_half:
-            return self.from_bits(name, dtype, lanes)
+            return from_bits(self, name, dtype, lanes)
         if dtype is not bool_:
             return Lanes(name, dtype, lanes)
         zero = "0" if lanes == 1 else "zeroinitializer"
@@ -81,7 +82,7 @@ class KernelBuilder(Builder):
         if dtype is bool_:
             ref = self.named(f"zext {value} to {vector_type('i8', lanes)}")
         elif dtype.is_half:
-            ref = self.to_bits(value)
+            ref = to_bits(self, value)
         self.write(ref, pointer, dtype, lanes, stride, active)
 
     # -- registers of elements as they lie in memory
