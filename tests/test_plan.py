@@ -178,6 +178,26 @@ def test_a_step_writes_over_what_it_is_the_last_to_read() -> None:
     np.testing.assert_allclose(run_graph(found, arguments)[0].value, interpret(found.graph, arguments)[0][0], rtol=0, atol=1e-5)
 
 
+# -- units
+
+
+def test_what_is_summed_over_many_rows_is_combined_from_parts() -> None:
+    x = make(ops.parameter, type=TensorType((4096, 64), float32), name="x")
+    y = ops.exp(x)
+    found = plan(passes.run(Graph("g", [x], [ops.reduce_sum(y, axes=(0,)), ops.reduce_sum(y, axes=(1,))])), TARGET)
+    first, second = found.steps
+    assert first.schedule is not None and second.schedule is not None
+    assert (first.schedule.units, second.schedule.units) == (8, 1)
+    assert sorted(view.shape for view in first.outputs) == [(8, 64), (4096,)]
+    assert [view.shape for view in (*second.operands, *second.outputs)] == [(8, 64), (64,)]
+
+
+@pytest.mark.parametrize(("size", "steps"), [(1 << 16, 1), (1 << 17, 2)])
+def test_the_sum_of_a_long_vector_is_combined_from_parts(size: int, steps: int) -> None:
+    x = make(ops.parameter, type=TensorType((size,), float32), name="x")
+    assert len(plan(passes.run(Graph("g", [x], [ops.reduce_sum(x, axes=(0,))])), TARGET).steps) == steps
+
+
 # -- how long it takes
 
 

@@ -12,6 +12,9 @@ from tracejit.llvm.kernel import Array, KernelBuilder
 from tracejit.llvm.matmul import Place, write_matmul
 from tracejit.llvm.tile import Sums, Vectors
 
+# Bytes of a line of the cache; steps along the depth that take longer than a line to come from memory.
+_LINE, _DEEP = 64, 64
+
 
 def product_of(body: Graph) -> Node | None:
     """The matmul in a fusion's body, None where there is none."""
@@ -62,7 +65,19 @@ def emit_product_fusion(
                     at = address(array, start, row, column)
                     b.store_at(b.widen(found[result], vectors.lanes), at, place.strides(array)[1], active)
 
-    write_matmul(b, product, x, y, finish)
+    def prepare(place: Place, rows: int, vectors: Vectors) -> None:
+        """Ask memory for what the tile reads, which then comes while it is summed."""
+        for array in tiles.values():
+            down, along = place.strides(array)
+            if not down or along != 1:
+                continue
+            start, line = place.start(array), _LINE // array.dtype.size
+            for row in range(rows):
+                for column in range(0, vectors.number * vectors.lanes, line):
+                    b.prefetch(b.address(start, array.dtype, row * down + column))
+
+    deep = x.shape[-2 if product.attrs["transpose_a"] else -1] >= _DEEP
+    write_matmul(b, product, x, y, finish, prepare=prepare if deep else None)
 
 
 def _spread(array: Array, node: Node) -> Array:

@@ -214,6 +214,11 @@ class KernelBuilder(Builder):
         align, size = f"align {dtype.size}", count * dtype.size
         self.line(f"call void @llvm.memcpy.p0.p0.i64(ptr {align} {target}, ptr {align} {source}, i64 {size}, i1 false)")
 
+    def prefetch(self, pointer: str, written: bool = False) -> None:
+        """Bring the line of memory at the address into the second-level cache, if there is one; the address may be any."""
+        self.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        self.line(f"call void @llvm.prefetch.p0(ptr {pointer}, i32 {int(written)}, i32 2, i32 1)")
+
     def zero_bytes(self, target: str, dtype: DType, count: int) -> None:
         """Set a run of elements to 0."""
         self.declarations.add("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")

@@ -12,20 +12,22 @@ from collections.abc import Callable, Sequence
 
 from tracejit import ops
 from tracejit.ir import Node
-from tracejit.ir.op import Reduction
 from tracejit.ir.types import int64
-from tracejit.llvm.builder import SCALAR_TYPES, Lanes, vector_type
+from tracejit.llvm.builder import SCALAR_TYPES, Lanes
 from tracejit.llvm.kernel import Array, KernelBuilder, power_above
 from tracejit.llvm.layout import Key, Layout
+from tracejit.llvm.pieces import Piece, combine, compute, folded, identity, shuffled
 from tracejit.llvm.schedule import Schedule, Stage
 
 # How many registers a piece fills in a sweep of few ops, and in one of more.
 _FEW_OPS, _REGISTERS_FEW, _REGISTERS = 4, 8, 4
 # A row of more pieces is summed by blocks, of so many pieces each.
 _LONG_ROW, _BLOCK = 64, 16
+# A row of at least so many bytes is asked of memory before it is needed.
+_FETCHED = 1024
 
 
-class _Fusion:
+class Fusion:
     def __init__(self, b: KernelBuilder, plan: Schedule, layout: Layout):
         self.b, self.plan = b, plan
         self.access, self.outputs, self.scratch = layout.access, layout.results, layout.scratch
@@ -118,21 +120,21 @@ class _Fusion:
 
     def _fill(self, node: Node, array: Array) -> None:
         """Begin to collect an end result: the unit's own copy, or its part of the one that there is."""
-        b, identity = self.b, _identity(node)
+        b, empty = self.b, identity(node)
         if self.unit is None:
-            b.fill(array, identity)
+            b.fill(array, empty)
             return
         pointer = b.address(array.pointer, array.dtype, array.offset)
         if node in self.plan.partial:
             pointer = b.address(pointer, array.dtype, index=self.unit, stride=array.strides[0])
-            b.fill(Array(pointer, array.shape[1:], array.strides[1:], array.dtype), identity)
+            b.fill(Array(pointer, array.shape[1:], array.strides[1:], array.dtype), empty)
             return
         count = self.row_shape[0]
         size = math.prod(array.shape) // count
 
         def fill(position: Lanes, elements: int) -> list[Lanes]:
             start = b.address(pointer, array.dtype, index=position, stride=size)
-            b.fill(Array(start, (elements,), (1,), array.dtype), identity)
+            b.fill(Array(start, (elements,), (1,), array.dtype), empty)
             return []
 
         step = self.most_rows if len(self.row_shape) == 1 else 1
@@ -170,11 +172,11 @@ class _Fusion:
         for node in plan.row_results:
             value = b.widen(self._row_value(node), self.rows)
             for number in range(len(self.outputs[node])):
-                b.store_at(value, self.bases[node, number], self._row_stride((node, number)))
+                b.store_at(value, self.bases[node, number], self.row_stride((node, number)))
         for node in ends:
             self._collect(node, b.widen(self._row_value(node.operands[0]), self.rows), self.bases)
 
-    def _row_stride(self, key: Key) -> int:
+    def row_stride(self, key: Key) -> int:
         """From a row to the next of those that are computed at one time. Each of them has a scratch row."""
         node, number = key
         if number == -1 and node in self.scratch:
@@ -182,7 +184,7 @@ class _Fusion:
         rows = self.access[key].rows
         return rows[-1] if rows else 0
 
-    def _lane_stride(self, key: Key) -> int:
+    def lane_stride(self, key: Key) -> int:
         lanes = self.access[key].lanes
         return lanes[-1] if lanes else 0
 
@@ -190,10 +192,10 @@ class _Fusion:
         """Combine one number a row into the elements of an end result that lie at `places`."""
         b = self.b
         for number in range(len(self.outputs[node])):
-            pointer, stride = places[node, number], self._row_stride((node, number))
-            part = value if stride else _folded(b, node, value, 1, 1)
+            pointer, stride = places[node, number], self.row_stride((node, number))
+            part = value if stride else folded(b, node, value, 1, 1)
             before = b.load_at(pointer, node.dtype, part.lanes, stride)
-            b.store_at(_combine(b, node, before, part), pointer, stride)
+            b.store_at(combine(b, node, before, part), pointer, stride)
 
     def _row_value(self, node: Node) -> Lanes:
         """A value that all elements of a row share: a lane a row, or one where it is known that all rows share it."""
@@ -201,14 +203,14 @@ class _Fusion:
             b = self.b
             if (node, -1) in self.access and node.op is not ops.iota:
                 key = (node, -1)
-                lanes = self.rows if self._row_stride(key) else 1
-                value = b.load_at(self.bases[key], node.dtype, lanes, self._row_stride(key))
+                lanes = self.rows if self.row_stride(key) else 1
+                value = b.load_at(self.bases[key], node.dtype, lanes, self.row_stride(key))
             elif node.op is ops.constant_op:
                 value = b.const(node.attrs["value"].item(), node.dtype)
             elif node.op is ops.broadcast:
                 value = self._row_value(node.operands[0])
             elif node.op is ops.iota:
-                value = self._positions(node, self.access[node, -1].rows, (), 1)
+                value = self.positions(node, self.access[node, -1].rows, (), 1)
             else:
                 value = compute(b, node, [self._row_value(operand) for operand in node.operands])
             self.row_values[node] = value
@@ -217,7 +219,7 @@ class _Fusion:
     def _spread(self, value: Lanes, width: int) -> Lanes:
         """A row value in all lanes of its row."""
         lanes = [row for row in range(self.rows) for _ in range(width)]
-        return self.b.widen(value, len(lanes)) if value.lanes == 1 else _shuffled(self.b, value, lanes)
+        return self.b.widen(value, len(lanes)) if value.lanes == 1 else shuffled(self.b, value, lanes)
 
     # -- one sweep over a row
 
@@ -233,6 +235,7 @@ class _Fusion:
                 self._row_value(node.operands[0])
         registers = _REGISTERS_FEW if len(self.used) <= _FEW_OPS else _REGISTERS
         self.width = min(self.lanes * max(registers // self.rows, 1), power_above(self.count))
+        self.fetched = self._fetched() if number == self.plan.longest else []
         in_lanes = [node for node in stage.reductions if not any(self._lane_strides(node))]
 
         def nest(axis: int, outer: list[Lanes], carried: list[Lanes]) -> list[Lanes]:
@@ -244,14 +247,14 @@ class _Fusion:
         empty = [self._empty(node) for node in in_lanes]
         collected = empty if 0 in self.lane_shape else nest(0, [], empty)
         for node, total in zip(in_lanes, collected, strict=True):
-            value = _folded(b, node, total, self.rows, 1)
+            value = folded(b, node, total, self.rows, 1)
             if self.plan.place[node] == "row":
                 self.row_values[node] = value
             else:
                 self._collect(node, value, self.bases)
 
     def _empty(self, node: Node) -> Lanes:
-        return self.b.const(_identity(node), node.dtype, self.rows * self.width)
+        return self.b.const(identity(node), node.dtype, self.rows * self.width)
 
     def _lane_strides(self, node: Node) -> tuple[int, ...]:
         """The strides of a reduction's result along the lanes' axes: all 0 where the lanes are reduced."""
@@ -278,6 +281,20 @@ class _Fusion:
         for root in roots:
             visit(root)
         return list(found)
+
+    def _fetched(self) -> list[tuple[Key, int, bool]]:
+        """What memory is asked for while the sweep that computes most runs, which others wait for: the rows to be read next,
+        and those that a later sweep writes. Each with the number of rows from the present ones, and whether it is written."""
+        found = []
+        if len(self.plan.stages) > 1 and self.row_elements * self.plan.widest >= _FETCHED:
+            for key in self.access:
+                node, number = key
+                if self.plan.place[node] == "full" and self.lane_stride(key) == 1 and self.row_stride(key):
+                    if number == -1 and node.op is ops.parameter:
+                        found.append((key, self.rows, False))
+                    elif number >= 0 and self.plan.stage[node] > self.number:
+                        found.append((key, 0, True))
+        return found
 
     def _kept(self, node: Node) -> bool:
         return node in self.scratch and self.plan.stage[node] < self.number
@@ -306,11 +323,11 @@ class _Fusion:
         shared = self._shared(self.width) if whole else {}
 
         def piece(position: Lanes, totals: list[Lanes]) -> list[Lanes]:
-            return self._piece(_Piece(self, position, 0, self.width, None), shared, summed, totals)
+            return self._piece(Piece(self, position, 0, self.width, None), shared, summed, totals)
 
         def last(totals: list[Lanes]) -> list[Lanes]:
             width = max(power_above(rest), 2)  # a vector, whose lanes can be shuffled
-            piece = _Piece(self, b.const(0, int64), whole, width, rest)
+            piece = Piece(self, b.const(0, int64), whole, width, rest)
             return self._piece(piece, self._shared(width), summed, totals)
 
         unit = None if self.row_shape else self.unit
@@ -322,7 +339,7 @@ class _Fusion:
 
             def one_block(position: Lanes, totals: list[Lanes]) -> list[Lanes]:
                 found = b.loop(block, lambda inside, own: piece(b.add(position, inside), own), empty, step=self.width)
-                return [_combine(b, node, *pair) for node, *pair in zip(summed, totals, found, strict=True)]
+                return [combine(b, node, *pair) for node, *pair in zip(summed, totals, found, strict=True)]
 
             def others(totals: list[Lanes]) -> list[Lanes]:
                 start = b.const(blocks, int64)
@@ -331,7 +348,7 @@ class _Fusion:
 
             carried = self._stepped(unit, self.count, block, one_block, others, carried)
         for node, total in zip(along, carried[len(in_lanes) :], strict=True):
-            self._collect(node, _folded(b, node, total, self.rows, 1), self.starts)
+            self._collect(node, folded(b, node, total, self.rows, 1), self.starts)
         return carried[: len(in_lanes)]
 
     def _shared(self, width: int) -> dict[Node, Lanes]:
@@ -342,12 +359,12 @@ class _Fusion:
             if node.op is ops.broadcast and key not in self.access:
                 found[node] = self._spread(self._row_value(node.operands[0]), width)
             elif key in self.access and node.op is not ops.iota and not any(self.access[key].lanes):
-                stride = self._row_stride(key)
+                stride = self.row_stride(key)
                 value = b.load_at(self.bases[key], node.dtype, self.rows if stride else 1, stride)
                 found[node] = self._spread(value, width)
         return found
 
-    def _piece(self, piece: _Piece, shared: dict[Node, Lanes], summed: list[Node], totals: list[Lanes]) -> list[Lanes]:
+    def _piece(self, piece: Piece, shared: dict[Node, Lanes], summed: list[Node], totals: list[Lanes]) -> list[Lanes]:
         """Compute a piece of a sweep: the totals of the reductions `summed` with it."""
         b, stage = self.b, self.stage
         totals = list(totals)
@@ -362,13 +379,15 @@ class _Fusion:
             else:
                 operands = [values[each] if each in values else self._row_value(each) for each in node.operands]
                 values[node] = b.widen(compute(b, node, operands), self.rows * piece.width)
+        for fetched in self.fetched:
+            piece.fetch(*fetched)
         for node in stage.spills:
             piece.store(values[node], (node, -1))
         for node in stage.reductions:
             value = values[node.operands[0]]
             if node in summed:
                 place = summed.index(node)
-                totals[place] = _combine(b, node, totals[place], piece.filled(value, _identity(node)))
+                totals[place] = combine(b, node, totals[place], piece.filled(value, identity(node)))
             else:
                 for each in range(len(self.outputs[node])):
                     piece.collect(node, value, (node, each))
@@ -377,7 +396,7 @@ class _Fusion:
                 piece.store(values[node], (node, each))
         return totals
 
-    def _positions(self, node: Node, rows: Sequence[int], along: Sequence[tuple[Lanes, int]], width: int) -> Lanes:
+    def positions(self, node: Node, rows: Sequence[int], along: Sequence[tuple[Lanes, int]], width: int) -> Lanes:
         """An iota's lanes: the row's index times the strides `rows`, each of `along` times its stride, and the step from a
         lane to the next, which is the stride of the last of `along`."""
         b = self.b
@@ -396,124 +415,6 @@ class _Fusion:
         return b.cast(first, node.dtype)
 
 
-class _Piece:
-    """`width` elements, `ahead` behind `position`, of each row; of which the first `active` exist, all where it is None."""
-
-    def __init__(self, fusion: _Fusion, position: Lanes, ahead: int, width: int, active: int | None):
-        self.fusion, self.b, self.rows = fusion, fusion.b, fusion.rows
-        self.position, self.ahead, self.width = position, ahead, width
-        self.active = None if active == width else active
-
-    def _pointer(self, key: Key, row: int) -> str:
-        fusion, b = self.fusion, self.b
-        dtype, stride = fusion.access[key].dtype, fusion._lane_stride(key)
-        start = b.address(fusion.starts[key], dtype, self.ahead * stride + row * fusion._row_stride(key))
-        return b.address(start, dtype, index=self.position, stride=stride)
-
-    def load(self, key: Key) -> Lanes:
-        fusion = self.fusion
-        dtype, stride = fusion.access[key].dtype, fusion._lane_stride(key)
-        rows = self.rows if fusion._row_stride(key) else 1
-        parts = [self.b.load_at(self._pointer(key, row), dtype, self.width, stride, self.active) for row in range(rows)]
-        return _joined(self.b, parts * (self.rows // rows))
-
-    def store(self, value: Lanes, key: Key) -> None:
-        stride = self.fusion._lane_stride(key)
-        for row in range(self.rows):
-            part = _shuffled(self.b, value, range(row * self.width, (row + 1) * self.width))
-            self.b.store_at(part, self._pointer(key, row), stride, self.active)
-
-    def collect(self, node: Node, value: Lanes, key: Key) -> None:
-        """Combine with the elements of an end result, which has one for each along the last axis."""
-        fusion, b = self.fusion, self.b
-        rows = self.rows
-        if not fusion._row_stride(key):
-            value, rows = _folded(b, node, value, 1, self.width), 1
-        for row in range(rows):
-            pointer, stride = self._pointer(key, row), fusion._lane_stride(key)
-            part = _shuffled(b, value, range(row * self.width, (row + 1) * self.width))
-            before = b.load_at(pointer, node.dtype, self.width, stride, self.active)
-            b.store_at(_combine(b, node, before, part), pointer, stride, self.active)
-
-    def positions(self, node: Node) -> Lanes:
-        fusion, b = self.fusion, self.b
-        access = fusion.access[node, -1]
-        along = list(zip(fusion.outer, access.lanes[:-1], strict=False))
-        if access.lanes:
-            position = b.add(self.position, b.const(self.ahead, int64)) if self.ahead else self.position
-            along.append((position, access.lanes[-1]))
-        return fusion._positions(node, access.rows, along, self.width)
-
-    def filled(self, value: Lanes, neutral: object) -> Lanes:
-        """As many lanes as a whole piece has, with `neutral` for the elements that do not exist."""
-        whole, active = self.fusion.width, self.active or self.width
-        if active == whole:
-            return value
-        empty = self.b.const(neutral, value.dtype, value.lanes)
-        lanes: list[int] = []
-        for row in range(self.rows):
-            lanes += [row * self.width + lane for lane in range(active)] + [value.lanes] * (whole - active)
-        return _shuffled(self.b, value, lanes, empty)
-
-
-def compute(b: KernelBuilder, node: Node, operands: Sequence[Lanes]) -> Lanes:
-    """The value of an elementwise op, whose operands have one lane or all as many."""
-    return node.op.lower.emit(b, *operands, **node.attrs)  # type: ignore[union-attr]
-
-
-def _identity(node: Node) -> object:
-    lower = node.op.lower
-    assert isinstance(lower, Reduction)
-    return lower.identity(node.dtype)
-
-
-def _combine(b: KernelBuilder, node: Node, x: Lanes, y: Lanes) -> Lanes:
-    lower = node.op.lower
-    assert isinstance(lower, Reduction)
-    return lower.combine(b, x, y)
-
-
-def _shuffled(b: KernelBuilder, value: Lanes, lanes: Sequence[int], other: Lanes | None = None) -> Lanes:
-    """The lanes with these numbers; those of `other` count on from those of `value`."""
-    if list(lanes) == list(range(value.lanes)):
-        return value
-    if value.lanes == 1 and other is None:
-        return b.widen(value, len(lanes))
-    if len(lanes) == 1:
-        return b.emit(value.dtype, 1, f"extractelement {value}, i64 {lanes[0]}")
-    mask = f"{vector_type('i32', len(lanes))} <{', '.join(f'i32 {lane}' for lane in lanes)}>"
-    second = f"{other}" if other is not None else f"{value.type} poison"
-    return b.emit(value.dtype, len(lanes), f"shufflevector {value}, {second}, {mask}")
-
-
-def _joined(b: KernelBuilder, parts: list[Lanes]) -> Lanes:
-    """All lanes of all parts, which are as many as a power of two."""
-    dtype, lanes = parts[0].dtype, parts[0].lanes
-    if lanes == 1 < len(parts):
-        value = Lanes("poison", dtype, len(parts))
-        for number, part in enumerate(parts):
-            value = b.emit(dtype, len(parts), f"insertelement {value}, {part}, i64 {number}")
-        return value
-    while len(parts) > 1:
-        lanes = parts[0].lanes
-        parts = [_shuffled(b, low, range(2 * lanes), high) for low, high in zip(parts[::2], parts[1::2], strict=True)]
-    return parts[0]
-
-
-def _folded(b: KernelBuilder, node: Node, value: Lanes, rows: int, width: int) -> Lanes:
-    """`value`, which is `rows` parts of lanes, with those of each part combined by halves until `width` are left."""
-    while value.lanes > rows * width:
-        part, half = value.lanes // rows, value.lanes // 2
-        first, second = _shuffled(b, value, range(half)), _shuffled(b, value, range(half, 2 * half))
-        if rows > 1:
-            # As shuffles of two operands that have as many lanes as the result, which LLVM understands at once.
-            low = [row * part + lane for row in range(rows) for lane in range(part // 2)]
-            high = [lane + part // 2 for lane in low]
-            first, second = _shuffled(b, first, low, second), _shuffled(b, first, high, second)
-        value = _combine(b, node, first, second)
-    return value
-
-
 def emit_fusion(b: KernelBuilder, plan: Schedule, layout: Layout) -> None:
     """Write the loops of a fusion whose values are computed as `plan` and lie as `layout` says."""
-    _Fusion(b, plan, layout).write()
+    Fusion(b, plan, layout).write()

@@ -257,6 +257,8 @@ class Place:
 
 # What is done with a tile's sums: they are stored, or what is computed from them.
 Finish = Callable[[Place, Sums, Vectors], None]
+# What is done before a tile of so many rows is summed.
+Prepare = Callable[[Place, int, Vectors], None]
 
 
 def emit_matmul(b: KernelBuilder, node: Node, out: Array, x: Array, y: Array) -> None:
@@ -266,12 +268,21 @@ def emit_matmul(b: KernelBuilder, node: Node, out: Array, x: Array, y: Array) ->
     if 0 in x.shape:
         b.fill(out, 0)
     else:
-        write_matmul(b, node, x, y, lambda place, sums, vectors: place.store(out, sums, vectors), out)
+        write_matmul(b, node, x, y, lambda place, sums, vectors: place.store(out, sums, vectors), out=out)
 
 
-def write_matmul(b: KernelBuilder, node: Node, x: Array, y: Array, finish: Finish, out: Array | None = None) -> None:
-    """Write the loops over the tiles of the matmul `node`, which is not empty; `finish` takes each when it is complete. What
-    holds the sums until then is `out`, or memory of its own."""
+def write_matmul(
+    b: KernelBuilder,
+    node: Node,
+    x: Array,
+    y: Array,
+    finish: Finish,
+    *,
+    out: Array | None = None,
+    prepare: Prepare | None = None,
+) -> None:
+    """Write the loops over the tiles of the matmul `node`, which is not empty; `prepare` is told of each before it is summed,
+    `finish` takes it when it is complete. What holds the sums until then is `out`, or memory of its own."""
     x = _oriented(x, node.attrs["transpose_a"])
     in_panels = len(y.shape) > len(x.shape)
     if not in_panels:
@@ -280,7 +291,7 @@ def write_matmul(b: KernelBuilder, node: Node, x: Array, y: Array, finish: Finis
     if in_panels or not _is_for_blas(b.target, x, y):
         found = blocking(x, y, node.shape[-1], b.target)
         chunk = scratch.pop(0) if found.packed_x else None
-        _Product(b, found, x, y, chunk, scratch.pop() if scratch else out, finish).write()
+        _Product(b, found, x, y, chunk, scratch.pop() if scratch else out, finish, prepare).write()
         return
     sums = scratch.pop() if scratch else out
     assert sums is not None
@@ -328,11 +339,20 @@ def _oriented(matrices: M, transposed: bool) -> M:
 
 class _Product:
     def __init__(
-        self, b: KernelBuilder, found: Blocking, x: Array, y: Array, chunk: Array | None, sums: Array | None, finish: Finish
+        self,
+        b: KernelBuilder,
+        found: Blocking,
+        x: Array,
+        y: Array,
+        chunk: Array | None,
+        sums: Array | None,
+        finish: Finish,
+        prepare: Prepare | None,
     ):
         if found.swapped:
             x, y = _oriented(y, True), _oriented(x, True)
         self.b, self.found, self.x, self.y, self.chunk, self.sums, self.finish = b, found, x, y, chunk, sums, finish
+        self.prepare = prepare
         self.dtype = x.dtype
         self.zero = b.const(0, int64)
 
@@ -411,6 +431,8 @@ class _Product:
         def tile(row: Position, height: int, x: str, down: int, along: int) -> None:
             place = Place(b, index, row, column, found.swapped)
             offsets = [down * each for each in range(height)]
+            if last and self.prepare is not None:
+                self.prepare(place, height, vectors)
             if found.dot:
                 sums = dot_tile(b, x, offsets, y, [y_along * each for each in range(vectors.number)], extent, self.dtype)
             else:

@@ -7,6 +7,7 @@ for the next. A value that a later stage needs again is computed again where tha
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 
 from tracejit import ops
@@ -19,7 +20,9 @@ from tracejit.llvm.builder import held_bytes
 _UNIT, _MOST_UNITS, _SHARE = 1 << 15, 1024, 1 / 32
 # How many rows of at most so many bytes are computed at one time. One row's operations wait for each other: its reductions
 # end in a chain, and a short one has too few vectors to fill the time.
-_ROWS_AT_ONCE = ((1024, 4), (4096, 2))
+_ROWS_AT_ONCE = ((128, 8), (1024, 4), (4096, 2))
+# More than 4 are worth the time to compile them only where there are so many rows.
+_MANY_ROWS = 512
 # And of rows of any length, where they are read once and summed along their columns: the sums are loaded and stored once.
 _SUMMED_AT_ONCE = 4
 
@@ -53,6 +56,12 @@ class Schedule:
         return [node for stage in self.stages for node in stage.spills]
 
     @property
+    def longest(self) -> int:
+        """The number of the stage that computes most."""
+        counts = Counter(self.stage[node] for node, place in self.place.items() if place == "full")
+        return max(counts, key=counts.__getitem__, default=0)
+
+    @property
     def widest(self) -> int:
         """The bytes in a register of the largest element of a full value."""
         return max((held_bytes(node.dtype) for node, place in self.place.items() if place == "full"), default=8)
@@ -62,7 +71,8 @@ class Schedule:
         nbytes = elements * self.widest
         if len(self.stages) == 1 and self.end_results:
             return _SUMMED_AT_ONCE if nbytes > 64 else 4 * _SUMMED_AT_ONCE
-        return next((rows for most, rows in _ROWS_AT_ONCE if nbytes <= most), 1)
+        rows = next((rows for most, rows in _ROWS_AT_ONCE if nbytes <= most), 1)
+        return rows if rows <= 4 or math.prod(self.space) >= _MANY_ROWS * elements else 4
 
     @property
     def divided(self) -> int | None:

@@ -1,0 +1,144 @@
+"""What a fusion computes at one time: a piece, and how its lanes are put together and combined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tracejit.ir import Node
+from tracejit.ir.op import Reduction
+from tracejit.ir.types import int64
+from tracejit.llvm.builder import Lanes, vector_type
+from tracejit.llvm.kernel import KernelBuilder
+from tracejit.llvm.layout import Key
+
+if TYPE_CHECKING:
+    from tracejit.llvm.loops import Fusion
+
+# Bytes that memory gives at one time.
+_LINE = 64
+
+
+class Piece:
+    """`width` elements, `ahead` behind `position`, of each row; of which the first `active` exist, all where it is None."""
+
+    def __init__(self, fusion: Fusion, position: Lanes, ahead: int, width: int, active: int | None):
+        self.fusion, self.b, self.rows = fusion, fusion.b, fusion.rows
+        self.position, self.ahead, self.width = position, ahead, width
+        self.active = None if active == width else active
+
+    def _pointer(self, key: Key, row: int) -> str:
+        fusion, b = self.fusion, self.b
+        dtype, stride = fusion.access[key].dtype, fusion.lane_stride(key)
+        start = b.address(fusion.starts[key], dtype, self.ahead * stride + row * fusion.row_stride(key))
+        return b.address(start, dtype, index=self.position, stride=stride)
+
+    def load(self, key: Key) -> Lanes:
+        fusion = self.fusion
+        dtype, stride = fusion.access[key].dtype, fusion.lane_stride(key)
+        rows = self.rows if fusion.row_stride(key) else 1
+        parts = [self.b.load_at(self._pointer(key, row), dtype, self.width, stride, self.active) for row in range(rows)]
+        return joined(self.b, parts * (self.rows // rows))
+
+    def fetch(self, key: Key, ahead: int, written: bool) -> None:
+        """Bring the elements of the rows that are `ahead` rows away into the second-level cache, where there are such rows."""
+        b, dtype = self.b, self.fusion.access[key].dtype
+        for row in range(self.rows):
+            for element in range(0, self.width, _LINE // dtype.size):
+                b.prefetch(b.address(self._pointer(key, row + ahead), dtype, element), written)
+
+    def store(self, value: Lanes, key: Key) -> None:
+        stride = self.fusion.lane_stride(key)
+        for row in range(self.rows):
+            part = shuffled(self.b, value, range(row * self.width, (row + 1) * self.width))
+            self.b.store_at(part, self._pointer(key, row), stride, self.active)
+
+    def collect(self, node: Node, value: Lanes, key: Key) -> None:
+        """Combine with the elements of an end result, which has one for each along the last axis."""
+        fusion, b = self.fusion, self.b
+        rows = self.rows
+        if not fusion.row_stride(key):
+            value, rows = folded(b, node, value, 1, self.width), 1
+        for row in range(rows):
+            pointer, stride = self._pointer(key, row), fusion.lane_stride(key)
+            part = shuffled(b, value, range(row * self.width, (row + 1) * self.width))
+            before = b.load_at(pointer, node.dtype, self.width, stride, self.active)
+            b.store_at(combine(b, node, before, part), pointer, stride, self.active)
+
+    def positions(self, node: Node) -> Lanes:
+        fusion, b = self.fusion, self.b
+        access = fusion.access[node, -1]
+        along = list(zip(fusion.outer, access.lanes[:-1], strict=False))
+        if access.lanes:
+            position = b.add(self.position, b.const(self.ahead, int64)) if self.ahead else self.position
+            along.append((position, access.lanes[-1]))
+        return fusion.positions(node, access.rows, along, self.width)
+
+    def filled(self, value: Lanes, neutral: object) -> Lanes:
+        """As many lanes as a whole piece has, with `neutral` for the elements that do not exist."""
+        whole, active = self.fusion.width, self.active or self.width
+        if active == whole:
+            return value
+        empty = self.b.const(neutral, value.dtype, value.lanes)
+        lanes: list[int] = []
+        for row in range(self.rows):
+            lanes += [row * self.width + lane for lane in range(active)] + [value.lanes] * (whole - active)
+        return shuffled(self.b, value, lanes, empty)
+
+
+def compute(b: KernelBuilder, node: Node, operands: Sequence[Lanes]) -> Lanes:
+    """The value of an elementwise op, whose operands have one lane or all as many."""
+    return node.op.lower.emit(b, *operands, **node.attrs)  # type: ignore[union-attr]
+
+
+def identity(node: Node) -> object:
+    lower = node.op.lower
+    assert isinstance(lower, Reduction)
+    return lower.identity(node.dtype)
+
+
+def combine(b: KernelBuilder, node: Node, x: Lanes, y: Lanes) -> Lanes:
+    lower = node.op.lower
+    assert isinstance(lower, Reduction)
+    return lower.combine(b, x, y)
+
+
+def shuffled(b: KernelBuilder, value: Lanes, lanes: Sequence[int], other: Lanes | None = None) -> Lanes:
+    """The lanes with these numbers; those of `other` count on from those of `value`."""
+    if list(lanes) == list(range(value.lanes)):
+        return value
+    if value.lanes == 1 and other is None:
+        return b.widen(value, len(lanes))
+    if len(lanes) == 1:
+        return b.emit(value.dtype, 1, f"extractelement {value}, i64 {lanes[0]}")
+    mask = f"{vector_type('i32', len(lanes))} <{', '.join(f'i32 {lane}' for lane in lanes)}>"
+    second = f"{other}" if other is not None else f"{value.type} poison"
+    return b.emit(value.dtype, len(lanes), f"shufflevector {value}, {second}, {mask}")
+
+
+def joined(b: KernelBuilder, parts: list[Lanes]) -> Lanes:
+    """All lanes of all parts, which are as many as a power of two."""
+    dtype, lanes = parts[0].dtype, parts[0].lanes
+    if lanes == 1 < len(parts):
+        value = Lanes("poison", dtype, len(parts))
+        for number, part in enumerate(parts):
+            value = b.emit(dtype, len(parts), f"insertelement {value}, {part}, i64 {number}")
+        return value
+    while len(parts) > 1:
+        lanes = parts[0].lanes
+        parts = [shuffled(b, low, range(2 * lanes), high) for low, high in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def folded(b: KernelBuilder, node: Node, value: Lanes, rows: int, width: int) -> Lanes:
+    """`value`, which is `rows` parts of lanes, with those of each part combined by halves until `width` are left."""
+    while value.lanes > rows * width:
+        part, half = value.lanes // rows, value.lanes // 2
+        first, second = shuffled(b, value, range(half)), shuffled(b, value, range(half, 2 * half))
+        if rows > 1:
+            # As shuffles of two operands that have as many lanes as the result, which LLVM understands at once.
+            low = [row * part + lane for row in range(rows) for lane in range(part // 2)]
+            high = [lane + part // 2 for lane in low]
+            first, second = shuffled(b, first, low, second), shuffled(b, first, high, second)
+        value = combine(b, node, first, second)
+    return value
