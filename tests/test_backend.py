@@ -20,7 +20,8 @@ from tracejit.ir.types import DTYPES, array_type, bool_, float32, int32, int64
 from tracejit.llvm import engine
 from tracejit.llvm.emit import Target, emit
 from tracejit.llvm.kernel import KernelBuilder
-from tracejit.llvm.plan import ALIGNMENT, Plan, plan
+from tracejit.llvm.plan import Plan, plan
+from tracejit.memory import ALIGNMENT
 from tracejit.runtime import step as runtime
 from tracejit.runtime.step import Step, run_graph
 

@@ -16,8 +16,9 @@ from tracejit.ir import Graph, Node, TensorType, interpret, make
 from tracejit.ir.types import float32
 from tracejit.llvm import plan as planning
 from tracejit.llvm.engine import Target
-from tracejit.llvm.plan import ALIGNMENT, Life, Plan, lives_of, plan
+from tracejit.llvm.plan import Life, Plan, lives_of, plan
 from tracejit.llvm.views import Buffer
+from tracejit.memory import ALIGNMENT
 from tracejit.runtime.step import Step, run_graph
 
 TARGET = Target(width=32, fma=True)

@@ -192,3 +192,27 @@ def test_a_step_of_gradient_descent():
         w.assign_sub(0.05 * dw)
         b.assign_sub(0.05 * db)
     assert (float(w), float(b)) == (pytest.approx(3.0, abs=1e-4), pytest.approx(2.0, abs=1e-4))
+
+
+@pytest.mark.parametrize("given", [np.ones((64, 64), np.float32), np.arange(4096, dtype=np.float64)], ids=["matrix", "vector"])
+def test_a_variable_lies_where_a_register_begins_and_stays_there(given: np.ndarray) -> None:
+    """It is written in place from the first call on, through Python and natively, and copied where someone else sees it."""
+    v = tj.Variable(given)
+
+    @tj.function
+    def step() -> None:
+        v.assign_add(tj.ones_like(v))
+
+    places = set()
+    for _ in range(6):
+        step()
+        places.add(v._tensor.value.__array_interface__["data"][0])
+    assert len(places) == 1 and places.pop() % 64 == 0
+    seen = v._tensor.value[1:]
+    before = seen.copy()
+    step()
+    np.testing.assert_array_equal(seen, before)
+    memory = v._tensor.value.base
+    step()
+    assert v._tensor.value.base is not memory
+    np.testing.assert_array_equal(v.numpy(), given + 8)

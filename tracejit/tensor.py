@@ -18,6 +18,7 @@ from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.op import Op
 from tracejit.ir.types import DType, TensorType, array_type, as_dtype, bool_, float32, int32, int64
 from tracejit.locks import Lock
+from tracejit.memory import copied
 from tracejit.operators import Operators
 
 if TYPE_CHECKING:
@@ -161,10 +162,10 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
     integer or the dtype is none of tracejit's, ValueError where a list is ragged or mixes bools and numbers."""
     if isinstance(value, (np.ndarray, np.generic)):
         if dtype is None:
-            return np.array(value, as_dtype(value.dtype).numpy)
+            return copied(value, as_dtype(value.dtype).numpy)
         if dtype.is_integer and value.dtype.kind not in "iub":
             raise TypeError(f"{value.dtype} does not become {dtype.name} by itself: use cast")
-        return context.quiet.run(np.array, value, dtype.numpy)
+        return context.quiet.run(copied, value, dtype.numpy)
     try:
         found = np.array(value)
     except ValueError:

@@ -18,6 +18,7 @@ import numpy as np
 from tracejit import ops
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.types import DType, TensorType
+from tracejit.memory import ALIGNED_FROM, copied, empty, is_aligned
 from tracejit.operators import Operators
 from tracejit.tensor import Tensor, array_repr, as_array, context, convert_to_tensor, holds_tensor
 
@@ -277,10 +278,8 @@ class Variable(Operators):
         that was read, a tape, an array, still refers to it. The caller holds the variable."""
         alone = _references(self) == _UNSHARED
         array = self._tensor.value
-        if not (
-            alone and type(array) is np.ndarray and array.flags.c_contiguous and array.flags.writeable and array.base is None
-        ):
-            array = np.array(array, self.type.dtype.numpy, order="C")
+        if not (alone and type(array) is np.ndarray and _owns(array) and is_aligned(array)):
+            array = copied(array, self.type.dtype.numpy)
             self._tensor = Tensor(array, self.type)
         return array
 
@@ -320,5 +319,25 @@ def _references(variable: Variable) -> tuple[int, int]:
     return sys.getrefcount(tensor), sys.getrefcount(tensor.value)
 
 
+def _owns(array: np.ndarray) -> bool:
+    """Whether nobody else sees the memory of an array, which can be written to in order."""
+    base = array.base
+    if not (array.flags.c_contiguous and array.flags.writeable):
+        return False
+    if base is None:
+        return True
+    owner = type(base) is np.ndarray and base.base is None
+    del base  # it would be counted
+    return owner and _base_references(array) == _BASE_REFERENCES
+
+
+def _base_references(array: np.ndarray) -> int:
+    """How often the memory of an array is referred to, this frame included."""
+    base = array.base
+    return sys.getrefcount(base)
+
+
+# What the memory of an array shows to which this alone refers.
+_BASE_REFERENCES = _base_references(empty((ALIGNED_FROM,), np.uint8))
 # What a variable shows whose tensor nobody else holds. Measured, since what a frame adds differs between Pythons.
 _UNSHARED = _references(Variable(np.zeros(1, np.float32), trainable=False, name="unshared"))

@@ -13,7 +13,7 @@ from tracejit.function import Function
 from tracejit.inspect.report import describe_step, distinct_bytes
 from tracejit.llvm import engine, pool
 from tracejit.llvm.emit import emit
-from tracejit.llvm.views import ALIGNMENT
+from tracejit.memory import copied, empty
 from tracejit.runtime.structures import Memory
 
 
@@ -59,15 +59,15 @@ def profile(function: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Pr
     addresses, library = engine.load_object(code, [module.entry], symbols)
     entry = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(addresses[module.entry])
     plan = step.plan
-    results = [_aligned(result.type.nbytes) for result in plan.graph.results]  # type: ignore[union-attr]
+    results = [empty((result.type.nbytes,), np.uint8) for result in plan.graph.results]  # type: ignore[union-attr]
     ticks = np.zeros(len(plan.steps), np.uint64)
-    buffers = [_copied(array) for array in arrays]
-    kept = [*buffers, *results, _aligned(plan.arena_bytes), ticks]
+    buffers = [copied(array, array.dtype) for array in arrays]
+    kept = [*buffers, *results, empty((plan.arena_bytes,), np.uint8), ticks]
     frame = Memory([buffer.ctypes.data for buffer in kept], (kept, library))
     found, clock = [], []
     for _ in range(runs + 1):  # the first, which pays for the pages, is thrown away
         for buffer, array in zip(buffers, arrays, strict=True):
-            buffer[...] = array.reshape(-1).view(np.uint8)
+            buffer[...] = array
         start = time.perf_counter()
         status = entry(frame.address)
         clock.append(time.perf_counter() - start)
@@ -81,15 +81,3 @@ def profile(function: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Pr
         for each, share in zip(plan.steps, shares, strict=True)
     ]
     return Profile(function.name, seconds, kernels)
-
-
-def _aligned(size: int) -> np.ndarray:
-    block = np.zeros(size + ALIGNMENT, np.uint8)
-    start = -block.ctypes.data % ALIGNMENT
-    return block[start : start + size]
-
-
-def _copied(array: np.ndarray) -> np.ndarray:
-    copy = _aligned(array.nbytes)
-    copy[...] = array.reshape(-1).view(np.uint8)
-    return copy

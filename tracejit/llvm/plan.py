@@ -24,7 +24,8 @@ from tracejit.llvm.epilogue import may_overwrite as tile_may_overwrite
 from tracejit.llvm.epilogue import product_of
 from tracejit.llvm.matmul import needs
 from tracejit.llvm.schedule import Schedule, may_overwrite, schedule
-from tracejit.llvm.views import ALIGNMENT, Buffer, View
+from tracejit.llvm.views import Buffer, View
+from tracejit.memory import ALIGNMENT
 from tracejit.ops import contiguous_strides
 
 # The arenas of plans with more buffers are laid out in the order of the steps. (The time to place the largest first grows

@@ -11,9 +11,6 @@ from tracejit.ir.types import DType
 from tracejit.llvm.kernel import collapse
 from tracejit.ops import contiguous_strides
 
-# Bytes: buffers in the arena, and results of some size, begin at a multiple of it.
-ALIGNMENT = 64
-
 
 @dataclass(eq=False)
 class Buffer:

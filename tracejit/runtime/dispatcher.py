@@ -281,8 +281,12 @@ def bind_variables(record, objects, pointers, kept):
             return 0
         if bind.updated != 0:
             # Nobody else sees the array: a tensor that was read, a tape, a view of it.
-            if tensor.refcount != 1 or array.refcount != 1 or array.base != 0:
+            if tensor.refcount != 1 or array.refcount != 1:
                 return 0
+            base = array.base
+            if base != 0:
+                if base.type != state.array_class or base.refcount != 1 or base.base != 0:
+                    return 0
             if (array.flags & WRITABLE) != WRITABLE:
                 return 0
         elif (array.flags & READABLE) != READABLE:

@@ -18,8 +18,9 @@ from tracejit.ir.types import float64
 from tracejit.llvm.engine import host_target
 from tracejit.llvm.executable import Executable, Failure
 from tracejit.locks import Lock
+from tracejit.memory import empty
 from tracejit.runtime import threads
-from tracejit.runtime.structures import ALIGNED_FROM, ALIGNMENT, Memory
+from tracejit.runtime.structures import Memory
 from tracejit.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Step:
         """Memory for one call at a time: a word for the owner's use, the addresses that the machine code takes (parameters,
         results, arena), and as many words for who keeps alive what lies there."""
         slots = len(self.parameters) + len(self._results) + 1
-        arena = _aligned(self.executable.arena_bytes)
+        arena = empty((self.executable.arena_bytes,), np.uint8)
         return Memory([0] * slots + [arena.ctypes.data] + [0] * slots, arena)
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[Tensor]:
@@ -122,27 +123,13 @@ class Step:
         for place in range(len(pool)):
             if _references(pool, place) in _UNUSED:
                 return pool[place]  # type: ignore[return-value]
-        tensor = pool[next(self._oldest[index])] = Tensor(_empty(kind), kind)
+        tensor = pool[next(self._oldest[index])] = Tensor(empty(kind.shape, kind.dtype.numpy), kind)
         return tensor
 
 
 def new_pool(kind: TensorType) -> list[Tensor | None]:
     """Places for results to be used again."""
     return [None] * (_KEPT if kind.nbytes < _LARGE else _KEPT_LARGE)
-
-
-def _empty(kind: TensorType) -> np.ndarray:
-    """An array with memory of its own; that of a large one begins where a register's worth does."""
-    if kind.nbytes < ALIGNED_FROM:
-        return np.empty(kind.shape, kind.dtype.numpy)
-    return np.ndarray(kind.shape, kind.dtype.numpy, _aligned(kind.nbytes))
-
-
-def _aligned(size: int) -> np.ndarray:
-    """`size` bytes from an address that is a multiple of ALIGNMENT."""
-    block = np.empty(size + ALIGNMENT, np.uint8)
-    start = -block.ctypes.data % ALIGNMENT
-    return block[start : start + size]
 
 
 def _references(pool: Sequence[Tensor | None], place: int) -> tuple[int, ...]:
@@ -158,7 +145,10 @@ def _references(pool: Sequence[Tensor | None], place: int) -> tuple[int, ...]:
 
 
 # What a result shows that nobody else refers to. Measured, since what a frame adds differs between Pythons.
-_UNUSED = [_references([Tensor(_empty(kind), kind)], 0) for kind in (TensorType((1,), float64), TensorType((1024,), float64))]
+_UNUSED = [
+    _references([Tensor(empty(kind.shape, kind.dtype.numpy), kind)], 0)
+    for kind in (TensorType((1,), float64), TensorType((1024,), float64))
+]
 
 
 def buffer_of(value: Any, kind: TensorType) -> np.ndarray:

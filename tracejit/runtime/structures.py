@@ -9,8 +9,8 @@ import ctypes
 from collections.abc import Sequence
 from typing import Any
 
-from tracejit.llvm.views import ALIGNMENT
 from tracejit.llvm.words import Field
+from tracejit.memory import ALIGNED_FROM, ALIGNMENT
 
 # The words of each structure in order; "" is a word that the structure does not use.
 STRUCTURES: dict[str, tuple[str, ...]] = {
@@ -46,7 +46,6 @@ KINDS = (
 KIND = {name: number for number, name in enumerate(KINDS)}
 
 MOST_NODES = MOST_RESULTS = 2000
-ALIGNED_FROM = 1024  # bytes of a result
 _ARRAY_FLAGS = {"C": 1, "ALIGNED": 0x100, "WRITEABLE": 0x400}
 READABLE = _ARRAY_FLAGS["C"] | _ARRAY_FLAGS["ALIGNED"]
 

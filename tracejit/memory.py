@@ -1,0 +1,38 @@
+"""Arrays that begin where a vector register's worth of memory does: one that begins elsewhere is read in two lines of the cache
+for each register."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+# Bytes: arrays of at least so many begin at a multiple of the other. NumPy's own begin at a multiple of 16.
+ALIGNED_FROM, ALIGNMENT = 1024, 64
+
+
+def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An array whose elements are anything."""
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    if size < ALIGNED_FROM:
+        return np.empty(shape, dtype)
+    block = np.empty(size + ALIGNMENT, np.uint8)
+    return np.ndarray(shape, dtype, block, -address(block) % ALIGNMENT)
+
+
+def copied(array: Any, dtype: Any) -> np.ndarray:
+    """A copy of what is like an array, in order."""
+    array = np.asarray(array)
+    copy = empty(array.shape, dtype)
+    copy[...] = array
+    return copy
+
+
+def address(array: np.ndarray) -> int:
+    """Where the first element lies."""
+    return int(array.__array_interface__["data"][0])
+
+
+def is_aligned(array: np.ndarray) -> bool:
+    """Whether an array lies as one of `empty` does."""
+    return array.nbytes < ALIGNED_FROM or address(array) % ALIGNMENT == 0
