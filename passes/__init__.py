@@ -47,9 +47,13 @@ def apply(name: str, graph: Graph) -> Graph:
     return after
 
 
+_BOUNDS = {"float32": 1e-4, "float64": 1e-9, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+
+
 def check_values(before: Graph, after: Graph) -> None:
     """Run both graphs on the same random inputs. VerifyError where a result differs by more than rounding: 1e-4 of the
-    largest element for float32 and 1e-9 for float64, since a pass may not reorder but a constant is folded in NumPy."""
+    largest element for float32 and 1e-9 for float64, since a pass may not reorder but a constant is folded in NumPy; one in the
+    last place for a half dtype."""
     rng = np.random.default_rng(0)
     arguments = []
     for parameter in before.parameters:
@@ -62,7 +66,10 @@ def check_values(before: Graph, after: Graph) -> None:
         return  # the random inputs are no inputs of this graph: an index is out of range
     found = interpret(after, arguments)
     for old, new in zip([*expected[0], *expected[1]], [*found[0], *found[1]], strict=True):
-        scale = np.max(np.abs(old), initial=1.0, where=np.isfinite(old)) if old.dtype.kind == "f" else 1.0
-        bound = scale * (1e-4 if old.dtype == np.float32 else 1e-9)
+        bound = _BOUNDS.get(old.dtype.name, 0.0)
+        if old.dtype.itemsize == 2:
+            old, new = old.astype(np.float32), new.astype(np.float32)
+        if old.dtype.kind == "f":
+            bound *= np.max(np.abs(old), initial=1.0, where=np.isfinite(old))
         if not np.allclose(old, new, rtol=0, atol=bound, equal_nan=True):
             raise VerifyError(f"it changed a value of {before.name}: {old!r} became {new!r}")

@@ -22,7 +22,8 @@ from tracejit.runtime.step import Step, run_graph
 
 # The vector math errs by a few ULP, and sums run in another order than NumPy's pairwise one: relative to the largest
 # element, since a sum that cancels has an error of the size of what it sums.
-TOLERANCE = {np.dtype(np.float32): 2e-5, np.dtype(np.float64): 1e-12}
+# A half dtype's result is rounded once: where it lies near the middle between two numbers, it may be the other one.
+TOLERANCE = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2e-5, "float64": 1e-12}
 SIZES = (0, 1, 15, 16, 17, 33, 64, 65)
 DTYPES = ("float32", "float64", "int32", "int64", "bool")
 
@@ -32,10 +33,12 @@ def assert_near(found: Any, expected: Any, where: object = "", factor: float = 1
     more), NaN and infinities at the same places."""
     found, expected = np.asarray(found), np.asarray(expected)
     assert (found.dtype, found.shape) == (expected.dtype, expected.shape), where
-    if expected.dtype.kind != "f":
+    if expected.dtype.name not in TOLERANCE:
         np.testing.assert_array_equal(found, expected, err_msg=str(where))
         return
-    bound = factor * TOLERANCE[expected.dtype]
+    bound = factor * TOLERANCE[expected.dtype.name]
+    if expected.dtype.itemsize == 2:
+        found, expected = found.astype(np.float32), expected.astype(np.float32)
     scale = np.max(np.abs(expected), initial=least, where=np.isfinite(expected))
     # A denormal has no relative precision.
     atol = max(bound * float(scale), float(np.finfo(expected.dtype).tiny))
@@ -288,7 +291,7 @@ def _assert_equal_element_by_element(found: np.ndarray, expected: np.ndarray) ->
         np.testing.assert_array_equal(found, expected)
         return
     tiny = float(np.finfo(expected.dtype).tiny)
-    np.testing.assert_allclose(found, expected, rtol=TOLERANCE[expected.dtype], atol=tiny, equal_nan=True)
+    np.testing.assert_allclose(found, expected, rtol=TOLERANCE[expected.dtype.name], atol=tiny, equal_nan=True)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

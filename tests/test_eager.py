@@ -49,7 +49,7 @@ def test_dtype_of_a_constant(value, dtype):
         ([[1, 2], [3]], None, ValueError), ("x", None, TypeError), (None, None, TypeError), (object(), None, TypeError),
         (1j, None, TypeError), (2**31, tj.int32, ValueError), (1, tj.bool, TypeError),
         (np.float64(1.5), tj.int32, TypeError),
-        (1, "float16", TypeError), (np.zeros(2, np.uint8), None, TypeError),
+        (1, "uint16", TypeError), (np.zeros(2, np.uint8), None, TypeError),
     ],
 )  # fmt: skip
 def test_what_is_no_constant(value, dtype, error):

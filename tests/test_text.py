@@ -200,7 +200,7 @@ BROKEN = [
     ("", 'graph g() { ^"open', "no word of the grammar begins with '\"'"),
     ("", "graph ^3() { return }", "expected a word, found '3'"),
     ("", "graph g(^x: f32[]) { return }", "expected a new value, found 'x'"),
-    ("", "graph g(%x: ^f16[]) { return }", "expected a dtype (f32, f64, i32, i64, bool), found 'f16'"),
+    ("", "graph g(%x: ^f8[]) { return }", "expected a dtype (f32, f64, i32, i64, bool, f16, bf16), found 'f8'"),
     ("", "graph g(%x: f32[^-1]) { return }", "expected a whole number, found '-1'"),
     ("", "graph g(%x: f32[^2.5]) { return }", "expected a whole number, found '2.5'"),
     ("", "graph g(%x: f32[2 ^3]) { return }", "expected ']', found '3'"),

@@ -8,6 +8,7 @@ code that a function became, `.explain()` why it was traced, `tape.why_none()` w
 
 import builtins
 import os
+import typing as _typing
 
 _folder = os.path.dirname(os.path.abspath(__file__))
 if not os.path.isdir(os.path.join(_folder, "passes")):
@@ -22,7 +23,7 @@ from tracejit.functions import (
     reduce_mean, reduce_min, reduce_prod, reduce_std, reduce_sum, reduce_variance, reshape, reverse, shape, size, split,
     square, squared_difference, squeeze, stack, tile, transpose, unstack, where, zeros, zeros_like,
 )  # fmt: skip
-from tracejit.ir.types import DType, as_dtype, bool_ as bool, float32, float64, int32, int64
+from tracejit.ir.types import DType, as_dtype, bool_ as bool, float16, float32, float64, int32, int64
 from tracejit.ops import (
     abs, acos, acosh, add, asin, asinh, atan, atan2, atanh, cos, cosh, equal, erf, exp, expm1, floor, greater,
     greater_equal, less, less_equal, log, log1p, logical_and, logical_not, logical_or, maximum, minimum, not_equal, round,
@@ -35,6 +36,7 @@ from tracejit.tensor import Tensor, constant, convert_to_tensor
 from tracejit.variable import Variable
 from tracejit import config, inspect, linalg, math  # isort: skip  (they take their names from above)
 
+half = float16
 subtract, multiply, divide, negative = _ops.sub, _ops.mul, _functions.divide, _ops.neg
 floordiv = _functions.floordiv
 matrix_transpose = linalg.matrix_transpose
@@ -45,6 +47,20 @@ __version__ = "0.1.0"
 def identity(input: object, name: str | None = None) -> Tensor:
     """The tensor `input`, as another tensor."""
     return _ops.identity(convert_to_tensor(input))
+
+
+if _typing.TYPE_CHECKING:
+    bfloat16: DType
+else:
+
+    def __getattr__(name: str) -> DType:
+        """tj.bfloat16, which is there where the package ml_dtypes is."""
+        if name != "bfloat16":
+            raise AttributeError(f"module 'tracejit' has no attribute {name!r}")
+        try:
+            return as_dtype(name)
+        except ImportError as error:
+            raise AttributeError(f"tj.bfloat16: {error}") from None
 
 
 def is_tensor(x: object) -> builtins.bool:

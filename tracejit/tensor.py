@@ -171,6 +171,8 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
     except ValueError:
         raise ValueError(f"{value!r} is not rectangular: its rows differ in length") from None
     kind = found.dtype.kind
+    if found.dtype.name == "bfloat16":
+        return as_array(found, dtype)
     if found.size == 0 and isinstance(value, (list, tuple)):
         return found.astype((dtype or float32).numpy)
     if kind not in "biuf":

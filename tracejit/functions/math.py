@@ -13,7 +13,7 @@ import numpy as np
 from tracejit import ops
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.op import Op
-from tracejit.ir.types import as_dtype, broadcast_shapes, float64, int32, int64
+from tracejit.ir.types import as_dtype, broadcast_shapes, float32, float64, int32, int64
 
 
 def tensor(name: str, x: Any) -> Any:
@@ -90,7 +90,8 @@ def add_n(inputs: Any, name: str | None = None) -> Any:
 
 def matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, name: str | None = None) -> Any:
     """a: [..., n, k]; b: [..., k, m] -> [..., n, m]; batch axes are broadcast. InvalidArgumentError where the inner
-    sizes differ or an operand has fewer than two axes, DtypeError where the dtypes differ."""
+    sizes differ or an operand has fewer than two axes, DtypeError where the dtypes differ. Of float16 and bfloat16 the sums are
+    float32, and each is rounded once."""
     a, b = ops.lift("matmul", (a, b))
     rank_a, rank_b = len(a.type.shape), len(b.type.shape)
     if rank_a > rank_b == 2 and not transpose_a:
@@ -137,7 +138,7 @@ def _reduction(op: Op, what: str) -> Callable[..., Any]:
     def reduce(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Any:
         x = tensor(op.name, input_tensor)
         axes = normalize_axes(op.name, x, axis)
-        return keep(op(x, axes=axes), x, axes, keepdims)
+        return keep(ops.in_float32(op, x, axes=axes), x, axes, keepdims)
 
     reduce.__name__ = reduce.__qualname__ = op.name
     reduce.__doc__ = f"The {what} over `axis` (all axes where None); with `keepdims` the axes stay, with size 1."
@@ -155,6 +156,8 @@ reduce_all = _reduction(ops.reduce_all, "logical and")
 def reduce_mean(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Any:
     """The mean over `axis` (all axes where None). The mean of integers is cut to an integer, as in TensorFlow."""
     x = tensor("reduce_mean", input_tensor)
+    if x.type.dtype.is_half:
+        return cast(reduce_mean(cast(x, float32), axis, keepdims), x.type.dtype)
     axes = normalize_axes("reduce_mean", x, axis)
     count = math.prod([x.type.shape[axis] for axis in axes])
     total = ops.reduce_sum(x, axes=axes)
@@ -173,6 +176,8 @@ def reduce_variance(input_tensor: Any, axis: Any = None, keepdims: bool = False,
     x = tensor("reduce_variance", input_tensor)
     if not x.type.dtype.is_floating:
         fail(DtypeError, "reduce_variance", (x,), f"it takes float32 and float64, not {x.type.dtype.name}")
+    if x.type.dtype.is_half:
+        return cast(reduce_variance(cast(x, float32), axis, keepdims), x.type.dtype)
     return reduce_mean(square(ops.sub(x, reduce_mean(x, axis, keepdims=True))), axis, keepdims)
 
 

@@ -14,7 +14,7 @@ Grammar (a `#` starts a comment that ends with the line; white space separates w
     type      := DTYPE "[" [INT {"," INT}] "]" | "(" [type {"," type}] ")"     the latter for several results
     value     := "%" NAME
     at        := "@" STRING INT                                       the user's file and line
-    DTYPE     := "f32" | "f64" | "i32" | "i64" | "bool"
+    DTYPE     := "f32" | "f64" | "i32" | "i64" | "bool" | "f16" | "bf16"
 
 A literal that is a tuple of types stands as `types(...)`, so that it is no tuple of literals.
 """

@@ -15,15 +15,29 @@ import numpy as np
 class DType:
     """An element type. `name` is NumPy's name, `short` the one in the IR's text, `numpy` the NumPy dtype."""
 
-    __slots__ = ("is_bool", "is_floating", "is_integer", "name", "numpy", "short", "size")
+    __slots__ = ("is_bool", "is_floating", "is_half", "is_integer", "name", "numpy", "short", "size")
+    numpy: np.dtype[Any]
 
     def __init__(self, name: str, short: str):
         self.name, self.short = name, short
-        self.numpy = np.dtype(name)
-        self.size = self.numpy.itemsize
-        self.is_floating = self.numpy.kind == "f"
-        self.is_integer = self.numpy.kind == "i"
-        self.is_bool = self.numpy.kind == "b"
+        if name != "bfloat16":
+            self.numpy = np.dtype(name)
+        self.size = 2 if name == "bfloat16" else self.numpy.itemsize
+        self.is_floating = "float" in name
+        self.is_half = self.is_floating and self.size == 2
+        self.is_integer = "int" in name
+        self.is_bool = name == "bool"
+
+    def __getattr__(self, name: str) -> Any:
+        """`numpy` of bfloat16, which is not NumPy's own: looked up when first needed. ImportError where it is not found."""
+        if name != "numpy":
+            raise AttributeError(f"a dtype has no {name!r}")
+        try:
+            from ml_dtypes import bfloat16 as scalar
+        except ImportError:
+            raise ImportError("bfloat16 needs the package ml_dtypes: pip install 'tracejit[bfloat16]'") from None
+        self.numpy = np.dtype(scalar)
+        return self.numpy
 
     @property
     def as_numpy_dtype(self) -> type:
@@ -33,12 +47,20 @@ class DType:
     @property
     def max(self) -> Any:
         """The largest finite value."""
-        return True if self.is_bool else (np.finfo if self.is_floating else np.iinfo)(self.numpy).max
+        return True if self.is_bool else self._limits.max
 
     @property
     def min(self) -> Any:
         """The smallest (most negative) finite value."""
-        return False if self.is_bool else (np.finfo if self.is_floating else np.iinfo)(self.numpy).min
+        return False if self.is_bool else self._limits.min
+
+    @property
+    def _limits(self) -> Any:
+        if self is bfloat16:
+            from ml_dtypes import finfo
+
+            return finfo(self.numpy)
+        return (np.finfo if self.is_floating else np.iinfo)(self.numpy)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, DType):
@@ -67,19 +89,37 @@ int32 = DType("int32", "i32")
 int64 = DType("int64", "i64")
 bool_ = DType("bool", "bool")
 
+float16 = DType("float16", "f16")
+bfloat16 = DType("bfloat16", "bf16")
+
+# The dtypes of which ops take all, all numbers or all floats; and those in which floats are kept, but not summed.
 DTYPES = (float32, float64, int32, int64, bool_)
-BY_SHORT = {dtype.short: dtype for dtype in DTYPES}
-_BY_NUMPY = {dtype.numpy: dtype for dtype in DTYPES}
+HALVES = (float16, bfloat16)
+BY_SHORT = {dtype.short: dtype for dtype in (*DTYPES, *HALVES)}
+
+
+class _ByNumpy(dict[Any, DType]):
+    def __missing__(self, key: Any) -> DType:
+        # Only who has imported ml_dtypes has an array of that dtype.
+        if key.name != "bfloat16":
+            raise KeyError(key)
+        return self.setdefault(key, bfloat16)
+
+
+_BY_NUMPY = _ByNumpy({dtype.numpy: dtype for dtype in (*DTYPES, float16)})
 
 
 def as_dtype(value: Any) -> DType:
-    """The DType of a DType, a NumPy dtype or scalar class, or a name. TypeError where tracejit has none."""
+    """The DType of a DType, a NumPy dtype or scalar class, or a name. TypeError where tracejit has none, ImportError where it
+    is bfloat16 and ml_dtypes is not there."""
     if type(value) is DType:
         return value
+    if type(value) is str and value == "bfloat16":
+        value = bfloat16.numpy
     try:
         return _BY_NUMPY[np.dtype(value)]
     except (KeyError, TypeError):
-        known = ", ".join(dtype.name for dtype in DTYPES)
+        known = ", ".join(dtype.name for dtype in (*DTYPES, *HALVES))
         raise TypeError(f"{value!r} is not a dtype that tracejit has; it has {known}") from None
 
 
@@ -158,6 +198,14 @@ def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...] | None:
             return None
         result.append(sizes.pop() if sizes else 1)
     return tuple(result)
+
+
+def has_dtype(array: Any) -> bool:
+    """Whether a NumPy array's dtype is one that tracejit has."""
+    try:
+        return _BY_NUMPY[array.dtype] is not None
+    except KeyError:
+        return False
 
 
 def array_type(array: Any) -> TensorType:

@@ -10,11 +10,10 @@ import numpy as np
 from tracejit.ir.errors import VerifyError
 from tracejit.ir.graph import Graph, Node
 from tracejit.ir.op import OPS
-from tracejit.ir.types import DTYPES, DType, TensorType, TupleType
+from tracejit.ir.types import DType, TensorType, TupleType, has_dtype
 
 # The exact types: a NumPy scalar or an enum is an int or a float too, but its repr is not in the grammar of the text.
 _ATTR_TYPES = {bool, int, float, str, DType, TensorType, TupleType, Graph, type(None)}
-_ARRAY_DTYPES = {dtype.numpy for dtype in DTYPES}
 _GRAPH_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _PARAMETER_NAME = re.compile(r"(?!\d+$)[A-Za-z0-9_.]+")
 
@@ -99,7 +98,7 @@ def _verify_attr(graph: Graph, node: Node, name: str, value: Any) -> None:
     elif type(value) is np.ndarray:
         if value.flags.writeable:
             raise VerifyError(f"{_where(graph, node)}: the array {name} can be written to")
-        if value.dtype not in _ARRAY_DTYPES:
+        if not has_dtype(value):
             raise VerifyError(f"{_where(graph, node)}: the array {name} is {value.dtype}, which tracejit does not have")
     elif type(value) not in _ATTR_TYPES:
         kind = type(value).__name__

@@ -11,11 +11,16 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from tracejit.ir.types import DType, bool_, float32, float64, int32, int64
+import numpy as np
 
-SCALAR_TYPES = {float32: "float", float64: "double", int32: "i32", int64: "i64", bool_: "i1"}
-# How an element lies in memory: a bool takes a byte.
-MEMORY_TYPES = {**SCALAR_TYPES, bool_: "i8"}
+from tracejit.ir.types import DType, bfloat16, bool_, float16, float32, float64, int32, int64
+
+# A lane of a half dtype is a float that the dtype can represent: what is computed from such lanes is rounded to one at once.
+SCALAR_TYPES = {
+    float32: "float", float64: "double", int32: "i32", int64: "i64", bool_: "i1", float16: "float", bfloat16: "float",
+}  # fmt: skip
+# How an element lies in memory: a bool takes a byte, a half dtype is moved as its bits.
+MEMORY_TYPES = {**SCALAR_TYPES, bool_: "i8", float16: "i16", bfloat16: "i16"}
 _FLOAT_PREDICATES = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
 _INT_PREDICATES = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge"}
 
@@ -46,6 +51,9 @@ def literal(value: Any, dtype: DType) -> str:
     if dtype.is_integer:
         return str(int(value))
     value = float(value)
+    if dtype.is_half:
+        with np.errstate(over="ignore"):
+            value = float(np.array(value, np.float32).astype(dtype.numpy))
     if dtype is float32 and math.isfinite(value):
         try:
             value = struct.unpack("f", struct.pack("f", value))[0]
@@ -54,18 +62,38 @@ def literal(value: Any, dtype: DType) -> str:
     return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
 
 
+def summed(dtype: DType) -> DType:
+    """The dtype in which products of `dtype` are summed."""
+    return float32 if dtype.is_half else dtype
+
+
+def held_bytes(dtype: DType) -> int:
+    """The bytes of an element in a register."""
+    return summed(dtype).size
+
+
 class Builder:
     """One function being written. `name(parameters)` returns i32: 0, or 1 where `fail_if` held.
 
     `units` is None until `span` divides a function that is to run in `parallel`, which then takes `i64 first, i64 last` too.
     """
 
-    def __init__(self, name: str, parameters: Sequence[str], *, width: int, fma: bool, parallel: bool = False):
+    def __init__(
+        self,
+        name: str,
+        parameters: Sequence[str],
+        *,
+        width: int,
+        fma: bool,
+        parallel: bool = False,
+        converts_float16: bool = False,
+    ):
         self.name, self.parameters = name, parameters
         self.parallel = parallel
         self.units: int | None = None
         self.width = width  # bytes of a vector register
         self.fma_in_hardware = fma
+        self.converts_float16 = converts_float16
         self.lines: list[str] = []
         self.declarations: set[str] = set()
         self.block = "start"
@@ -122,6 +150,8 @@ class Builder:
 
     def _binary(self, float_op: str | None, int_op: str, x: Lanes, y: Lanes) -> Lanes:
         x, y = self.match(x, y)
+        if x.dtype.is_half:
+            return self.rounded(self.emit(float32, x.lanes, f"{float_op} {x}, {y.ref}"), x.dtype)
         name = float_op if x.dtype.is_floating else int_op
         return self.emit(x.dtype, x.lanes, f"{name} {x}, {y.ref}")
 
@@ -148,7 +178,7 @@ class Builder:
 
     def fma(self, x: Lanes, y: Lanes, z: Lanes) -> Lanes:
         """x * y + z, with one rounding where the machine has the instruction."""
-        if not self.fma_in_hardware:
+        if not self.fma_in_hardware or x.dtype.is_half:
             return self.add(self.mul(x, y), z)
         return self.intrinsic("fma", x, y, z)
 
@@ -264,6 +294,12 @@ class Builder:
 
     def cast(self, x: Lanes, dtype: DType) -> Lanes:
         """NumPy's conversion; a float outside of an integer's range, or NaN, gives the integer's minimum."""
+        if x.dtype is dtype:
+            return x
+        if x.dtype.is_half:
+            x = x._replace(dtype=float32)
+        if dtype.is_half:
+            return self.rounded(self.cast(x, float32), dtype)
         source, target = x.dtype, vector_type(SCALAR_TYPES[dtype], x.lanes)
         if source is dtype:
             return x
@@ -282,6 +318,12 @@ class Builder:
         if dtype.is_floating:
             return self.emit(dtype, x.lanes, f"sitofp {x} to {target}")
         return self.emit(dtype, x.lanes, f"{'sext' if dtype.size > source.size else 'trunc'} {x} to {target}")
+
+    def rounded(self, x: Lanes, dtype: DType) -> Lanes:
+        """The float32 `x`, rounded to a half dtype."""
+        from tracejit.llvm.halves import rounded
+
+        return rounded(self, x, dtype)
 
     def truncate(self, x: Lanes, dtype: DType) -> Lanes:
         """A float that is known to lie in the integer's range, towards zero."""

@@ -15,7 +15,8 @@ import numpy as np
 
 from tracejit.ir.graph import Node
 from tracejit.ir.op import Kernel
-from tracejit.llvm.builder import MEMORY_TYPES, SCALAR_TYPES, literal
+from tracejit.ir.types import array_type
+from tracejit.llvm.builder import MEMORY_TYPES, literal
 from tracejit.llvm.engine import Target
 from tracejit.llvm.epilogue import emit_product_fusion
 from tracejit.llvm.kernel import Array, KernelBuilder
@@ -217,9 +218,10 @@ class _Pointers:
 
 def _constant(buffer: Buffer) -> str:
     array = np.asarray(buffer.data)
-    dtype = next(dtype for dtype in SCALAR_TYPES if dtype.numpy == array.dtype)
+    dtype = array_type(array).dtype
     element = MEMORY_TYPES[dtype]
-    if dtype.is_bool:
+    if dtype.is_bool or dtype.is_half:
+        array = array.view(f"u{dtype.size}")
         items = [f"{element} {int(item)}" for item in array.reshape(-1).tolist()]
     else:
         items = [f"{element} {literal(item, dtype)}" for item in array.reshape(-1).tolist()]

@@ -28,12 +28,14 @@ if hasattr(os, "register_at_fork"):
 
 class Target(NamedTuple):
     """What a module's text depends on besides its plan: a vector register's bytes, whether the processor has fused
-    multiply-add, how many vector registers; whether large products are the business of the BLAS."""
+    multiply-add, how many vector registers; whether large products are the business of the BLAS; whether the processor
+    converts float16."""
 
     width: int
     fma: bool
     registers: int = 16
     blas: bool = False
+    float16: bool = False
 
     @property
     def usable(self) -> int:
@@ -71,7 +73,8 @@ def _processor() -> Target:
     else:
         width = 32 if features.get("avx2") else 16
     arm = _llvm().get_process_triple().partition("-")[0] in ("aarch64", "arm64")
-    return Target(width, bool(features.get("fma")) or arm, registers=32 if width == 64 else 28 if arm else 16)
+    fma, float16 = (bool(features.get(name)) or arm for name in ("fma", "f16c"))
+    return Target(width, fma, registers=32 if width == 64 else 28 if arm else 16, float16=float16)
 
 
 @functools.cache

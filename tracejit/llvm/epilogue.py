@@ -51,7 +51,7 @@ def emit_product_fusion(
         for number, (column, active) in enumerate(vectors.places()):
             shared: dict[Node, Lanes] = {}  # by all rows
             for row, values in enumerate(sums):
-                found = {product: values[number], **shared}
+                found = {product: b.cast(values[number], product.dtype), **shared}
                 for node, array in tiles.items():
                     if node not in found:
                         down, along = place.strides(array)

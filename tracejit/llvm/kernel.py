@@ -10,6 +10,7 @@ from typing import Any
 from tracejit.ir.types import DType, bool_, int64
 from tracejit.llvm.builder import MEMORY_TYPES, Builder, Lanes, vector_type
 from tracejit.llvm.engine import Target
+from tracejit.llvm.halves import from_bits, to_bits
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class KernelBuilder(Builder):
     """A builder with memory access and loop nests. `scratch` are arrays for the kernel alone."""
 
     def __init__(self, name: str, parameters: Sequence[str], target: Target, parallel: bool = False):
-        super().__init__(name, parameters, width=target.width, fma=target.fma, parallel=parallel)
+        super().__init__(
+            name, parameters, width=target.width, fma=target.fma, parallel=parallel, converts_float16=target.float16
+        )
         self.target = target
         self.scratch: list[Array] = []
 
@@ -66,6 +69,8 @@ class KernelBuilder(Builder):
     def load_at(self, pointer: str, dtype: DType, lanes: int = 1, stride: int = 1, active: int | None = None) -> Lanes:
         """`lanes` elements from `pointer` on; only the first `active` are read, the others are 0."""
         name = self.read(pointer, dtype, lanes, stride, active)
+        if dtype.is_half:
+            return from_bits(self, name, dtype, lanes)
         if dtype is not bool_:
             return Lanes(name, dtype, lanes)
         zero = "0" if lanes == 1 else "zeroinitializer"
@@ -76,6 +81,8 @@ class KernelBuilder(Builder):
         dtype, lanes, ref = value.dtype, value.lanes, value.ref
         if dtype is bool_:
             ref = self.named(f"zext {value} to {vector_type('i8', lanes)}")
+        elif dtype.is_half:
+            ref = to_bits(self, value)
         self.write(ref, pointer, dtype, lanes, stride, active)
 
     # -- registers of elements as they lie in memory
@@ -87,7 +94,7 @@ class KernelBuilder(Builder):
         return name
 
     def read(self, pointer: str, dtype: DType, lanes: int = 1, stride: int = 1, active: int | None = None) -> str:
-        """What `load_at` reads, a bool as a byte."""
+        """What `load_at` reads, a bool as a byte, a half dtype as its bits."""
         element = MEMORY_TYPES[dtype]
         kind = vector_type(element, lanes)
         count = lanes if active is None else active
@@ -155,7 +162,8 @@ class KernelBuilder(Builder):
         self, value: str, pointer: str, dtype: DType, lanes: int = 1, stride: int = 1, active: int | None = None, *,
         streamed: bool = False,
     ) -> None:  # fmt: skip
-        """What `store_at` writes, a bool as a byte; `streamed`, past the caches, a whole register to a multiple of its size."""
+        """What `store_at` writes, a bool as a byte, a half dtype as its bits; `streamed`, past the caches, a whole register
+        to a multiple of its size."""
         element = MEMORY_TYPES[dtype]
         kind = vector_type(element, lanes)
         count = lanes if active is None else active

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from tracejit.ir import Node
 from tracejit.ir.types import DType, TensorType, float32, float64, int64
 from tracejit.llvm.blas import GEMM, find_blas
-from tracejit.llvm.builder import Lanes
+from tracejit.llvm.builder import Lanes, held_bytes, summed
 from tracejit.llvm.engine import Target
 from tracejit.llvm.kernel import Array, KernelBuilder, power_above
 from tracejit.llvm.tile import Depth, Sums, Vectors, choose_tile, dot_tile, sum_tile
@@ -109,7 +109,7 @@ def blocking(x: Matrices, y: Matrices, columns: int, target: Target) -> Blocking
     (rows, depth), dtype = x.shape[-2:], x.dtype
     (x_down, x_along), (y_down, y_along) = x.strides[-2:], y.strides[-2:]
     is_packed = len(y.shape) > len(x.shape)
-    lanes = max(target.width // dtype.size, 1)
+    lanes = max(target.width // held_bytes(dtype), 1)
     swapped = columns == 1 and x_down == 1 and rows > 1 and x_along != 1
     if swapped:
         rows, columns = columns, rows
@@ -144,22 +144,42 @@ class Needs(NamedTuple):
 def needs(node: Node, x: View, y: View, target: Target, new: Callable[[TensorType], View], *, fused: bool = False) -> Needs:
     """What the matmul `node` needs. `new` makes memory; where the product is `fused` and is not complete at once, its sums are
     in memory of their own."""
-    x_matrices, matrices = _oriented(x, node.attrs["transpose_a"]), _oriented(y, node.attrs["transpose_b"])
     if 0 in x.shape or 0 in y.shape:
         return Needs(x, y, [], [])
+    copies: list[tuple[View, View]] = []
+    if node.dtype.is_half and min(node.shape[-2:]) >= _OFTEN:
+        # Converted once, not at every use.
+        x, x_copy = _in_float32(x, new)
+        y, y_copy = _in_float32(y, new)
+        copies += [x_copy, y_copy]
+    x_matrices, matrices = _oriented(x, node.attrs["transpose_a"]), _oriented(y, node.attrs["transpose_b"])
     blas = _is_for_blas(target, x_matrices, matrices)
     found = blocking(x_matrices, matrices, node.shape[-1], target)
-    sums = [TensorType(node.shape, node.dtype)] if fused and (blas or found.block < found.depth) else []
+    apart = fused or node.dtype.is_half  # what is not complete is no result yet
+    sums = [TensorType(node.shape, summed(node.dtype))] if apart and (blas or found.block < found.depth) else []
     if blas:
-        return Needs(x, y, sums, [])
+        return Needs(x, y, sums, copies)
     scratch = list(sums)
-    copies: list[tuple[View, View]] = []
     if found.packed_x:
         units = math.prod(x.shape[:-2]) * found.units
         scratch.insert(0, TensorType((units, found.share, found.block, found.tile_rows), x.dtype))
     if found.packed_y:
-        y, copies = _in_panels(matrices, found, new)
+        y, panel_copies = _in_panels(matrices, found, new)
+        copies += panel_copies
     return Needs(x, y, scratch, copies)
+
+
+def _in_float32(matrices: View, new: Callable[[TensorType], View]) -> tuple[View, tuple[View, View]]:
+    """The matrices, of a half dtype, as float32 that lie alike in memory of their own, and the copy that puts them there."""
+    axes = [axis for axis, stride in enumerate(matrices.strides) if stride]
+    axes.sort(key=lambda axis: -abs(matrices.strides[axis]))
+    shape = tuple(matrices.shape[axis] for axis in axes)
+    found = new(TensorType(shape, float32))
+    strides = [0] * len(matrices.shape)
+    for axis, stride in zip(axes, found.strides, strict=True):
+        strides[axis] = stride
+    source = matrices.with_layout(shape, [matrices.strides[axis] for axis in axes])
+    return found.with_layout(matrices.shape, strides), (found, source)
 
 
 def _in_panels(matrices: View, found: Blocking, new: Callable[[TensorType], View]) -> tuple[View, list[tuple[View, View]]]:
@@ -216,10 +236,11 @@ class Place:
         return pointer
 
     def store(self, array: Array, sums: Sums, vectors: Vectors) -> None:
-        """Write a tile to an array of the product's shape."""
+        """Write a tile to an array of the product's shape, in its dtype."""
         (down, along), start = self.strides(array), self.start(array)
         for row, values in enumerate(sums):
             for value, (column, active) in zip(values, vectors.places(), strict=True):
+                value = self._b.cast(value, array.dtype)
                 self._b.store_at(value, self._b.address(start, array.dtype, row * down + column * along), along, active)
 
     def load(self, array: Array, rows: int, vectors: Vectors) -> Sums:

@@ -27,8 +27,11 @@ _UNROLL = 4
 
 
 def emit_copy(b: KernelBuilder, target: Array, source: Array, divided: bool = False) -> None:
-    """Set every element of `target` to that of `source`, which has its shape; they have no element in common. `divided` where
-    it is all that the function does."""
+    """Set every element of `target` to that of `source`, which has its shape, in its dtype; they have no element in common.
+    `divided` where it is all that the function does."""
+    if target.dtype is not source.dtype:
+        _combine_rows(b, target, [source], lambda x, y: x, b.loops_divided if divided else b.loops)
+        return
     target, source = arranged(target, source)
     if 0 in target.shape:
         return
@@ -297,8 +300,20 @@ def emit_combine(b: KernelBuilder, target: Array, sources: Sequence[Array], oper
     """Set every element of `target` to those of `sources`, which have its shape, combined from the first on. One of them may be
     `target` itself."""
     target, *sources = arranged(target, *sources)
+    _combine_rows(b, target, sources, operation, b.loops)
+
+
+def _combine_rows(
+    b: KernelBuilder,
+    target: Array,
+    sources: Sequence[Array],
+    operation: Callable[[Lanes, Lanes], Lanes],
+    loops: Callable[[Sequence[int], Callable[[list[Lanes]], None]], None],
+) -> None:
+    """Combine elements in the target's dtype, a row of the last axis after the other."""
     dtype, count = target.dtype, target.shape[-1] if target.shape else 1
     down, *steps = (array.strides[-1] if array.shape else 1 for array in (target, *sources))
+    dtypes = [array.dtype for array in sources]
     lanes = min(b.lanes_for(dtype), power_above(count))
     whole = count - count % lanes
 
@@ -307,8 +322,8 @@ def emit_combine(b: KernelBuilder, target: Array, sources: Sequence[Array], oper
 
         def vector(begin: int, first: Lanes, active: int | None) -> None:
             values = [
-                b.load_at(b.address(at, dtype, begin * step, first, step), dtype, lanes, step, active)
-                for at, step in zip(starts, steps, strict=True)
+                b.cast(b.load_at(b.address(at, own, begin * step, first, step), own, lanes, step, active), dtype)
+                for at, own, step in zip(starts, dtypes, steps, strict=True)
             ]
             b.store_at(functools.reduce(operation, values), b.address(to, dtype, begin * down, first, down), down, active)
 
@@ -320,4 +335,4 @@ def emit_combine(b: KernelBuilder, target: Array, sources: Sequence[Array], oper
         if count > whole:
             vector(whole, b.const(0, int64), count - whole)
 
-    b.loops(target.shape[:-1], row)
+    loops(target.shape[:-1], row)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from tracejit.ir.types import DType
-from tracejit.llvm.builder import Lanes
+from tracejit.llvm.builder import Lanes, summed
 from tracejit.llvm.kernel import KernelBuilder
 
 # Steps along the depth that are written one after the other, so that the loop itself costs little.
@@ -100,12 +100,13 @@ def sum_tile(
     start: Sums | None = None,
     along: tuple[int, int] = (0, 1),
 ) -> Sums:
-    """The sums over `depth` of x at each of the offsets `rows` times the vectors from y on, added to `start`. `along` is how
-    far apart the lanes of a vector lie in x, where they may all have one number, and in y."""
+    """The sums over `depth` of x at each of the offsets `rows` times the vectors from y on, added to `start`; in the dtype in
+    which `dtype` is summed. `along` is how far apart the lanes of a vector lie in x, where they may all have one number, and in
+    y."""
 
     def load(pointer: str, stride: int) -> list[Lanes]:
         return [
-            b.load_at(b.address(pointer, dtype, place * stride), dtype, vectors.lanes, stride, active)
+            b.cast(b.load_at(b.address(pointer, dtype, place * stride), dtype, vectors.lanes, stride, active), summed(dtype))
             for place, active in (vectors.places() if stride else [(0, None)])
         ]
 
@@ -145,7 +146,7 @@ def sum_tile(
         return sums
 
     x, y = b.opaque(x), b.opaque(y)
-    zeros = [b.const(0, dtype, vectors.lanes)] * (len(rows) * vectors.number)
+    zeros = [b.const(0, summed(dtype), vectors.lanes)] * (len(rows) * vectors.number)
     flat = nest(0, x, y, zeros if start is None else [total for row in start for total in row])
     return [flat[place : place + vectors.number] for place in range(0, len(flat), vectors.number)]
 
@@ -157,13 +158,16 @@ _SUMS = _ISSUED * _LATENCY
 def dot_tile(b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Sequence[int], extent: int, dtype: DType) -> Sums:
     """The sums over `extent` of x at each of the offsets `rows` times y at each of `columns`, both of which lie along it: its
     vectors are added first, then their lanes."""
-    lanes = b.lanes_for(dtype)
+    lanes = b.lanes_for(summed(dtype))
     pairs = len(rows) * len(columns)
     times = max(1, min(_SUMS // pairs, extent // lanes))
 
     def add(x: str, y: str, sums: list[Lanes], active: int | None = None) -> list[Lanes]:
-        left = [b.load_at(b.address(x, dtype, row), dtype, lanes, active=active) for row in rows]
-        right = [b.load_at(b.address(y, dtype, column), dtype, lanes, active=active) for column in columns]
+        def load(pointer: str) -> Lanes:
+            return b.cast(b.load_at(pointer, dtype, lanes, active=active), summed(dtype))
+
+        left = [load(b.address(x, dtype, row)) for row in rows]
+        right = [load(b.address(y, dtype, column)) for column in columns]
         products = [(a, c) for a in left for c in right]
         return [multiply_add(b, *product, total) for product, total in zip(products, sums, strict=True)]
 
@@ -179,7 +183,7 @@ def dot_tile(b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Seq
 
         return step
 
-    sums = [b.const(0, dtype, lanes)] * (times * pairs)
+    sums = [b.const(0, summed(dtype), lanes)] * (times * pairs)
     whole = extent - extent % (times * lanes)
     sums = b.loop(whole, block(times, 0), sums, step=times * lanes)
     single = (extent - whole) - (extent - whole) % lanes

@@ -20,7 +20,7 @@ from tracejit.ops.elementwise import (
 from tracejit.ops.indexing import check_nonzero, check_range, gather, scatter_add
 from tracejit.ops.linalg import matmul
 from tracejit.ops.reduce import (
-    argmax, argmin, kept_axes, reduce_all, reduce_any, reduce_max, reduce_min, reduce_prod, reduce_sum,
+    argmax, argmin, in_float32, kept_axes, reduce_all, reduce_any, reduce_max, reduce_min, reduce_prod, reduce_sum,
 )  # fmt: skip
 from tracejit.ops.selection import cast, random_uniform, select
 from tracejit.ops.shape import (

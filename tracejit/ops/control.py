@@ -12,25 +12,23 @@ from tracejit.ir.errors import DtypeError
 from tracejit.ir.graph import Graph, Node, inline
 from tracejit.ir.interpret import interpret
 from tracejit.ir.op import Kernel, Op, Scalar, View, require
-from tracejit.ir.types import DTYPES, DType, TensorType, TupleType, Type, array_type
-from tracejit.ops.elementwise import NUMBERS, sample_array
+from tracejit.ir.types import DType, TensorType, TupleType, Type, array_type, has_dtype
+from tracejit.ops.elementwise import ALL, NUMBERS, sample_array
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
-
-_ARRAY_DTYPES = {dtype.numpy for dtype in DTYPES}
 
 parameter: Op = Op("parameter", infer=lambda type, name: type)
 
 
 def _constant_samples(rng: np.random.Generator) -> Samples:
-    for dtype in DTYPES:
+    for dtype in ALL:
         for shape in ((), (3,), (2, 3), (0,)):
             yield (), {"value": frozen(sample_array(rng, shape, dtype))}
     yield (), {"value": frozen(np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45, 0.1], np.float32))}
 
 
 def _constant_infer(value: np.ndarray) -> TensorType:
-    require(value.dtype in _ARRAY_DTYPES, "constant", (value.dtype,), "tracejit does not have this dtype", DtypeError)
+    require(has_dtype(value), "constant", (value.dtype,), "tracejit does not have this dtype", DtypeError)
     return array_type(value)
 
 
@@ -94,7 +92,7 @@ element: Op = Op("element", infer=_element_infer, evaluate=lambda x, index: x[in
 
 
 def _same_samples(rng: np.random.Generator) -> Samples:
-    for dtype in DTYPES:
+    for dtype in ALL:
         yield (sample_array(rng, (2, 3), dtype),), {}
 
 

@@ -15,7 +15,7 @@ from tracejit import ops
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.op import Kernel, Op, require
 from tracejit.ir.types import TensorType
-from tracejit.ops.elementwise import FLOATS, NUMBERS, sample_array
+from tracejit.ops.elementwise import FLOATS, NUMBERS, require_dtype, sample_array
 
 Ints = tuple[int, ...]
 
@@ -63,7 +63,7 @@ def _infer(x: TensorType, filters: TensorType, strides: Ints, dilations: Ints) -
     require(
         x.dtype is filters.dtype, "convolution", types, f"the dtypes {x.dtype.name} and {filters.dtype.name} differ", DtypeError
     )
-    require(x.dtype in NUMBERS, "convolution", types, f"it takes numbers, not {x.dtype.name}", DtypeError)
+    require_dtype("convolution", types, x.dtype, NUMBERS)
     _check_steps("convolution", types, strides=strides, dilations=dilations)
     groups, channels = x.shape[3:]
     message = f"the filters are for {filters.shape[2]} groups of {filters.shape[3]} channels, not for {groups} of {channels}"
@@ -187,7 +187,7 @@ convolution: Op = Op(
 
 def _max_infer(x: TensorType, window: Ints, strides: Ints) -> TensorType:
     require(x.rank == 4, "max_windows", (x,), "it needs 4 axes")
-    require(x.dtype in NUMBERS, "max_windows", (x,), f"it takes numbers, not {x.dtype.name}", DtypeError)
+    require_dtype("max_windows", (x,), x.dtype, NUMBERS)
     _check_steps("max_windows", (x,), window=window, strides=strides)
     return TensorType((x.shape[0], *_positions("max_windows", (x,), window, strides, (1, 1)), x.shape[3]), x.dtype)
 

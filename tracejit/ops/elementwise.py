@@ -17,16 +17,19 @@ from tracejit import ops
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.graph import Node, make
 from tracejit.ir.op import Op, Scalar, require
-from tracejit.ir.types import DTYPES, DType, TensorType, bool_, broadcast_shapes, float32, float64, int32, int64
+from tracejit.ir.types import DTYPES, HALVES, DType, TensorType, bool_, broadcast_shapes, float32, float64, int32, int64
 from tracejit.ops.special import erf as erf_numpy
 from tracejit.ops.special import erfc as erfc_numpy
 
 FLOATS = (float32, float64)
 INTS = (int32, int64)
 NUMBERS = FLOATS + INTS
+# Where an op takes half dtypes, its result is the one in float32, rounded once: the correctly rounded one.
+ALL_FLOATS, ALL_NUMBERS, ALL = FLOATS + HALVES, NUMBERS + HALVES, DTYPES + HALVES
 BOOL = (bool_,)
 
 SAMPLE_SHAPES: tuple[tuple[int, ...], ...] = ((), (7,), (3, 5), (0, 2), (2, 33))
+HALF_SHAPES: tuple[tuple[int, ...], ...] = ((7,), (2, 33))
 
 
 def sample_array(
@@ -41,6 +44,14 @@ def sample_array(
         least, most = max(math.ceil(low), -5), min(math.floor(high), 5)
         return rng.integers(*((least, most + 1) if least <= most else (-5, 6)), shape).astype(dtype.numpy)
     return np.asarray(rng.uniform(low, high, shape)).astype(dtype.numpy)
+
+
+def require_dtype(name: str, operands: tuple[Any, ...], dtype: DType, taken: tuple[DType, ...]) -> None:
+    """DtypeError for the op `name` on `operands` unless `dtype` is one of those `taken`."""
+    if dtype not in taken:
+        known = ", ".join(known.name for known in taken)
+        advice = "; convert it with cast" if dtype.is_half else ""
+        fail(DtypeError, name, operands, f"it takes {known}, not {dtype.name}{advice}")
 
 
 class Elementwise(Op):
@@ -79,16 +90,14 @@ class Elementwise(Op):
 
         def samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]:
             for dtype in dtypes:
-                for shape in SAMPLE_SHAPES:
+                for shape in SAMPLE_SHAPES if not dtype.is_half else HALF_SHAPES:
                     yield tuple(sample_array(rng, shape, dtype, limits) for limits in domains), {}
 
         super().__init__(name, infer=infer, evaluate=evaluate, vjp=vjp, lower=Scalar(lower, costly), samples=samples)
         self.dtypes, self.domain = dtypes, domains
 
     def _require_dtype(self, dtype: DType, operands: Any) -> None:
-        if dtype not in self.dtypes:
-            known = ", ".join(known.name for known in self.dtypes)
-            fail(DtypeError, self.name, operands, f"it takes {known}, not {dtype.name}")
+        require_dtype(self.name, operands, dtype, self.dtypes)
 
 
 class Unary(Elementwise):
@@ -180,13 +189,15 @@ def _or_zero(ufunc: np.ufunc) -> Callable[..., Any]:
 
 _SQRT_PI = math.sqrt(math.pi)
 
-neg: Unary = Unary("neg", dtypes=NUMBERS, evaluate=np.negative, lower=lambda b, x: b.neg(x), vjp=(lambda ct, out, x: neg(ct),))
+neg: Unary = Unary(
+    "neg", dtypes=ALL_NUMBERS, evaluate=np.negative, lower=lambda b, x: b.neg(x), vjp=(lambda ct, out, x: neg(ct),)
+)
 abs: Unary = Unary(
-    "abs", dtypes=NUMBERS, evaluate=np.abs, lower=lambda b, x: b.abs(x), domain=(0.3, 2),
+    "abs", dtypes=ALL_NUMBERS, evaluate=np.abs, lower=lambda b, x: b.abs(x), domain=(0.3, 2),
     vjp=(lambda ct, out, x: mul_or_zero(ct, sign(x)),),
 )  # fmt: skip
 sign: Unary = Unary(
-    "sign", dtypes=NUMBERS, evaluate=np.sign, lower=lambda b, x: b.sign(x), domain=(0.3, 2),
+    "sign", dtypes=ALL_NUMBERS, evaluate=np.sign, lower=lambda b, x: b.sign(x), domain=(0.3, 2),
     vjp=(lambda ct, out, x: ops.zeros_like(ct),),
 )  # fmt: skip
 floor: Unary = Unary("floor", dtypes=FLOATS, evaluate=np.floor, lower=lambda b, x: b.floor(x))
@@ -295,25 +306,25 @@ cbrt: Unary = Unary(
     vjp=(lambda ct, out, x: div_or_zero(ct, mul(mul(out, out), 3.0)),),
 )  # fmt: skip
 is_finite: Unary = Unary(
-    "is_finite", dtypes=FLOATS, evaluate=np.isfinite, result=bool_,
+    "is_finite", dtypes=ALL_FLOATS, evaluate=np.isfinite, result=bool_,
     lower=lambda b, x: b.compare("lt", b.abs(x), b.const(math.inf, x.dtype)),
 )  # fmt: skip
 logical_not: Unary = Unary("logical_not", dtypes=BOOL, evaluate=np.logical_not, lower=lambda b, x: b.not_(x))
 
 add: Binary = Binary(
-    "add", arity=2, dtypes=NUMBERS, evaluate=np.add, lower=lambda b, x, y: b.add(x, y),
+    "add", arity=2, dtypes=ALL_NUMBERS, evaluate=np.add, lower=lambda b, x, y: b.add(x, y),
     vjp=(lambda ct, out, x, y: ct, lambda ct, out, x, y: ct),
 )  # fmt: skip
 sub: Binary = Binary(
-    "sub", arity=2, dtypes=NUMBERS, evaluate=np.subtract, lower=lambda b, x, y: b.sub(x, y),
+    "sub", arity=2, dtypes=ALL_NUMBERS, evaluate=np.subtract, lower=lambda b, x, y: b.sub(x, y),
     vjp=(lambda ct, out, x, y: ct, lambda ct, out, x, y: neg(ct)),
 )  # fmt: skip
 mul: Binary = Binary(
-    "mul", arity=2, dtypes=NUMBERS, evaluate=np.multiply, lower=lambda b, x, y: b.mul(x, y),
+    "mul", arity=2, dtypes=ALL_NUMBERS, evaluate=np.multiply, lower=lambda b, x, y: b.mul(x, y),
     vjp=(lambda ct, out, x, y: mul_or_zero(ct, y), lambda ct, out, x, y: mul_or_zero(ct, x)),
 )  # fmt: skip
 div: Binary = Binary(
-    "div", costly=True, arity=2, dtypes=FLOATS, evaluate=np.true_divide, lower=lambda b, x, y: b.div(x, y),
+    "div", costly=True, arity=2, dtypes=ALL_FLOATS, evaluate=np.true_divide, lower=lambda b, x, y: b.div(x, y),
     domain=((-2, 2), (0.5, 2)),
     vjp=(lambda ct, out, x, y: div_or_zero(ct, y), lambda ct, out, x, y: neg(mul_or_zero(div_or_zero(ct, y), out))),
 )  # fmt: skip
@@ -349,14 +360,14 @@ atan2: Binary = Binary(
 )  # fmt: skip
 # Where both are equal the first operand takes the whole cotangent, as in TensorFlow.
 maximum: Binary = Binary(
-    "maximum", arity=2, dtypes=NUMBERS, evaluate=np.maximum, lower=lambda b, x, y: b.max(x, y), domain=((-2, 0), (0.2, 2)),
+    "maximum", arity=2, dtypes=ALL_NUMBERS, evaluate=np.maximum, lower=lambda b, x, y: b.max(x, y), domain=((-2, 0), (0.2, 2)),
     vjp=(
         lambda ct, out, x, y: ops.select(greater_equal(x, y), ct, ops.zeros_like(ct)),
         lambda ct, out, x, y: ops.select(greater_equal(x, y), ops.zeros_like(ct), ct),
     ),
 )  # fmt: skip
 minimum: Binary = Binary(
-    "minimum", arity=2, dtypes=NUMBERS, evaluate=np.minimum, lower=lambda b, x, y: b.min(x, y), domain=((-2, 0), (0.2, 2)),
+    "minimum", arity=2, dtypes=ALL_NUMBERS, evaluate=np.minimum, lower=lambda b, x, y: b.min(x, y), domain=((-2, 0), (0.2, 2)),
     vjp=(
         lambda ct, out, x, y: ops.select(less_equal(x, y), ct, ops.zeros_like(ct)),
         lambda ct, out, x, y: ops.select(less_equal(x, y), ops.zeros_like(ct), ct),
@@ -364,26 +375,26 @@ minimum: Binary = Binary(
 )  # fmt: skip
 # A zero first operand, a cotangent that does not arrive, stays zero however infinite the derivative is.
 mul_or_zero: Binary = Binary(
-    "mul_or_zero", arity=2, dtypes=FLOATS, evaluate=_or_zero(np.multiply),
+    "mul_or_zero", arity=2, dtypes=ALL_FLOATS, evaluate=_or_zero(np.multiply),
     lower=lambda b, x, y: b.select(b.compare("ne", x, b.const(0, x.dtype)), b.mul(x, y), b.const(0, x.dtype)),
     domain=((0.2, 2), (-2, 2)),
     vjp=(lambda ct, out, x, y: mul_or_zero(ct, y), lambda ct, out, x, y: mul_or_zero(ct, x)),
 )  # fmt: skip
 div_or_zero: Binary = Binary(
-    "div_or_zero", costly=True, arity=2, dtypes=FLOATS, evaluate=_or_zero(np.true_divide),
+    "div_or_zero", costly=True, arity=2, dtypes=ALL_FLOATS, evaluate=_or_zero(np.true_divide),
     lower=lambda b, x, y: b.select(b.compare("eq", x, b.const(0, x.dtype)), x, b.div(x, y)), domain=((0.2, 2), (0.5, 2)),
     vjp=(lambda ct, out, x, y: div_or_zero(ct, y), lambda ct, out, x, y: neg(mul_or_zero(div_or_zero(ct, y), out))),
 )  # fmt: skip
 
 
-def _comparison(name: str, predicate: str, evaluate: Callable[..., Any], dtypes: tuple[DType, ...] = NUMBERS) -> Binary:
+def _comparison(name: str, predicate: str, evaluate: Callable[..., Any], dtypes: tuple[DType, ...] = ALL_NUMBERS) -> Binary:
     return Binary(
         name, arity=2, dtypes=dtypes, evaluate=evaluate, result=bool_, lower=lambda b, x, y: b.compare(predicate, x, y)
     )
 
 
-equal: Binary = _comparison("equal", "eq", np.equal, DTYPES)
-not_equal: Binary = _comparison("not_equal", "ne", np.not_equal, DTYPES)
+equal: Binary = _comparison("equal", "eq", np.equal, ALL)
+not_equal: Binary = _comparison("not_equal", "ne", np.not_equal, ALL)
 less: Binary = _comparison("less", "lt", np.less)
 less_equal: Binary = _comparison("less_equal", "le", np.less_equal)
 greater: Binary = _comparison("greater", "gt", np.greater)

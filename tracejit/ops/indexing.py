@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from tracejit import ops
 from tracejit.ir.errors import DtypeError, IndexOutOfRangeError, InvalidArgumentError, fail
 from tracejit.ir.op import Kernel, Op, require
-from tracejit.ir.types import DTYPES, TensorType, array_type
-from tracejit.ops.elementwise import INTS, NUMBERS, sample_array
+from tracejit.ir.types import TensorType, array_type
+from tracejit.ops.elementwise import ALL, INTS, NUMBERS, require_dtype, sample_array
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
 
@@ -114,8 +115,8 @@ _CASES = (((5, 3), (4,), 0), ((2, 5, 3), (2, 3), 1), ((4,), (), 0), ((2, 5), (6,
 
 
 def _gather_samples(rng: np.random.Generator) -> Samples:
-    for dtype in DTYPES:
-        for index_dtype in INTS:
+    for dtype in ALL:
+        for index_dtype in INTS[dtype.is_half :]:
             for shape, index_shape, axis in _CASES:
                 indices = np.asarray(rng.integers(0, shape[axis], index_shape)).astype(index_dtype.numpy)
                 yield (sample_array(rng, shape, dtype), indices), {"axis": axis}
@@ -126,7 +127,9 @@ gather: Op = Op(
     infer=_gather_infer,
     evaluate=_gather_evaluate,
     vjp=(
-        lambda ct, out, params, indices, axis: scatter_add(ct, indices, axis=axis, size=params.type.shape[axis]),
+        lambda ct, out, params, indices, axis: ops.in_float32(
+            scatter_add, ct, indices, axis=axis, size=params.type.shape[axis]
+        ),
         None,
     ),
     lower=Kernel(lambda b, node, out, params, indices: b.gather(out, params, indices, node.attrs["axis"])),
@@ -138,7 +141,7 @@ gather: Op = Op(
 def _scatter_infer(updates: TensorType, indices: TensorType, axis: int, size: int) -> TensorType:
     types = (updates, indices)
     _check_indices("scatter_add", types, indices)
-    require(updates.dtype in NUMBERS, "scatter_add", types, f"it takes numbers, not {updates.dtype.name}", DtypeError)
+    require_dtype("scatter_add", types, updates.dtype, NUMBERS)
     end = axis + indices.rank
     fits = axis >= 0 and end <= updates.rank and size >= 0
     require(fits, "scatter_add", types, f"axis {axis} or size {size} does not fit it")

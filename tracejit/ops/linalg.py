@@ -10,7 +10,7 @@ import numpy as np
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.op import Kernel, Op, require
 from tracejit.ir.types import TensorType
-from tracejit.ops.elementwise import NUMBERS, sample_array
+from tracejit.ops.elementwise import ALL_NUMBERS, require_dtype, sample_array
 
 
 def _swap(array: Any, transposed: bool) -> Any:
@@ -21,12 +21,20 @@ def _infer(x: TensorType, y: TensorType, transpose_a: bool, transpose_b: bool) -
     types = (x, y)
     require(x.rank >= 2 and y.rank >= 2, "matmul", types, "both operands need at least 2 axes")
     require(x.dtype is y.dtype, "matmul", types, f"the dtypes {x.dtype.name} and {y.dtype.name} differ", DtypeError)
-    require(x.dtype in NUMBERS, "matmul", types, f"it takes numbers, not {x.dtype.name}", DtypeError)
+    require_dtype("matmul", types, x.dtype, ALL_NUMBERS)
     require(x.shape[:-2] == y.shape[:-2], "matmul", types, "the batch axes differ")
     rows, inner = x.shape[-2:][:: -1 if transpose_a else 1]
     depth, columns = y.shape[-2:][:: -1 if transpose_b else 1]
     require(inner == depth, "matmul", types, f"the inner sizes differ: {inner} and {depth}")
     return TensorType((*x.shape[:-2], rows, columns), x.dtype)
+
+
+def _evaluate(x: Any, y: Any, transpose_a: bool, transpose_b: bool) -> Any:
+    """Of a half dtype the sums are float32, and each is rounded once."""
+    x, y = _swap(x, transpose_a), _swap(y, transpose_b)
+    if x.dtype.itemsize == 2:
+        return np.matmul(x.astype(np.float32), y.astype(np.float32)).astype(x.dtype)
+    return np.matmul(x, y)
 
 
 def _vjp_x(ct: Any, out: Any, x: Any, y: Any, transpose_a: bool, transpose_b: bool) -> Any:
@@ -42,14 +50,9 @@ def _vjp_y(ct: Any, out: Any, x: Any, y: Any, transpose_a: bool, transpose_b: bo
 
 
 def _samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], dict[str, Any]]]:
-    for dtype in NUMBERS:
-        for batch, rows, inner, columns in (
-            ((), 3, 5, 2),
-            ((), 17, 33, 35),
-            ((2, 3), 2, 4, 3),
-            ((), 2, 0, 3),
-            ((0,), 2, 1, 3),
-        ):
+    shapes = (((), 3, 5, 2), ((), 17, 33, 35), ((2, 3), 2, 4, 3), ((), 2, 0, 3), ((0,), 2, 1, 3))
+    for dtype in ALL_NUMBERS:
+        for batch, rows, inner, columns in shapes[: 2 if dtype.is_half else None]:
             for transpose_a in (False, True):
                 for transpose_b in (False, True):
                     x = sample_array(rng, (*batch, rows, inner), dtype)
@@ -61,7 +64,7 @@ def _samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray, np.nd
 matmul: Op = Op(
     "matmul",
     infer=_infer,
-    evaluate=lambda x, y, transpose_a, transpose_b: np.matmul(_swap(x, transpose_a), _swap(y, transpose_b)),
+    evaluate=_evaluate,
     vjp=(_vjp_x, _vjp_y),
     lower=Kernel(lambda b, node, out, x, y: b.matmul(node, out, x, y)),
     samples=_samples,

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from tracejit import ops
-from tracejit.ir.errors import DtypeError
 from tracejit.ir.op import Kernel, Op, Reduction, require
-from tracejit.ir.types import DType, TensorType, array_type, bool_, int64
-from tracejit.ops.elementwise import NUMBERS, sample_array
+from tracejit.ir.types import DType, TensorType, array_type, bool_, float32, int64
+from tracejit.ops.elementwise import NUMBERS, require_dtype, sample_array
 
 _SAMPLES: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
     ((7,), (0,)),
@@ -37,6 +36,14 @@ def _check_axes(name: str, x: TensorType, axes: tuple[int, ...]) -> None:
     require(valid, name, (x,), f"axes {list(axes)} are not distinct ascending axes below {x.rank}")
 
 
+def in_float32(op: Callable[..., Any], x: Any, *others: Any, **attrs: Any) -> Any:
+    """op(x, *others), of a half dtype computed in float32 and rounded once."""
+    dtype = x.type.dtype
+    if not dtype.is_half:
+        return op(x, *others, **attrs)
+    return ops.cast(op(ops.cast(x, dtype=float32), *others, **attrs), dtype=dtype)
+
+
 def spread(x: Any, like: Any, axes: tuple[int, ...]) -> Any:
     """A reduction's result over `axes`, broadcast back to the shape of `like`."""
     shape = like.type.shape
@@ -53,8 +60,7 @@ def _reduction(
     empty: bool = True,
 ) -> Op:
     def infer(x: TensorType, axes: tuple[int, ...]) -> TensorType:
-        known = ", ".join(known.name for known in dtypes)
-        require(x.dtype in dtypes, name, (x,), f"it takes {known}, not {x.dtype.name}", DtypeError)
+        require_dtype(name, (x,), x.dtype, dtypes)
         _check_axes(name, x, axes)
         return TensorType([x.shape[axis] for axis in kept_axes(x.rank, axes)], x.dtype)
 
@@ -141,7 +147,7 @@ reduce_all = _reduction("reduce_all", np.logical_and, (bool_,), lambda b, x, y: 
 
 def _arg_op(name: str, evaluate: Callable[..., Any], better: str) -> Op:
     def infer(x: TensorType, axis: int) -> TensorType:
-        require(x.dtype in NUMBERS, name, (x,), f"it takes numbers, not {x.dtype.name}", DtypeError)
+        require_dtype(name, (x,), x.dtype, NUMBERS)
         _check_axes(name, x, (axis,))
         require(x.shape[axis] > 0, name, (x,), f"axis {axis} has no elements")
         return TensorType(x.shape[:axis] + x.shape[axis + 1 :], int64)

@@ -10,8 +10,8 @@ import numpy as np
 from tracejit import ops
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.op import Op, Scalar, require
-from tracejit.ir.types import DTYPES, DType, TensorType, bool_, int64
-from tracejit.ops.elementwise import FLOATS, SAMPLE_SHAPES, sample_array
+from tracejit.ir.types import DTYPES, HALVES, DType, TensorType, bool_, int64
+from tracejit.ops.elementwise import ALL, FLOATS, SAMPLE_SHAPES, sample_array
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
 
@@ -25,7 +25,7 @@ def _select_infer(condition: TensorType, x: TensorType, y: TensorType) -> Tensor
 
 
 def _select_samples(rng: np.random.Generator) -> Samples:
-    for dtype in DTYPES:
+    for dtype in ALL:
         for shape in SAMPLE_SHAPES:
             yield (rng.integers(0, 2, shape).astype(bool), *(sample_array(rng, shape, dtype) for _ in range(2))), {}
 
@@ -45,8 +45,13 @@ select: Op = Op(
 
 
 def _cast_evaluate(x: Any, dtype: DType) -> Any:
-    """NumPy's cast, but that a float outside of an integer's range (or NaN) is the integer's minimum on every machine."""
+    """NumPy's cast, but that a float outside of an integer's range (or NaN) is the integer's minimum on every machine, and
+    that to and from a half dtype it goes by way of float32, as TensorFlow does."""
     x = np.asarray(x)
+    if dtype.is_half:
+        return x.astype(np.float32).astype(dtype.numpy)
+    if x.dtype.itemsize == 2:
+        x = x.astype(np.float32)
     if dtype.is_integer and x.dtype.kind == "f":
         bound = -float(dtype.min)
         inside = (x >= -bound) & (x < bound)
@@ -61,6 +66,10 @@ def _cast_samples(rng: np.random.Generator) -> Samples:
     for target in DTYPES:
         for source in FLOATS:
             yield (np.array([np.nan, np.inf, -np.inf, 3e20, -0.0], source.numpy),), {"dtype": target}
+    for half in HALVES:
+        for other in ALL:
+            yield (sample_array(rng, (3, 17), other, (-1.9, 1.9)),), {"dtype": half}
+            yield (sample_array(rng, (3, 17), half, (-1.9, 1.9)),), {"dtype": other}
 
 
 def _cast_infer(x: TensorType, dtype: DType) -> TensorType:

@@ -17,8 +17,8 @@ import numpy as np
 from tracejit import ops
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.op import Kernel, Op, View, require
-from tracejit.ir.types import DTYPES, TensorType
-from tracejit.ops.elementwise import sample_array
+from tracejit.ir.types import TensorType
+from tracejit.ops.elementwise import ALL, sample_array
 
 Ints = tuple[int, ...]
 
@@ -27,7 +27,7 @@ def _sampler(*cases: tuple[Ints | tuple[Ints, ...], dict[str, Any]]) -> Any:
     """Samples of every dtype: a case gives a shape (or a tuple of shapes) and the attributes."""
 
     def samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]:
-        for dtype in DTYPES:
+        for dtype in ALL:
             for shapes, attrs in cases:
                 several = bool(shapes) and isinstance(shapes[0], tuple)
                 yield tuple(sample_array(rng, shape, dtype) for shape in (shapes if several else (shapes,))), attrs  # type: ignore[arg-type]
@@ -59,10 +59,10 @@ def _broadcast_evaluate(x: Any, shape: Ints, axes: Ints) -> Any:
 def _broadcast_vjp(ct: Any, out: Any, x: Any, shape: Ints, axes: Ints) -> Any:
     source = x.type.shape
     if not axes:
-        return ops.reduce_sum(ct, axes=tuple(range(len(shape))))
+        return ops.in_float32(ops.reduce_sum, ct, axes=tuple(range(len(shape))))
     grown = tuple(axis for axis, size in zip(axes, source, strict=True) if size != shape[axis])
     reduced = tuple(axis for axis in range(len(shape)) if axis not in axes or axis in grown)
-    result = ops.reduce_sum(ct, axes=reduced) if reduced else ct
+    result = ops.in_float32(ops.reduce_sum, ct, axes=reduced) if reduced else ct
     return ops.reshape(result, shape=source) if grown else result
 
 
