@@ -698,3 +698,25 @@ def test_the_quota_of_a_control_group(groups: str, files: dict[str, str], cores:
 
 def test_no_control_groups(tmp_path: Path) -> None:
     assert threads.quota(str(tmp_path / "cgroup"), str(tmp_path)) is None
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor")
+def test_a_thread_that_is_woken_is_kept_off_the_caller_s_processor() -> None:
+    """Else it may be woken there, and begin when the caller has done everything."""
+    code = """
+import os, time
+import numpy as np
+import tracejit as tj
+
+tj.config.threading.set_intra_op_parallelism_threads(2)
+f = tj.function(lambda x: tj.exp(x) * x)
+x = tj.constant(np.ones((512, 512), np.float32))
+before = set(os.listdir("/proc/self/task"))
+f(x)
+(worker,) = map(int, set(os.listdir("/proc/self/task")) - before)
+time.sleep(0.05)
+f(x)
+allowed, left = os.sched_getaffinity(0), os.sched_getaffinity(worker)
+assert left < allowed and len(left) == len(allowed) - 1, (allowed, left)
+"""
+    subprocess.run([sys.executable, "-c", code], timeout=120, check=True)

@@ -39,6 +39,8 @@ _SLOT = 128
 _SPIN_NANOSECONDS = 50_000
 # How often it looks before it looks at the clock.
 _LOOKS = 16
+# How many processors a set of them has room for.
+_PROCESSORS = 1024
 _AWAKE, _ASLEEP, _POSTED, _RUNNING, _WAITED = range(5)
 # All signals are other threads', which Python knows, except for those that a thread brings on itself.
 _OWN_SIGNALS = sum(1 << (number - 1) for number in (4, 5, 6, 7, 8, 11, 31))
@@ -53,13 +55,14 @@ define i32 @{PARALLEL}(ptr %function, ptr %arguments, i64 %units) nounwind {{
 """
 
 _TEXT = f"""
-%Slot = type {{ i32, i32, ptr, ptr, i64, i64, i64 }}
+%Slot = type {{ i32, i32, ptr, ptr, i64, i64, i64, i64 }}
 ; how many threads may be used, how many there are besides the callers, whether one is being helped; the slots
 @{_STATE} = global [{MOST * _SLOT} x i8] zeroinitializer, align {_SLOT}
 @signals = private constant [16 x i64] [i64 {~_OWN_SIGNALS}, {", ".join(["i64 -1"] * 15)}]
 
 declare i64 @syscall(i64, ...)
 declare i32 @clock_gettime(i32, ptr)
+declare i32 @sched_getcpu()
 declare i32 @pthread_create(ptr, ptr, ptr, ptr)
 declare i32 @pthread_detach(i64)
 declare i32 @pthread_sigmask(i32, ptr, ptr)
@@ -116,6 +119,33 @@ over:
   ret void
 }}
 
+; keeps the thread of %slot, which is about to be woken, off the processor of the caller, which is not going to leave it: a
+; system that means well would wake it there. Where they share the only one, this fails and changes nothing
+define internal void @part(ptr %slot) nounwind {{
+  %mask = alloca [{_PROCESSORS // 64} x i64]
+  store [{_PROCESSORS // 64} x i64] zeroinitializer, ptr %mask
+  %size = call i64 (i64, ...) @syscall(i64 GET_AFFINITY, i64 0, i64 {_PROCESSORS // 8}, ptr %mask)
+  %here = call i32 @sched_getcpu()
+  %known = icmp ult i32 %here, {_PROCESSORS}
+  br i1 %known, label %clear, label %over
+clear:
+  %number = lshr i32 %here, 3
+  %place = getelementptr i8, ptr %mask, i32 %number
+  %bits = load i8, ptr %place
+  %short = trunc i32 %here to i8
+  %within = and i8 %short, 7
+  %bit = shl i8 1, %within
+  %others = xor i8 %bit, -1
+  %left = and i8 %bits, %others
+  store i8 %left, ptr %place
+  %t = getelementptr %Slot, ptr %slot, i64 0, i32 7
+  %thread = load i64, ptr %t
+  %done = call i64 (i64, ...) @syscall(i64 SET_AFFINITY, i64 %thread, i64 {_PROCESSORS // 8}, ptr %mask)
+  br label %over
+over:
+  ret void
+}}
+
 define internal i32 @share(ptr %slot) nounwind {{
   %f = getelementptr %Slot, ptr %slot, i64 0, i32 2
   %a = getelementptr %Slot, ptr %slot, i64 0, i32 3
@@ -133,6 +163,9 @@ define internal i32 @share(ptr %slot) nounwind {{
 
 define internal ptr @worker(ptr %slot) nounwind {{
   %mode = getelementptr %Slot, ptr %slot, i64 0, i32 6
+  %t = getelementptr %Slot, ptr %slot, i64 0, i32 7
+  %self = call i64 (i64, ...) @syscall(i64 GET_THREAD)
+  store i64 %self, ptr %t
   br label %next
 next:
   call void @wait(ptr %slot, i32 {_AWAKE}, i32 {_ASLEEP})
@@ -227,6 +260,7 @@ post:
   %slept = icmp eq i32 %was, {_ASLEEP}
   br i1 %slept, label %wake, label %posted
 wake:
+  call void @part(ptr %slot)
   call void @wake(ptr %slot)
   br label %posted
 posted:
@@ -268,11 +302,11 @@ over:
 }}
 """
 
-# Of each processor: the number of the system call that waits and wakes, what lets a loop wait for memory, and how a thread
-# takes over the caller's mode of rounding and of denormal numbers.
+# Of each processor: the numbers of system calls, what lets a loop wait for memory, and how a thread takes over the caller's mode
+# of rounding and of denormal numbers.
 _MACHINES = {
     "x86_64": (
-        202,
+        {"FUTEX": 202, "GET_AFFINITY": 204, "SET_AFFINITY": 203, "GET_THREAD": 186},
         "@llvm.x86.sse2.pause()",
         """
 declare void @llvm.x86.sse2.pause()
@@ -291,7 +325,7 @@ define internal void @set_mode(ptr %place) nounwind {
 """,
     ),
     "aarch64": (
-        98,
+        {"FUTEX": 98, "GET_AFFINITY": 123, "SET_AFFINITY": 122, "GET_THREAD": 178},
         "@llvm.aarch64.hint(i32 1)",
         """
 declare void @llvm.aarch64.hint(i32)
@@ -318,8 +352,11 @@ def text(system: str, machine: str, bits: int) -> str:
     """The pool's code for a system and its processor, as LLVM's assembly."""
     if system != "linux" or machine not in _MACHINES or bits != 64:
         return _ALONE
-    futex, pause, modes = _MACHINES[machine]
-    return _TEXT.replace("FUTEX", str(futex)).replace("PAUSE", pause) + modes
+    calls, pause, modes = _MACHINES[machine]
+    code = _TEXT.replace("PAUSE", pause)
+    for name, number in calls.items():
+        code = code.replace(name, str(number))
+    return code + modes
 
 
 def _own_text() -> str:
