@@ -302,8 +302,8 @@ over:
 }}
 """
 
-# Of each processor: the numbers of system calls, what lets a loop wait for memory, and how a thread takes over the caller's mode
-# of rounding and of denormal numbers.
+# Of each processor: the numbers of system calls, what lets a loop wait for memory, and how a thread takes over the caller's
+# mode of rounding and of denormal numbers.
 _MACHINES = {
     "x86_64": (
         {"FUTEX": 202, "GET_AFFINITY": 204, "SET_AFFINITY": 203, "GET_THREAD": 186},
