@@ -15,9 +15,9 @@ from tracejit import ops, passes
 from tracejit.ir import Graph, TensorType, interpret, make
 from tracejit.ir.types import DType, array_type, as_dtype, float32
 from tracejit.llvm import engine
+from tracejit.llvm.blocking import blocking
 from tracejit.llvm.emit import emit
 from tracejit.llvm.engine import Target
-from tracejit.llvm.matmul import blocking
 from tracejit.llvm.plan import plan
 from tracejit.llvm.tile import choose_tile
 from tracejit.llvm.views import Buffer, View

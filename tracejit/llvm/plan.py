@@ -19,10 +19,10 @@ from tracejit.ir.graph import attr_key
 from tracejit.ir.op import Kernel, Reduction, Scalar
 from tracejit.ir.op import View as ViewLowering
 from tracejit.ir.types import Type
+from tracejit.llvm.blocking import needs
 from tracejit.llvm.engine import Target
 from tracejit.llvm.epilogue import may_overwrite as tile_may_overwrite
 from tracejit.llvm.epilogue import product_of
-from tracejit.llvm.matmul import needs
 from tracejit.llvm.schedule import Schedule, may_overwrite, schedule
 from tracejit.llvm.views import Buffer, View
 from tracejit.memory import ALIGNMENT
