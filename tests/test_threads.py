@@ -201,7 +201,7 @@ def test_a_reader_is_not_kept_waiting_by_a_thread_that_updates_all_the_time() ->
 
 def test_python_goes_on_while_a_long_step_runs() -> None:
     f = tj.function(lambda x: tj.reduce_sum(tj.sin(tj.exp(tj.sin(tj.exp(x) * 0.1)))))
-    x = tj.constant(np.zeros(8_000_000, np.float32))
+    x = tj.constant(np.zeros(24_000_000, np.float32))
     assert f.compiled(x).long
     for _ in range(2):
         f(x)
@@ -226,7 +226,7 @@ def test_python_goes_on_while_a_long_step_runs() -> None:
     finally:
         done.set()
         thread.join()
-    assert longest > 0.01
+    assert longest > 0.005
     assert most > 10
 
 
