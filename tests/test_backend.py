@@ -291,3 +291,20 @@ def test_a_masked_store_of_what_is_narrowed_writes_its_lanes_only(source: Any, a
     x, out = np.arange(1, 25).astype(source.numpy), np.full(16, 7).astype(target.numpy.str.replace("b1", "i1"))
     ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(functions["k"])(out.ctypes.data, x.ctypes.data)
     assert out.tolist() == x[::3].astype(target.numpy)[:active].tolist() + [7] * (16 - active)
+
+
+@pytest.mark.parametrize("shape", [(3, 1 << 22), (9_000_016,), (9_000_001,), (3001, 3001)], ids=str)
+def test_what_no_cache_holds_is_written_past_them(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+
+    def fused(x: tj.Tensor) -> tuple[tj.Tensor, tj.Tensor]:
+        y = x * 2.0 + 1.0
+        return y, tj.reduce_sum(y, axis=-1)
+
+    f = tj.function(fused)
+    found, total = f(tj.constant(x))
+    expected = x * np.float32(2) + np.float32(1)
+    np.testing.assert_array_equal(found.numpy(), expected)
+    np.testing.assert_allclose(total.numpy(), np.sum(expected, axis=-1), rtol=1e-5)
+    # Rows of 3001 do not begin where registers do.
+    assert ("!nontemporal" in f.ir(stage="llvm")) == (shape != (3001, 3001))

@@ -134,10 +134,11 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
         *(f"scratch{i}" for i in range(len(step.scratch))),
     ]
     b = KernelBuilder(f'"{name}"', names, target, step.parallel)
-    arrays = [
-        Array(f"%{each}", view.shape, view.strides, view.dtype, view.offset) for each, view in zip(names, views, strict=True)
-    ]
     first, second = len(step.outputs), len(step.outputs) + len(step.operands)
+    arrays = [
+        Array(f"%{each}", view.shape, view.strides, view.dtype, view.offset, place < first and view.streamed)
+        for place, (each, view) in enumerate(zip(names, views, strict=True))
+    ]
     outputs, operands, b.scratch = arrays[:first], arrays[first:second], arrays[second:]
     if step.node is None:
         b.copy(outputs[0], operands[0], divided=True)

@@ -15,13 +15,15 @@ from tracejit.llvm.halves import from_bits, to_bits
 
 @dataclass(frozen=True)
 class Array:
-    """An array inside of a kernel: its first element lies `offset` elements behind `pointer`; strides count elements."""
+    """An array inside of a kernel: its first element lies `offset` elements behind `pointer`; strides count elements. What is
+    `streamed` is written past the caches; it begins where a register does."""
 
     pointer: str
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     dtype: DType
     offset: int = 0
+    streamed: bool = False
 
     def sub(self, starts: Sequence[int], sizes: Sequence[int], strides: Sequence[int]) -> Array:
         """Elements `start, start + stride...` of each axis."""

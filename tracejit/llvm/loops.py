@@ -52,6 +52,8 @@ class Fusion:
                 return none
 
             b.loop_between(*b.span(units), one)
+        if any(array.streamed for arrays in self.outputs.values() for array in arrays):
+            b.line("fence seq_cst")
 
     def _unit(self, unit: Lanes | None) -> None:
         """Compute one of the units that threads may share; all where it is None."""

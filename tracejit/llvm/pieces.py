@@ -48,10 +48,24 @@ class Piece:
                 b.prefetch(b.address(self._pointer(key, row + ahead), dtype, element), written)
 
     def store(self, value: Lanes, key: Key) -> None:
-        stride = self.fusion.lane_stride(key)
+        b, stride, register = self.b, self.fusion.lane_stride(key), self._streamed(key)
         for row in range(self.rows):
-            part = shuffled(self.b, value, range(row * self.width, (row + 1) * self.width))
-            self.b.store_at(part, self._pointer(key, row), stride, self.active)
+            part = shuffled(b, value, range(row * self.width, (row + 1) * self.width))
+            if not register:
+                b.store_at(part, self._pointer(key, row), stride, self.active)
+                continue
+            for start in range(0, self.width, register):
+                one = shuffled(b, part, range(start, start + register))
+                place = b.address(self._pointer(key, row), value.dtype, start)
+                b.write(one.ref, place, value.dtype, register, streamed=True)
+
+    def _streamed(self, key: Key) -> int:
+        """The elements of a register, where a result is written past the caches in whole ones; else 0."""
+        access, register = self.fusion.access[key], self.b.lanes_for(self.fusion.access[key].dtype)
+        array = access.array
+        steps = (*access.rows, *access.lanes[:-1], self.width, self.ahead)
+        whole = self.active is None and access.lanes[-1:] == (1,) and not any(step % register for step in steps)
+        return register if array is not None and array.streamed and whole else 0
 
     def collect(self, node: Node, value: Lanes, key: Key) -> None:
         """Combine with the elements of an end result, which has one for each along the last axis."""

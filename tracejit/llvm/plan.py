@@ -71,7 +71,8 @@ class Step:
         if self.node is None:
             return self.parallel, layouts
         attrs = tuple([(name, attr_key(value)) for name, value in self.node.attrs.items()])
-        return self.node.op.name, self.parallel, len(self.outputs), len(self.scratch), attrs, layouts
+        streamed = tuple([view.streamed for view in self.outputs])
+        return self.node.op.name, self.parallel, streamed, len(self.scratch), attrs, layouts
 
 
 @dataclass
