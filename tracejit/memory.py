@@ -3,6 +3,7 @@ for each register."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ ALIGNED_FROM, ALIGNMENT = 1024, 64
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """An array whose elements are anything."""
-    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     if size < ALIGNED_FROM:
         return np.empty(shape, dtype)
     block = np.empty(size + ALIGNMENT, np.uint8)

@@ -40,6 +40,10 @@ class Lanes(NamedTuple):
         return f"{self.type} {self.ref}"
 
 
+# What a loop repeats: of the index and the values carried on, the values to carry on.
+Body = Callable[[Lanes, list[Lanes]], list[Lanes]]
+
+
 def vector_type(scalar: str, lanes: int) -> str:
     return scalar if lanes == 1 else f"<{lanes} x {scalar}>"
 
@@ -377,7 +381,7 @@ class Builder:
     def loop(
         self,
         count: int,
-        body: Callable[[Lanes, list[Lanes]], list[Lanes]],
+        body: Body,
         carried: Sequence[Lanes] = (),
         step: int = 1,
     ) -> list[Lanes]:
@@ -389,7 +393,7 @@ class Builder:
         self,
         first: Lanes,
         last: Lanes,
-        body: Callable[[Lanes, list[Lanes]], list[Lanes]],
+        body: Body,
         carried: Sequence[Lanes] = (),
     ) -> list[Lanes]:
         """`loop` for index `first`, `first` + 1... below `last`, both i64; a constant or known when the code runs."""
@@ -409,14 +413,7 @@ class Builder:
             for start, end in zip(carried, ends, strict=True)
         ]
 
-    def _loop(
-        self,
-        first: Lanes,
-        last: Lanes,
-        body: Callable[[Lanes, list[Lanes]], list[Lanes]],
-        carried: list[Lanes],
-        step: int,
-    ) -> list[Lanes]:
+    def _loop(self, first: Lanes, last: Lanes, body: Body, carried: list[Lanes], step: int) -> list[Lanes]:
         """A loop between constants."""
         count = int(last.ref) - int(first.ref)
         if count <= 0:
@@ -425,14 +422,7 @@ class Builder:
             return body(first, carried)
         return self._repeat(first, last, body, carried, step)
 
-    def _repeat(
-        self,
-        first: Lanes,
-        last: Lanes,
-        body: Callable[[Lanes, list[Lanes]], list[Lanes]],
-        carried: list[Lanes],
-        step: int,
-    ) -> list[Lanes]:
+    def _repeat(self, first: Lanes, last: Lanes, body: Body, carried: list[Lanes], step: int) -> list[Lanes]:
         """A loop that runs at least once."""
         label = self.fresh("loop")
         before = self.block
