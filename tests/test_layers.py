@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ir", "nest", "locks", "memory"),  # nest: structures of leaves; it, locks and memory know nothing of tracejit
     ("ops",),
     ("functions", "passes"),
-    ("operators", "tensor", "variable", "tape", "custom", "random", "tracing"),
+    ("operators", "conversion", "tensor", "variable", "tape", "custom", "random", "tracing"),
     ("llvm", "runtime"),
     ("function",),
     ("inspect",),

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import functions, ops
-from tracejit.ir.types import TensorType, as_dtype, float32, int64
+from tracejit import ops
+from tracejit.functions import arguments
+from tracejit.ir.types import DType, TensorType, float32, float64, int64
 from tracejit.tensor import Tensor, context, convert_to_tensor
 from tracejit.variable import Variable, holding
 
@@ -24,16 +25,22 @@ def _start(op_seed: int | None) -> np.ndarray:
     """The state (key, counter) with which the stream of `op_seed` begins."""
     if _global_seed is None and op_seed is None:
         return np.array([secrets.randbits(63), 0], np.int64)
-    mixed = np.random.SeedSequence([_global_seed or 0, op_seed or 0, op_seed is not None]).generate_state(1, np.uint64)
+    # A negative seed stands for the unsigned number of the same bits.
+    seeds = [seed % 2**64 if seed < 0 else seed for seed in (_global_seed or 0, op_seed or 0)]
+    mixed = np.random.SeedSequence([*seeds, op_seed is not None]).generate_state(1, np.uint64)
     return np.array([mixed[0] >> np.uint64(1), 0]).astype(np.int64)
 
 
-def set_seed(seed: int) -> None:
-    """Begin every stream of random numbers anew, as `seed` says."""
+def set_seed(seed: int | None) -> None:
+    """Begin every stream of random numbers anew, as `seed` says; None for streams that are others each time."""
     global _global_seed
-    _global_seed = int(seed)
+    _global_seed = _seed("random.set_seed", seed)
     for op_seed, state in _states.items():
         state.assign(_start(op_seed))
+
+
+def _seed(name: str, seed: Any) -> int | None:
+    return None if seed is None else arguments.integer(name, "seed", seed)
 
 
 def _state(op_seed: int | None) -> Variable:
@@ -47,7 +54,7 @@ def _state(op_seed: int | None) -> Variable:
     return _states[op_seed]
 
 
-def _draw(shape: tuple[int, ...], dtype: Any, op_seed: int | None) -> Any:
+def _draw(shape: tuple[int, ...], dtype: DType, op_seed: int | None) -> Any:
     """Numbers in [0, 1)."""
     state = _state(op_seed)
     count = math.prod(shape)
@@ -56,7 +63,7 @@ def _draw(shape: tuple[int, ...], dtype: Any, op_seed: int | None) -> Any:
         state.assign_add(convert_to_tensor([0, count], int64))
     key, counter = value[0], value[1]
     numbers = ops.add(ops.iota(shape=(count,), axis=0, dtype=int64), counter)
-    drawn = ops.random_uniform(numbers, ops.broadcast_to(key, (count,)), dtype=as_dtype(dtype))
+    drawn = ops.random_uniform(numbers, ops.broadcast_to(key, (count,)), dtype=dtype)
     return ops.reshape(drawn, shape=shape)
 
 
@@ -64,8 +71,12 @@ def uniform(
     shape: Any, minval: Any = 0, maxval: Any = 1, dtype: Any = float32, seed: int | None = None, name: str | None = None
 ) -> Any:
     """Numbers drawn evenly from [minval, maxval); a number just below maxval may be rounded to it."""
-    drawn = _draw(functions.static_shape("random.uniform", shape), dtype, seed)
-    return ops.add(ops.mul(drawn, ops.sub(convert_to_tensor(maxval, dtype), minval)), minval)
+    kind = arguments.dtype("random.uniform", "dtype", dtype, (float32, float64))
+    sizes = arguments.shape("random.uniform", "shape", shape, kind)
+    low = arguments.converted("random.uniform", "minval", minval, kind)
+    high = arguments.converted("random.uniform", "maxval", maxval, kind)
+    drawn = _draw(sizes, kind, _seed("random.uniform", seed))
+    return ops.add(ops.mul(drawn, ops.sub(high, low)), low)
 
 
 def normal(
@@ -77,10 +88,13 @@ def normal(
     name: str | None = None,
 ) -> Any:
     """Numbers of the normal distribution. (Box, Muller: A note on the generation of random normal deviates, 1958.)"""
-    sizes = functions.static_shape("random.normal", shape)
+    kind = arguments.dtype("random.normal", "dtype", dtype, (float32, float64))
+    sizes = arguments.shape("random.normal", "shape", shape, kind)
+    center = arguments.converted("random.normal", "mean", mean, kind)
+    spread = arguments.converted("random.normal", "stddev", stddev, kind)
     count = math.prod(sizes)
-    both = _draw((2, count), dtype, seed)
+    both = _draw((2, count), kind, _seed("random.normal", seed))
     # 1 - u lies in (0, 1], so that its logarithm is finite.
     radius = ops.sqrt(ops.mul(ops.log(ops.sub(1.0, both[0])), -2.0))
     drawn = ops.mul(radius, ops.cos(ops.mul(both[1], 2 * math.pi)))
-    return ops.add(ops.mul(ops.reshape(drawn, shape=sizes), stddev), mean)
+    return ops.add(ops.mul(ops.reshape(drawn, shape=sizes), spread), center)
