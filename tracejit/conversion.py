@@ -13,7 +13,7 @@ from tracejit.functions.arguments import described
 from tracejit.ir.errors import shown
 from tracejit.ir.types import DType, as_dtype, bool_, float32, int32, int64
 from tracejit.memory import copied
-from tracejit.operators import Operators
+from tracejit.operators import Operators, TensorShape
 
 SEQUENCES = (list, tuple, range)
 _NUMBERS = (bool, int, float, np.generic, np.ndarray)
@@ -37,6 +37,8 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
     if isinstance(value, SEQUENCES):
         classes: set[type] = set()
         first = _scan(value, classes)
+        if dtype is None and first is _NOTHING and isinstance(value, TensorShape):
+            dtype = int32
         return _of_numbers(value, first, classes, dtype)
     if not hasattr(type(value), "__array__"):
         raise TypeError(f"{described(value)} cannot become a tensor")

@@ -215,11 +215,11 @@ def dtype(op: str, argument: str, value: Any, allowed: Sequence[DType] | None = 
 
 
 def scalar(op: str, argument: str, value: Any, like: DType, operands: Operands = ()) -> Any:
-    """`value` as a tensor of the shape () and the dtype `like`. DtypeError where it has another dtype or is no number,
-    InvalidArgumentError where it has another shape."""
+    """`value` as a tensor of the shape () and the dtype `like`. DtypeError where it has another shape or dtype or is no
+    number."""
     tensor = converted(op, argument, value, like, operands)
     if tensor.type.shape:
-        fail(InvalidArgumentError, op, operands, f"{argument} must be a scalar, not of the shape {list(tensor.type.shape)}")
+        fail(DtypeError, op, operands, f"{argument} must be a scalar, not of the shape {list(tensor.type.shape)}")
     return tensor
 
 
@@ -227,7 +227,9 @@ def converted(op: str, argument: str, value: Any, like: DType | None, operands: 
     """`value` as a tensor, of the dtype `like` where that is given. DtypeError where it has another dtype or cannot become a
     tensor."""
     try:
-        (tensor,) = ops.lift(op, (value,)) if like is None else ops.lift(op, (np.zeros((), like.numpy), value))[1:]
+        # A tensor keeps its dtype; anything else takes that of the operand beside it.
+        beside = () if like is None or isinstance(value, Op.operand_type) else (np.zeros((), like.numpy),)
+        tensor = ops.lift(op, (*beside, value))[-1]
     except InvalidArgumentError as refused:
         error: Any = refused
         fail(type(error), op, operands, f"{argument}: {error.reason}")

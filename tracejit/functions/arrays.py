@@ -62,7 +62,8 @@ def squeeze(input: Any, axis: Any = None, name: str | None = None) -> Any:
 
 def _single_axis(name: str, x: Any, axis: Any, rank: int) -> int:
     """An axis that may also be written as a list of one."""
-    return arguments.axis(name, x, axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis, rank)
+    numbers = arguments.integers(name, "axis", axis, (x,), "a whole number")
+    return arguments.axis(name, x, numbers[0] if len(numbers) == 1 else axis, rank)
 
 
 def expand_dims(input: Any, axis: Any, name: str | None = None) -> Any:
@@ -255,8 +256,8 @@ def gather(
     if not -rank <= batch <= min(rank, len(shape)):
         message = f"batch_dims {shown(batch)} is not in [{-rank}, {min(rank, len(shape))}]"
         fail(InvalidArgumentError, "gather", (x, index), message)
-    batch += rank if batch < 0 else 0
     along = arguments.axis("gather", x, batch if axis is None else axis, len(shape))
+    batch += rank if batch < 0 else 0
     if batch == 0:
         return ops.gather(x, index, axis=along)
     if shape[:batch] != index.type.shape[:batch] or along < batch:
@@ -326,7 +327,7 @@ def getitem(x: Any, key: Any) -> Any:
                 taken = taken[::-1]
             starts.append(taken.start if len(taken) else 0)
             sizes.append(len(taken))
-            strides.append(abs(step))
+            strides.append(abs(step) if len(taken) > 1 else 1)
             final.append(len(taken))
         elif isinstance(each, Op.operand_type):
             if not each.type.dtype.is_integer:

@@ -15,6 +15,7 @@ from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail, shown
 Ints = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
 
+_MOST = 2**31 - 1
 _NO_SIDES = ((0, 0), (0, 0))
 # (axes that bring a format's axes into NHWC's order, axes that bring them back)
 _ORDERS = {"NHWC": None, "NCHW": ((0, 2, 3, 1), (0, 3, 1, 2))}
@@ -239,7 +240,7 @@ def _pair(name: str, what: str, value: Any, data_format: str | None) -> Ints:
         if numbers[0] != 1 or numbers[3] != 1:
             fail(InvalidArgumentError, name, (), f"{what}={shown(value)}: only 1 is supported for batch and channels")
         numbers = numbers[1:3]
-    if len(numbers) != 2 or min(numbers) < 1:
+    if len(numbers) != 2 or min(numbers) < 1 or max(numbers) > _MOST:
         fail(InvalidArgumentError, name, (), f"{what}={shown(value)} must be 1, 2 or 4 positive numbers")
     return numbers
 

@@ -8,7 +8,7 @@ from typing import Any
 from tracejit import ops
 from tracejit.functions import arguments, convolution
 from tracejit.functions.creation import hot_mask
-from tracejit.functions.math import floats, keep, reduce_mean, square, tensor
+from tracejit.functions.math import cast, floats, keep, reduce_mean, square, tensor
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail, shown
 from tracejit.ir.types import int32, int64
 
@@ -33,7 +33,7 @@ def relu6(features: Any, name: str | None = None) -> Any:
 def leaky_relu(features: Any, alpha: float = 0.2, name: str | None = None) -> Any:
     """x where it is positive, else alpha * x."""
     x = tensor("leaky_relu", features)
-    alpha = arguments.scalar("leaky_relu", "alpha", alpha, x.type.dtype, (x,))
+    alpha = arguments.scalar("leaky_relu", "alpha", 0.2 if alpha is None else alpha, x.type.dtype, (x,))
     return ops.select(ops.greater(x, ops.zeros_like(x)), x, ops.mul(x, alpha))
 
 
@@ -100,7 +100,9 @@ def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: Any = -1, 
     sizes of 1 that are repeated. InvalidArgumentError where they do not fit the logits."""
     function = "softmax_cross_entropy_with_logits"
     x = floats(function, logits)
-    given = arguments.converted(function, "labels", labels, x.type.dtype, (x,))
+    given = cast(arguments.converted(function, "labels", labels, None, (x,)), x.type.dtype)
+    if not given.type.shape:
+        fail(InvalidArgumentError, function, (given, x), "the labels need at least one axis")
     if ops.common_shape(function, (given, x)) != x.type.shape:
         fail(InvalidArgumentError, function, (given, x), "the labels have more elements than the logits")
     shifted, total, axes = _shifted(function, x, axis)

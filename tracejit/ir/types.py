@@ -120,8 +120,9 @@ def as_dtype(value: Any) -> DType:
         return float32
     if type(value) is str and value == "bfloat16":
         value = bfloat16.numpy
-    # What else np.dtype takes means something else: None float64, int int64, an object whatever its attribute says.
-    if isinstance(value, (np.dtype, str)) or (isinstance(value, type) and value is not int):
+    # What else np.dtype takes means something else: None float64, an object whatever its attribute says. And int is as wide as
+    # the machine has it.
+    if (isinstance(value, (np.dtype, type)) and value is not int) or (isinstance(value, str) and value != "int"):
         try:
             return _BY_NUMPY[np.dtype(value)]
         except Exception:  # a KeyError, or what np.dtype raises: more than one class, for names and for classes
