@@ -16,7 +16,7 @@ from tracejit.tensor import Tensor, context, convert_to_tensor
 
 def stop_gradient(input: Any, name: str | None = None) -> Any:
     """The value of `input`, of which no gradient knows."""
-    return ops.stop_gradient(convert_to_tensor(input))
+    return ops.stop_gradient(*ops.lift("stop_gradient", (input,)))
 
 
 def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,7 +13,8 @@ import numpy as np
 
 from tracejit import ops
 from tracejit.functions import arguments
-from tracejit.ir.types import DType, TensorType, float32, float64, int64
+from tracejit.ir.errors import InvalidArgumentError, fail
+from tracejit.ir.types import DType, TensorType, broadcast_shapes, float32, float64, int64
 from tracejit.tensor import Tensor, context, convert_to_tensor
 from tracejit.variable import Variable, holding
 
@@ -67,6 +68,11 @@ def _draw(shape: tuple[int, ...], dtype: DType, op_seed: int | None) -> Any:
     return ops.reshape(drawn, shape=shape)
 
 
+def _check_broadcast(name: str, sizes: tuple[int, ...], *bounds: Any) -> None:
+    if broadcast_shapes(sizes, *[bound.type.shape for bound in bounds]) is None:
+        fail(InvalidArgumentError, name, bounds, f"they do not broadcast with the shape {list(sizes)}")
+
+
 def uniform(
     shape: Any, minval: Any = 0, maxval: Any = 1, dtype: Any = float32, seed: int | None = None, name: str | None = None
 ) -> Any:
@@ -75,6 +81,7 @@ def uniform(
     sizes = arguments.shape("random.uniform", "shape", shape, kind)
     low = arguments.converted("random.uniform", "minval", minval, kind)
     high = arguments.converted("random.uniform", "maxval", maxval, kind)
+    _check_broadcast("random.uniform", sizes, low, high)
     drawn = _draw(sizes, kind, _seed("random.uniform", seed))
     return ops.add(ops.mul(drawn, ops.sub(high, low)), low)
 
@@ -92,6 +99,7 @@ def normal(
     sizes = arguments.shape("random.normal", "shape", shape, kind)
     center = arguments.converted("random.normal", "mean", mean, kind)
     spread = arguments.converted("random.normal", "stddev", stddev, kind)
+    _check_broadcast("random.normal", sizes, center, spread)
     count = math.prod(sizes)
     both = _draw((2, count), kind, _seed("random.normal", seed))
     # 1 - u lies in (0, 1], so that its logarithm is finite.

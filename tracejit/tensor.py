@@ -214,8 +214,8 @@ def convert_to_tensor(value: Any, dtype: Any = None, dtype_hint: Any = None, nam
     is a float; a float, float32, but NumPy's its own. DtypeError where a tensor has another dtype, or something cannot become
     one; InvalidArgumentError where a list is not rectangular or a number does not fit.
     """
-    if dtype is None and dtype_hint is not None:
-        hint = functions.arguments.dtype("convert_to_tensor", "dtype_hint", dtype_hint)
+    hint = None if dtype_hint is None else functions.arguments.dtype("convert_to_tensor", "dtype_hint", dtype_hint)
+    if dtype is None and hint is not None:
         try:
             return _converted("convert_to_tensor", value, hint)
         except (TypeError, ValueError):

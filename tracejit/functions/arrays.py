@@ -160,9 +160,10 @@ def split(value: Any, num_or_size_splits: Any, axis: Any = 0, num: Any = None, n
     wanted = num_or_size_splits
     expected = "a whole number or a list of them"
     sizes = arguments.integers("split", "num_or_size_splits", wanted, (x,), expected)
-    if isinstance(wanted, (list, tuple)) or getattr(wanted, "ndim", 0):
-        if num is not None and arguments.integer("split", "num", num, (x,)) != len(sizes):
-            fail(InvalidArgumentError, "split", (x,), f"num={shown(num)}, but there are {len(sizes)} sizes")
+    several = isinstance(wanted, (list, tuple, range)) or getattr(wanted, "ndim", 0) == 1
+    if num is not None and arguments.integer("split", "num", num, (x,)) != len(sizes) and several:
+        fail(InvalidArgumentError, "split", (x,), f"num={shown(num)}, but there are {len(sizes)} sizes")
+    if several:
         if sizes.count(-1) == 1:
             rest = extent - sum(size for size in sizes if size != -1)
             sizes = tuple(rest if size == -1 else size for size in sizes)

@@ -29,6 +29,14 @@ def floats(name: str, x: Any) -> Any:
     return x
 
 
+def numbers(name: str, x: Any) -> Any:
+    """`x` as a tensor of numbers. DtypeError where it is none, in the words of the function `name`."""
+    x = tensor(name, x)
+    if x.type.dtype.is_bool:
+        fail(DtypeError, name, (x,), "it takes numbers, not bool")
+    return x
+
+
 def divide(x: Any, y: Any, name: str | None = None) -> Any:
     """x / y; integers are divided as float64. DtypeError where the dtypes differ."""
     x, y = ops.lift("div", (x, y))
@@ -66,13 +74,14 @@ def pow(x: Any, y: Any, name: str | None = None) -> Any:
 
 def square(x: Any, name: str | None = None) -> Any:
     """x * x."""
-    x = tensor("square", x)
+    x = numbers("square", x)
     return ops.mul(x, x)
 
 
 def squared_difference(x: Any, y: Any, name: str | None = None) -> Any:
     """(x - y) ** 2, broadcast."""
-    return square(ops.sub(*ops.lift("squared_difference", (x, y))))
+    x, y = ops.align("squared_difference", ops.lift("squared_difference", (x, y)))
+    return square(ops.sub(numbers("squared_difference", x), y))
 
 
 def reciprocal(x: Any, name: str | None = None) -> Any:
@@ -102,11 +111,13 @@ def add_n(inputs: Any, name: str | None = None) -> Any:
         arguments.refuse("add_n", "inputs", "a list of tensors", inputs)
     if not inputs:
         fail(InvalidArgumentError, "add_n", (), "inputs is empty")
-    parts = ops.lift("add_n", tuple(inputs))
+    parts = tuple(numbers("add_n", part) for part in ops.lift("add_n", tuple(inputs)))
     total = parts[0]
     for part in parts[1:]:
         if part.type.shape != total.type.shape:
             fail(InvalidArgumentError, "add_n", parts, "the tensors differ in shape")
+        if part.type.dtype is not total.type.dtype:
+            fail(DtypeError, "add_n", parts, "the tensors differ in dtype; convert them with cast")
         total = ops.add(total, part)
     return total
 
@@ -174,7 +185,7 @@ reduce_all = _reduction(ops.reduce_all, "logical and")
 
 def reduce_mean(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Any:
     """The mean over `axis` (all axes where None). The mean of integers is cut to an integer, as in TensorFlow."""
-    x = tensor("reduce_mean", input_tensor)
+    x = numbers("reduce_mean", input_tensor)
     axes, keepdims = _over("reduce_mean", x, axis, keepdims)
     if x.type.dtype.is_half:
         return cast(reduce_mean(cast(x, float32), axes, keepdims), x.type.dtype)
@@ -185,8 +196,6 @@ def reduce_mean(input_tensor: Any, axis: Any = None, keepdims: bool = False, nam
             fail(InvalidArgumentError, "reduce_mean", (x,), "there are no integers to take the mean of")
         quotient = ops.floordiv(ops.abs(total), count)
         return keep(ops.mul(ops.sign(total), quotient), x, axes, keepdims)
-    if not x.type.dtype.is_floating:
-        fail(DtypeError, "reduce_mean", (x,), f"it takes numbers, not {x.type.dtype.name}")
     return keep(ops.div(total, float(count)), x, axes, keepdims)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from tracejit import ops
 from tracejit.functions import arguments, convolution
 from tracejit.functions.creation import hot_mask
-from tracejit.functions.math import cast, floats, keep, reduce_mean, square, tensor
+from tracejit.functions.math import cast, floats, keep, numbers, reduce_mean, square, tensor
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail, shown
 from tracejit.ir.types import int32, int64
 
@@ -22,12 +22,12 @@ avg_pool, avg_pool2d = convolution.avg_pool, convolution.avg_pool2d
 
 def relu(features: Any, name: str | None = None) -> Any:
     """max(0, x); its derivative at 0 is 0."""
-    return ops.maximum(0, tensor("relu", features))
+    return ops.maximum(0, numbers("relu", features))
 
 
 def relu6(features: Any, name: str | None = None) -> Any:
     """min(max(0, x), 6)."""
-    return ops.minimum(relu(tensor("relu6", features)), 6)
+    return ops.minimum(relu(numbers("relu6", features)), 6)
 
 
 def leaky_relu(features: Any, alpha: float = 0.2, name: str | None = None) -> Any:
@@ -58,6 +58,7 @@ def silu(features: Any, beta: float = 1.0) -> Any:
     """x * sigmoid(beta * x)."""
     x = floats("silu", features)
     beta = arguments.converted("silu", "beta", beta, x.type.dtype, (x,))
+    ops.common_shape("silu", (x, beta))
     return ops.mul(x, ops.sigmoid(ops.mul(x, beta)))
 
 

@@ -54,9 +54,9 @@ _short.maxlist = _short.maxtuple = 8
 
 
 def shown(value: Any) -> str:
-    """A short repr of a user's value, whatever it is."""
+    """A short repr of a user's value, whatever it is, in one line."""
     try:
-        return _short.repr(value)
+        return " ".join(_short.repr(value).split())
     except Exception:  # the repr of a user's class, or of an int of more digits than Python prints
         return f"<{type(value).__name__}>"
 
