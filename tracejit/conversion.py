@@ -11,7 +11,7 @@ import numpy as np
 
 from tracejit.functions.arguments import described
 from tracejit.ir.errors import shown
-from tracejit.ir.types import DType, as_dtype, bool_, float32, int32, int64
+from tracejit.ir.types import DType, as_dtype, bool_, float32, has_dtype, int32, int64
 from tracejit.memory import copied
 from tracejit.operators import Operators, TensorShape
 
@@ -20,6 +20,8 @@ _NUMBERS = (bool, int, float, np.generic, np.ndarray)
 # NumPy's arrays have no more axes. What nests deeper holds itself, most likely.
 _MAX_DEPTH = 64
 _NOTHING = object()
+# Below, a number is a float64, so that float32 is rounded to once; and nothing overflows.
+_EXACT = 2**53
 
 
 def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
@@ -33,6 +35,8 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
     if isinstance(value, (np.ndarray, np.generic)):
         return _of_array(value, dtype)
     if isinstance(value, (bool, int, float)):
+        if dtype is not None and dtype.is_floating and not dtype.is_half and -_EXACT < value < _EXACT:
+            return np.array(value, dtype.numpy)
         return _of_numbers(value, value, {type(value)}, dtype)
     if isinstance(value, SEQUENCES):
         classes: set[type] = set()
@@ -53,7 +57,9 @@ def _of_array(array: Any, dtype: DType | None) -> np.ndarray:
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError("a masked array cannot become a tensor: fill it, or take its data")
     if dtype is None:
-        return copied(array, as_dtype(array.dtype.newbyteorder("=")).numpy)
+        return copied(array, array.dtype if has_dtype(array) else as_dtype(array.dtype.newbyteorder("=")).numpy)
+    if array.dtype == dtype.numpy:
+        return copied(array, dtype.numpy)
     kind = array.dtype.kind
     if kind not in "biuf" and array.dtype.name != "bfloat16":
         raise TypeError(f"{array.dtype} does not become {dtype.name}")

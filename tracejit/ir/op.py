@@ -70,7 +70,7 @@ class Op:
     # Set by tracejit.tensor, which lies above this layer: the class of tensors, that of tensors and variables, how operands
     # that are no nodes become tensors, and how an op is applied to them.
     tensor_type: type
-    operand_type: type
+    operand_type: type[Any]
     lift_values: Callable[[str, tuple[Any, ...]], tuple[Any, ...]]
     apply_values: Callable[[Op, tuple[Any, ...], dict[str, Any]], Any]
 
