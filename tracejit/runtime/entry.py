@@ -11,7 +11,7 @@ import numpy as np
 
 from tracejit.ir import Graph
 from tracejit.ir.types import TensorType
-from tracejit.locks import Lock
+from tracejit.locks import Lock, importing
 from tracejit.runtime.recorded import Callee, record_call
 from tracejit.runtime.step import Step, array_of, buffer_of
 from tracejit.tensor import Tensor, context
@@ -73,7 +73,8 @@ class Entry:
             return self._optimized
 
     def _run_passes(self) -> Graph:
-        from tracejit import passes  # where the code comes from the cache, nobody needs them
+        with importing:  # where the code comes from the cache, nobody needs them
+            from tracejit import passes
 
         return passes.run(self.traced.graph)
 
