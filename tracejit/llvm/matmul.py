@@ -14,7 +14,8 @@ from tracejit.llvm.builder import Lanes
 from tracejit.llvm.gemm import call_blas, is_for_blas
 from tracejit.llvm.kernel import Array, KernelBuilder, power_above
 from tracejit.llvm.matrices import oriented
-from tracejit.llvm.tile import Depth, Sums, Vectors, added, dot_tile, sum_tile
+from tracejit.llvm.summation import added
+from tracejit.llvm.tile import Depth, Sums, Vectors, dot_tile, sum_tile
 
 
 class Position(NamedTuple):

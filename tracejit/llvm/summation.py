@@ -8,7 +8,8 @@ typical is far less. (One after the other it would be n u.)
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from tracejit.ir.types import int64
 from tracejit.llvm.builder import Body, Builder, Lanes
@@ -20,6 +21,14 @@ LONG = 2 * BLOCK
 # What the bound begins with: the longest sum without blocks.
 BOUND = LONG
 
+# Combines totals with what comes to each.
+Add = Callable[[list[Lanes], list[Lanes]], list[Lanes]]
+
+
+def added(b: Builder, totals: Sequence[Lanes], sums: Sequence[Lanes]) -> list[Lanes]:
+    """The sum of each of `totals` and what comes to it."""
+    return [b.add(*pair) for pair in zip(totals, sums, strict=True)]
+
 
 def is_long(steps: int, roundings: int = 1) -> bool:
     """Whether so many steps, each of so many roundings, are summed by blocks."""
@@ -27,13 +36,13 @@ def is_long(steps: int, roundings: int = 1) -> bool:
 
 
 def sum_by_blocks(
-    b: Builder, count: int, body: Body, sums: Sequence[Lanes], *, step: int = 1, roundings: int = 1
+    b: Builder, count: int, body: Body, sums: list[Lanes], *, step: int = 1, roundings: int = 1, add: Add | None = None
 ) -> list[Lanes]:
     """`b.loop(count, body, sums, step)`, whose `body` adds to the sums that are carried on, each with so many `roundings`.
-    Where that is long, `sums` are zeros, with which every block begins: its sums are added to those of a group of blocks, and
-    these to the total."""
+    Where that is long, `sums` are zeros, with which every block begins: its sums are added (by `add`, default: the addition)
+    to those of a group of blocks, and these to the total."""
     steps = -(-count // step)
-    if not sums[0].dtype.is_floating or not is_long(steps, roundings):
+    if not any(total.dtype.is_floating for total in sums) or not is_long(steps, roundings):
         return b.loop(count, body, sums, step)
     blocks = -(-steps // max(BLOCK // roundings, 1))
     block = -(-steps // blocks)  # all about as long
@@ -47,7 +56,7 @@ def sum_by_blocks(
 
         def part(start: Lanes, totals: list[Lanes]) -> list[Lanes]:
             end = b.min(b.add(start, b.const(size, int64)), last)
-            return [b.add(*pair) for pair in zip(totals, nest(start, end, rest), strict=True)]
+            return (add or partial(added, b))(totals, nest(start, end, rest))
 
         return b.repeat(first, last, part, sums, size)
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tracejit.ir.types import DType
 from tracejit.llvm.builder import Lanes, summed
 from tracejit.llvm.kernel import KernelBuilder
-from tracejit.llvm.summation import is_long, sum_by_blocks
+from tracejit.llvm.summation import added, is_long, sum_by_blocks
 
 # Steps along the depth that are written one after the other, so that the loop itself costs little.
 _UNROLL = 2
@@ -199,11 +199,6 @@ def dot_tile(b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Seq
         totals = [b.add(total, other) for total, other in zip(totals, sums[start : start + pairs], strict=True)]
     flat = [b.sum_lanes(total) for total in totals]
     return [flat[place : place + len(columns)] for place in range(0, pairs, len(columns))]
-
-
-def added(b: KernelBuilder, totals: Sequence[Lanes], sums: Sequence[Lanes]) -> list[Lanes]:
-    """The sums of each of `totals` and its fellow."""
-    return [b.add(*pair) for pair in zip(totals, sums, strict=True)]
 
 
 def multiply_add(b: KernelBuilder, x: Lanes, y: Lanes, total: Lanes) -> Lanes:
