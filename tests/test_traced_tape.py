@@ -442,3 +442,91 @@ def test_a_result_of_a_call_without_a_gradient_is_a_source() -> None:
         stopped, square = f(X)
         z = stopped * 3.0 + square
     assert plain(tape.gradient(z, [stopped, X, square])) == [3.0, 5.0, 1.0]
+
+
+# -- views of all that there is are tensors of their own
+
+VIEWS: dict[str, Callable[[Any], Any]] = {
+    "x[:]": lambda x: x[:],
+    "x[...]": lambda x: x[...],
+    "x[0:2]": lambda x: x[0:2],
+    "x[:,]": lambda x: x[:,],
+    "x[()]": lambda x: x[()],
+    "reshape": lambda x: tj.reshape(x, x.shape),
+    "reshape to -1": lambda x: tj.reshape(x, [-1]),
+    "broadcast_to": lambda x: tj.broadcast_to(x, x.shape),
+    "x**1": lambda x: x**1,
+    "x**1.0": lambda x: x**1.0,
+    "+x": lambda x: +x,
+    "squeeze": lambda x: tj.squeeze(x),
+    "transpose": lambda x: tj.transpose(x),
+    "split": lambda x: tj.split(x, 1)[0],
+    "concat": lambda x: tj.concat([x], 0),
+    "tile": lambda x: tj.tile(x, [1]),
+    "pad": lambda x: tj.pad(x, [[0, 0]]),
+    "reverse": lambda x: tj.reverse(x, []),
+    "a sum over no axis": lambda x: tj.reduce_sum(x, axis=[]),
+    "a mean over no axis": lambda x: tj.reduce_mean(x, axis=[]),
+    "identity": lambda x: tj.identity(x),
+    "gather": lambda x: tj.gather(x, [0, 1]),
+    "expand_dims": lambda x: tj.expand_dims(x, 0)[0],
+}
+SAME: dict[str, Callable[[Any], Any]] = {
+    "cast": lambda x: tj.cast(x, tj.float32),
+    "convert_to_tensor": tj.convert_to_tensor,
+    "constant": tj.constant,
+    "add_n": lambda x: tj.add_n([x]),
+}
+
+
+def _sources(view: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def f(x: Any) -> Any:
+        with tj.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            y = view(x)
+            z = x * y
+        with tj.GradientTape(persistent=True) as other:
+            y2 = view(x)
+            other.watch(y2)
+            z2 = x * y2
+        return tape.gradient(z, [x, y]), other.gradient(z2, [x, y2])
+
+    return f
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", [*VIEWS, *SAME])
+def test_a_view_of_everything_is_no_source_of_its_operand(name: str, compiled: bool) -> None:
+    x = tj.constant([2.0, 3.0])
+    view = VIEWS.get(name) or SAME[name]
+    f = _sources(view)
+    first, second = (tj.function(f) if compiled else f)(x)
+    if name in VIEWS:
+        assert [each.numpy().tolist() for each in first] == [[4, 6], [2, 3]]
+        assert second[0] is None and second[1].numpy().tolist() == [2, 3]
+    else:
+        assert [each.numpy().tolist() for each in first] == [[4, 6], [4, 6]]
+        assert view(x) is x
+
+
+def test_the_value_of_a_variable_is_a_tensor_of_its_own() -> None:
+    v = tj.Variable(2.0)
+
+    def f() -> Any:
+        with tj.GradientTape(persistent=True) as tape:
+            a, b = v.value(), v.read_value()
+            y = a * b * v
+        return tape.gradient(y, [v, a, b])
+
+    assert both(f) == [12.0, 4.0, 4.0]
+
+
+def test_fill_with_a_scalar_that_is_one_already() -> None:
+    def f(x: Any) -> Any:
+        with tj.GradientTape() as tape:
+            tape.watch(x)
+            y = tj.fill([], x)
+            z = x * y
+        return tape.gradient(z, [x, y])
+
+    assert both(f, X) == [5.0, 2.5]
