@@ -185,8 +185,6 @@ class Variable(Operators):
             tape.note_read(self, tensor)
         return tensor
 
-    value = read
-
     def _now(self) -> Tensor:
         tensor = self._tensor
         # A step that takes the variable from here on leaves the array alone, since `tensor` refers to it; one that had taken
@@ -199,6 +197,8 @@ class Variable(Operators):
     def read_value(self) -> Any:
         """The value as a tensor of its own: no gradient knows it as the variable."""
         return ops.identity(self.read())
+
+    value = read_value
 
     def numpy(self) -> Any:
         """A copy of the value as NumPy has it. Not while tracing."""

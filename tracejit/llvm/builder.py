@@ -406,7 +406,7 @@ class Builder:
         before = self.block
         self.line(f"br {some}, label %{label}, label %{label}.end")
         self.start_block(label)
-        ends = self._repeat(first, last, body, list(carried), 1)
+        ends = self.repeat(first, last, body, list(carried), 1)
         after = self.block
         self.line(f"br label %{label}.end")
         self.start_block(f"{label}.end")
@@ -422,10 +422,10 @@ class Builder:
             return carried
         if count <= step:
             return body(first, carried)
-        return self._repeat(first, last, body, carried, step)
+        return self.repeat(first, last, body, carried, step)
 
-    def _repeat(self, first: Lanes, last: Lanes, body: Body, carried: list[Lanes], step: int) -> list[Lanes]:
-        """A loop that runs at least once."""
+    def repeat(self, first: Lanes, last: Lanes, body: Body, carried: Sequence[Lanes] = (), step: int = 1) -> list[Lanes]:
+        """A loop that runs at least once: for index `first`, `first` + step... below `last`."""
         label = self.fresh("loop")
         before = self.block
         self.line(f"br label %{label}")
