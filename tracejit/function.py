@@ -23,7 +23,7 @@ from tracejit import nest
 from tracejit.ir import Graph, verify
 from tracejit.ir.errors import SignatureError
 from tracejit.ir.types import array_type
-from tracejit.locks import Lock
+from tracejit.locks import Lock, importing
 from tracejit.runtime import native
 from tracejit.runtime.calls import NativeCalls
 from tracejit.runtime.entry import Entry, MemoryUse
@@ -266,7 +266,8 @@ class Function:
             return entry.step.module.text
         if stage == "asm":
             return entry.step.assembly()
-        from tracejit import passes
+        with importing:
+            from tracejit import passes
 
         for name, graph in passes.stages(entry.traced.graph):
             if name == stage:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tracejit.ir.types import DType, bfloat16, bool_, float16, float32, float64, int32, int64
+from tracejit.locks import importing
 
 # A lane of a half dtype is a float that the dtype can represent: what is computed from such lanes is rounded to one at once.
 SCALAR_TYPES = {
@@ -325,7 +326,8 @@ class Builder:
 
     def rounded(self, x: Lanes, dtype: DType) -> Lanes:
         """The float32 `x`, rounded to a half dtype."""
-        from tracejit.llvm.halves import rounded
+        with importing:
+            from tracejit.llvm.halves import rounded
 
         return rounded(self, x, dtype)
 
@@ -476,7 +478,8 @@ class Builder:
 
     def __getattr__(self, name: str) -> Any:
         """exp, log, tanh...: the functions of tracejit.llvm.vectormath, as methods."""
-        from tracejit.llvm import vectormath
+        with importing:
+            from tracejit.llvm import vectormath
 
         function = vectormath.FUNCTIONS.get(name)
         if function is None:
