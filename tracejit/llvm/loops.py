@@ -316,7 +316,11 @@ class Fusion:
     def _added_along(self) -> int:
         """How often a total is added to along the last axis."""
         pieces = -(-self.count // self.width)
-        return pieces if pieces <= _LONG_ROW else pieces // max(_BLOCK, math.isqrt(pieces)) + 1
+        return pieces if pieces <= _LONG_ROW else pieces // self._block_pieces() + 1
+
+    def _block_pieces(self, units: int = 1) -> int:
+        """How many pieces of a long row, of which each unit has its part, are a block."""
+        return max(_BLOCK, math.isqrt(self.count // self.width // units))
 
     def _empty(self, node: Node) -> Lanes:
         return self.b.const(identity(node), node.dtype, self.rows * self.width)
@@ -395,7 +399,7 @@ class Fusion:
             return self._piece(piece, self._shared(width), summed, totals)
 
         unit = None if self.row_shape else self.unit
-        block = max(_BLOCK, math.isqrt(whole // self.width)) * self.width
+        block = self._block_pieces(1 if unit is None else self.plan.units) * self.width
         if not summed or self.count <= _LONG_ROW * self.width:
             carried = self._stepped(unit, self.count, self.width, piece, last, carried)
         else:
