@@ -20,7 +20,8 @@ from tracejit.runtime.step import Step
 from .program import Program
 from .rounding import MORE, SAMPLES, Bounds, moved_roundings, same_elements
 
-CALLS = 4
+# The first traces and compiles, the second is learned from, the third is native.
+CALLS = 3
 DOCUMENTED = (TypeError, ValueError, tj.errors.NumpyConversionError)
 
 
@@ -60,7 +61,14 @@ def _through_python(function: Callable[..., Any]) -> Any:
 
 def run(program: Program, outer: Callable[..., Any], inner: Callable[..., Any], calls: int = CALLS) -> list[Outcome]:
     """What the calls give, up to the first that fails."""
+    return _run(program, outer, inner, calls)[0]
+
+
+def _run(
+    program: Program, outer: Callable[..., Any], inner: Callable[..., Any], calls: int = CALLS
+) -> tuple[list[Outcome], dict[str, Any]]:
     found: list[Outcome] = []
+    space: dict[str, Any] = {}
     try:
         space = program.load(outer, inner)
         arguments = program.arguments()
@@ -70,7 +78,7 @@ def run(program: Program, outer: Callable[..., Any], inner: Callable[..., Any], 
         raise
     except Exception as error:
         found.append(Failed(error))
-    return found
+    return found, space
 
 
 def check(program: Program) -> Difference | None:
@@ -93,7 +101,7 @@ def _check(program: Program, sample_count: int) -> Difference | None:
             samples.append(run(program, _same, _same))
     bounds = [_bounds(call, outcome, samples) for call, outcome in enumerate(eager)]
     with _cache(program.seed % 8 != 0):
-        compiled = run(program, tj.function, tj.function)
+        compiled, space = _run(program, tj.function, tj.function)
     modes: dict[str, list[Outcome]] = {"compiled": compiled}
     modes["through Python"] = run(program, _through_python, _through_python, 3)
     if any("def h" in line.text for line in program.lines):
@@ -104,7 +112,7 @@ def _check(program: Program, sample_count: int) -> Difference | None:
             return difference
     difference = _same_bits("through Python", modes["through Python"], compiled)
     if difference is None and not isinstance(compiled[-1], Failed):
-        difference = check_graph(program, sample_count)
+        difference = check_graph(program, space, sample_count)
     return difference
 
 
@@ -183,9 +191,8 @@ def _equal_bits(one: np.ndarray, other: np.ndarray) -> bool:
 # -- the graph
 
 
-def check_graph(program: Program, sample_count: int = SAMPLES) -> Difference | None:
+def check_graph(program: Program, space: dict[str, Any], sample_count: int = SAMPLES) -> Difference | None:
     """The trace of `f`: as text and back, in the interpreter after every pass, and its machine code on one and two threads."""
-    space = program.load(tj.function, tj.function)
     arguments = program.arguments()
     function: Function = space["f"]
     entry = function._entry(tuple(arguments), {})

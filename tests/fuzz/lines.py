@@ -61,7 +61,7 @@ def elementwise(draw: Generator) -> None:
         return
     operands = [first]
     for _ in op.domain[1:]:
-        operands.append(draw.scalar(kind.dtype) if draw.chance(0.15) else draw.fitting(kind))
+        operands.append(draw.scalar(kind.dtype) if draw.chance(0.3) else draw.fitting(kind))
     if kind.dtype.is_floating and (draw.smooth or not draw.special) and (draw.smooth or draw.chance(0.8)):
         operands = [_within(each, limits) for each, limits in zip(operands, op.domain, strict=True)]
     draw.add(f"{draw.name('v')} = {called}({', '.join(operands)})")
@@ -130,7 +130,7 @@ def _count(draw: Generator, text: str) -> int:
 
 
 def operator(draw: Generator) -> None:
-    sign = draw.pick(["+", "-", "*", "/", "//", "%", "**", "@", "<", ">=", "==", "!=", "&", "|", "^"])
+    sign = draw.pick([*"++---**//", "//", "%", "**", "@", "<", ">=", "==", "!=", "&", "|", "^"])
     if sign in "&|^":
         first = draw.value(dtypes=[bool_])
     elif sign == "@":
@@ -141,7 +141,7 @@ def operator(draw: Generator) -> None:
     if sign == "@":
         second = draw.value_of(kind.dtype, (kind.shape[-1], draw.size()))
     else:
-        second = draw.scalar(kind.dtype) if draw.chance(0.4) else draw.fitting(kind)
+        second = draw.scalar(kind.dtype) if draw.chance(0.5) else draw.fitting(kind)
     if sign == "**" and kind.dtype.is_floating:
         second = draw.pick(["1", "2", "3", "4", "0.5", "2.0", "3.0", "-1.0", "1.0"])
     pair = [first, second] if draw.chance(0.8) or sign in "@**" else [second, first]
