@@ -32,6 +32,14 @@ class Difference(NamedTuple):
     result: int | None
     text: str
 
+    def is_plain(self) -> bool:
+        """Whether it needs no bounds to be seen: an error, or None in the place of a value."""
+        return (
+            self.mode == "eager"
+            or self.kind().endswith(": None")
+            or (self.result is None and not self.mode.startswith("after"))
+        )
+
     def kind(self) -> str:
         """What stays the same while the program is made smaller: for an error its class and the beginning of its text."""
         if self.result is None:
@@ -86,12 +94,23 @@ def check(program: Program) -> Difference | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = _check(program, SAMPLES)
-        if found is not None and found.mode != "eager":
+        if found is not None and not found.is_plain():
             found = _check(program, MORE)
         return found
 
 
-def _check(program: Program, sample_count: int) -> Difference | None:
+def shows(program: Program, difference: Difference) -> bool:
+    """Whether the program has a difference of the same kind. It runs in that mode only where that is enough."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = _check(program, 0 if difference.is_plain() else 2 * SAMPLES, difference.mode)
+        except Exception:
+            return False
+        return found is not None and found.kind() == difference.kind()
+
+
+def _check(program: Program, sample_count: int, only: str | None = None) -> Difference | None:
     eager = run(program, _same, _same)
     if isinstance(eager[-1], Failed) and not isinstance(eager[-1].error, DOCUMENTED):
         return Difference("eager", None, str(eager[-1]))
@@ -103,14 +122,17 @@ def _check(program: Program, sample_count: int) -> Difference | None:
     with _cache(program.seed % 8 != 0):
         compiled, space = _run(program, tj.function, tj.function)
     modes: dict[str, list[Outcome]] = {"compiled": compiled}
-    modes["through Python"] = run(program, _through_python, _through_python, 3)
-    if any("def h" in line.text for line in program.lines):
+    if only in (None, "through Python"):
+        modes["through Python"] = run(program, _through_python, _through_python)
+    if only in (None, "inner functions compiled") and any("def h" in line.text for line in program.lines):
         modes["inner functions compiled"] = run(program, _same, tj.function, 3)
     for mode, outcomes in modes.items():
         difference = _compare(mode, outcomes, eager, bounds)
         if difference is not None:
             return difference
-    difference = _same_bits("through Python", modes["through Python"], compiled)
+    if only in modes:
+        return _same_bits(only, modes[only], compiled)
+    difference = _same_bits("through Python", modes["through Python"], compiled) if only is None else None
     if difference is None and not isinstance(compiled[-1], Failed):
         difference = check_graph(program, space, sample_count)
     return difference

@@ -273,7 +273,9 @@ def gradient(draw: Generator, tape: str, watched: list[str], before: list[str]) 
     floats = [name for name in draw.visible if draw.types[name].dtype.is_floating]
     new = [name for name in floats if name not in before and name[0] != "V"] or floats
     target = draw.pick(new[-3:])
-    sources = [draw.pick(watched) if draw.chance(0.7) else draw.pick(floats) for _ in range(draw.pick([1, 1, 2]))]
+    # A tape also watches what those around it do; around a compiled function they are out of its sight.
+    alone = draw.in_function or draw.outer
+    sources = [draw.pick(watched) if alone or draw.chance(0.7) else draw.pick(floats) for _ in range(draw.pick([1, 1, 2]))]
     variables = [name for name in floats if name[0] == "V"]
     if variables and draw.chance(0.5):
         sources.append(draw.pick(variables))
