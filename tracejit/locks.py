@@ -19,6 +19,14 @@ class Lock:
         self._lock.acquire()
 
     def __exit__(self, *exception: Any) -> None:
+        self.release()
+
+    def acquire(self, seconds: float) -> bool:
+        """Take it, unless another thread keeps it longer than that; whether it was taken."""
+        return self._lock.acquire(timeout=seconds)
+
+    def release(self) -> None:
+        """Let it go."""
         self._lock.release()
 
 
