@@ -404,6 +404,22 @@ def test_the_attributes_of_a_callable_object_are_its_own() -> None:
     assert not hasattr(f, "k")
 
 
+def test_what_is_decorated_may_be_any_callable() -> None:
+    kind = _refusing(
+        "__getattribute__", "__getattr__", "__eq__", "__len__", "__iter__", "__bool__", "__repr__", "__reduce_ex__",
+        __class__=property(_refuse), __dict__=property(_refuse), __hash__=object.__hash__,
+        __call__=lambda self, x, k=2.0: x * k,
+    )  # fmt: skip
+    f = tj.function(kind())
+    thrice(f, x)
+    np.testing.assert_array_equal(f(k=3.0, x=x), [3.0, 6.0])
+    assert f.name == "Refusing"
+    thrice(tj.function(functools.partial(lambda k, x: x * k, 2.0)), x)
+    thrice(tj.function(f), x)
+    with pytest.raises(TypeError, match="function takes a callable, not a Refusing"):
+        tj.function(_refusing("__getattribute__", "__repr__")())
+
+
 def test_reading_statically() -> None:
     class Base:
         a = 1

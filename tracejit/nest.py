@@ -20,7 +20,8 @@ class Leaf:
 
 def is_structure(value: Any) -> bool:
     """Whether `value` is no leaf."""
-    return is_a(value, (tuple, list, dict)) and not is_a(value, Leaf)
+    kind = type(value)
+    return issubclass(kind, (tuple, list, dict)) and not issubclass(kind, Leaf)
 
 
 def sorted_pairs(value: dict[Any, Any]) -> list[tuple[Any, Any]]:
@@ -49,7 +50,11 @@ def flatten(value: Any) -> list[Any]:
 
 
 def _flatten(value: Any, leaves: list[Any]) -> None:
-    if is_structure(value):
+    kind = type(value)
+    if kind is list or kind is tuple:  # the commonest, and quickly told
+        for child in value:
+            _flatten(child, leaves)
+    elif is_structure(value):
         for child in _children(value):
             _flatten(child, leaves)
     else:

@@ -34,9 +34,9 @@ def is_a(value: Any, kinds: type | tuple[type, ...]) -> bool:
 
 
 def is_exactly(value: Any, kinds: tuple[type, ...]) -> bool:
-    """Whether `kinds` has the type of `value`; `in` would ask a metaclass."""
+    """Whether `kinds`, which are classes without a metaclass, has the type of `value`."""
     kind = type(value)
-    return any(kind is each for each in kinds)
+    return type(kind) is type and kind in kinds  # `in` would ask a metaclass how to compare
 
 
 def type_name(value: Any) -> str:

@@ -22,6 +22,10 @@ class TensorShape(Leaf, tuple[int, ...]):
     __slots__ = ()
 
     def __eq__(self, other: object) -> bool:
+        if type(other) is TensorShape:
+            return tuple.__eq__(self, other)
+        if type(other) is tuple and not tuple.__eq__(self, other):  # the commonest; what is equal may yet be of floats
+            return False
         try:
             return tuple.__eq__(self, _sizes(other))
         except (TypeError, ValueError):

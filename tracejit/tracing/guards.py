@@ -121,10 +121,10 @@ def snapshot(value: Any, above: tuple[int, ...] = ()) -> Any:
     """What to compare later: plain values by type and value, containers leaf by leaf, anything else by identity. `above` are
     the ids of the containers around it."""
     kind: Any = type(value)
-    if is_exactly(value, _PLAIN):
-        return (kind, value)
     if kind is float:
         return (kind, value.hex())
+    if is_exactly(value, _PLAIN):
+        return (kind, value)
     mark = kind if type(kind) is type else _Same(kind)  # a metaclass may compare as it likes
     if is_watched(value) and len(above) < DEEPEST:
         if id(value) in above:

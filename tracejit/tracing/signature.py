@@ -137,7 +137,7 @@ class Signature:
             return (kind, tuple(parts), *_attributes(value))
         _check_not_an_array(value, name)
         try:
-            hash(value)
+            hash((kind, value))
         except Exception as error:
             raise SignatureError(
                 f"the argument {name} is a {type_name(value)}, which cannot be hashed, so a trace cannot be found by it: pass "
