@@ -188,7 +188,11 @@ class GradientTape:
             self._consumed = True
             self.__exit__()
             self._records, self._tracked = [], {}
-        found = iter((ops.reverse if context.trace is None else _traced_gradient)(records, targets, seeds, flat))
+        if context.trace is None:
+            given = seeds if output_gradients is None else [ops.Gapped(seed) for seed in seeds]
+            found = iter(ops.reverse(records, targets, given, flat))
+        else:
+            found = iter(_traced_gradient(records, targets, seeds, flat))
         result = []
         for leaf, group in zip(leaves, handles, strict=True):
             total = None

@@ -13,6 +13,7 @@ from tracejit.ir.graph import Graph, Node, inline
 from tracejit.ir.interpret import interpret
 from tracejit.ir.op import Kernel, Op, Scalar, View, require
 from tracejit.ir.types import DType, TensorType, TupleType, Type, array_type, has_dtype
+from tracejit.ops.autodiff import Gapped
 from tracejit.ops.elementwise import ALL, NUMBERS, sample_array
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
@@ -131,7 +132,7 @@ def _custom_infer(*types: TensorType, results: int, arguments: int, backward: Gr
     return TupleType(types[:results])
 
 
-def _custom_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: dict[str, Any]) -> list[Any]:
+def _custom_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: dict[str, Any], gapped: bool) -> list[Any]:
     results, arguments, backward = attrs["results"], attrs["arguments"], attrs["backward"]
     if isinstance(backward, Graph):
         # Where the rule captured a result it means the one with this rule, not the value it was made from.
@@ -142,8 +143,10 @@ def _custom_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: di
         cotangents = [next(found) if connected else None for connected in attrs["connected"]]
     else:
         cotangents = backward(*cts)
+    # A rule of the user's may leave elements out on purpose.
+    given = [None if cotangent is None else Gapped(cotangent) for cotangent in cotangents]
     padding: list[None] = [None] * results
-    return [*padding, *cotangents, *([None] * (len(operands) - results - arguments))]
+    return [*padding, *given, *([None] * (len(operands) - results - arguments))]
 
 
 # The first `results` operands, with a rule of the user's for their cotangents: the graph `backward` takes the cotangents

@@ -13,7 +13,7 @@ from tracejit import ops
 from tracejit.ir import Graph, make, verify
 from tracejit.ir.op import Op
 from tracejit.ir.types import TupleType
-from tracejit.ops import reached_from, records_of, reverse
+from tracejit.ops import Gapped, gapped_reverse, reached_from, records_of
 from tracejit.runtime.step import Step, run_graph
 from tracejit.tensor import Tensor, context
 
@@ -25,16 +25,16 @@ class Callee(NamedTuple):
     step: Callable[[], Step]
 
 
-def _call_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: Any) -> list[Any]:
+def _call_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: Any, gapped: bool) -> list[Any]:
     places, given = attrs["places"], list(attrs["given"])
     for place, operand in zip(places, operands, strict=True):
         given[place] = operand
-    callee, connected = _backward_of(attrs["callee"], tuple([places[index] for index in needed]))
+    callee, kinds = _backward_of(attrs["callee"], tuple([places[index] for index in needed]), gapped)
     found = iter(_call(callee, [*given, *cts]) if callee is not None else [])
     cotangents: list[Any] = [None] * len(operands)
-    for index, is_connected in zip(needed, connected, strict=True):
-        if is_connected:
-            cotangents[index] = next(found)
+    for index, kind in zip(needed, kinds, strict=True):
+        if kind is not None:
+            cotangents[index] = kind(next(found))
     return cotangents
 
 
@@ -85,16 +85,21 @@ def _parts_of(graph: Graph) -> list[tuple[Graph, list[int], tuple[int, ...]]]:
 _backwards: weakref.WeakKeyDictionary[Graph, dict[Any, Any]] = weakref.WeakKeyDictionary()
 
 
-def _backward_of(graph: Graph, needed: tuple[int, ...]) -> tuple[Callee | None, list[bool]]:
+def _backward_of(graph: Graph, needed: tuple[int, ...], gapped: bool) -> tuple[Callee | None, list[Any]]:
     """The compiled gradient of a graph with respect to the operands `needed`: it takes the operands and the cotangents of
-    the results, and computes the forward values that it needs again."""
+    the results, which have gaps if `gapped`, and computes the forward values that it needs again. With it, for each operand,
+    what makes a cotangent of its result: Gapped, or a function that gives it as it is; None where nothing is connected."""
     known = _backwards.setdefault(graph, {})
-    if needed not in known:
-        known[needed] = _derive(graph, needed)
-    return known[needed]
+    if (needed, gapped) not in known:
+        known[needed, gapped] = _derive(graph, needed, gapped)
+    return known[needed, gapped]
 
 
-def _derive(graph: Graph, needed: tuple[int, ...]) -> tuple[Callee | None, list[bool]]:
+def _dense(cotangent: Any) -> Any:
+    return cotangent
+
+
+def _derive(graph: Graph, needed: tuple[int, ...], gapped: bool) -> tuple[Callee | None, list[Any]]:
     results = graph.results
     taken = {parameter.attrs["name"] for parameter in graph.parameters}
     free = (name for name in (f"cotangent{number}" for number in itertools.count()) if name not in taken)
@@ -103,16 +108,16 @@ def _derive(graph: Graph, needed: tuple[int, ...]) -> tuple[Callee | None, list[
     records = records_of(graph.nodes)
     reached = reached_from(records, sources)
     ends = [(result, seed) for result, seed in zip(results, cotangents, strict=True) if id(result) in reached]
-    found = reverse(records, [result for result, _ in ends], [seed for _, seed in ends], sources)
-    connected = [each is not None for each in found]
-    if not any(connected):
-        return None, connected
-    backward = verify(
-        Graph(f"{graph.name}_gradient", [*graph.parameters, *cotangents], [each for each in found if each is not None])
-    )
+    seeds = [Gapped(seed) if gapped else seed for _, seed in ends]
+    found = gapped_reverse(records, [result for result, _ in ends], seeds, sources)
+    kinds = [None if each is None else Gapped if type(each) is Gapped else _dense for each in found]
+    given = [each.cotangent if type(each) is Gapped else each for each in found if each is not None]
+    if not given:
+        return None, kinds
+    backward = verify(Graph(f"{graph.name}_gradient", [*graph.parameters, *cotangents], given))
 
     @functools.cache
     def step() -> Step:
         return Step.of_traced(backward)
 
-    return Callee(backward, step), connected
+    return Callee(backward, step), kinds
