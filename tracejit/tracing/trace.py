@@ -200,8 +200,8 @@ class Trace:
     def differentiate(
         self, records: Iterable[Record], targets: Sequence[Node], seeds: Sequence[Any], sources: Sequence[Node]
     ) -> list[Any]:
-        """The cotangent of each source as a traced tensor (`Gapped` where it may have gaps) or None. The active tapes record what
-        computes it."""
+        """The cotangent of each source: a traced tensor, `Gapped` where it may have gaps, or None. The active tapes record
+        what computes it."""
         tensors: dict[Node, TracedTensor] = {}
 
         def tensors_of(nodes: Iterable[Node]) -> tuple[TracedTensor, ...]:
