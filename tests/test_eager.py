@@ -326,7 +326,7 @@ def test_powers(dtype):
 
 def test_unary_operators_and_numpy_on_the_left():
     x = tj.constant([-1.0, 2.0])
-    assert (-x).numpy().tolist() == [1, -2] and (+x) is x and abs(x).numpy().tolist() == [1, 2]
+    assert (-x).numpy().tolist() == [1, -2] and (+x).numpy().tolist() == [-1, 2] and abs(x).numpy().tolist() == [1, 2]
     found = np.array([1.0, 1.0], np.float32) - x
     assert isinstance(found, tj.Tensor) and found.numpy().tolist() == [2, -1]
     assert isinstance(np.ones((2, 2), np.float32) @ tj.ones((2, 1)), tj.Tensor)
@@ -571,3 +571,16 @@ def test_a_shape_goes_through_a_traced_function() -> None:
     assert f.experimental_get_tracing_count() == 1
     found = tj.function(lambda x: {"shape": x.shape})(tj.zeros([3, 2]))["shape"]
     assert (found.dtype, found.numpy().tolist()) == (tj.int32, [3, 2])  # a tensor, as in TensorFlow
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "int32", "int64", "bool"])
+@pytest.mark.parametrize("shape", [(), (0, 2), (3, 4)])
+def test_no_view_of_a_tensor_can_be_made_writable(dtype: str, shape: tuple[int, ...]) -> None:
+    tensor = tj.cast(tj.ones(shape), dtype)
+    for of in (tensor, tj.transpose(tensor), tj.broadcast_to(tensor, (2, *shape))):
+        array = np.asarray(of)
+        assert (array.dtype, array.shape) == (of.type.dtype.numpy, of.type.shape)
+        assert (array.astype(np.float64) == 1).all()
+        for view in (array, array.view(), array[...], array.T):
+            with pytest.raises(ValueError, match="WRITEABLE"):
+                view.flags.writeable = True

@@ -25,7 +25,7 @@ from tracejit import nest
 from tracejit.ir import Graph, verify
 from tracejit.ir.errors import SignatureError
 from tracejit.ir.types import array_type
-from tracejit.locks import Lock
+from tracejit.locks import Lock, importing
 from tracejit.objects import Wrapper, attribute, in_class, is_a, is_exactly, module_of, type_name
 from tracejit.runtime import native
 from tracejit.runtime.calls import NativeCalls
@@ -184,7 +184,7 @@ class Function(Wrapper):
     def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, signature: Signature) -> Entry:
         """A new trace for a call, compiled later; or the one that another thread has made meanwhile."""
         # No lock is held for longer while the user's code runs, which may wait for any thread.
-        alone = self._tracing.acquire(_PATIENCE_SECONDS)
+        alone = self._tracing.acquire(timeout=_PATIENCE_SECONDS)
         try:
             for entry in self._entries.get(key, ()):
                 if entry.fits(signature.leaves) is None:
@@ -343,7 +343,8 @@ class Function(Wrapper):
             return entry.step.module.text
         if stage == "asm":
             return entry.step.assembly()
-        from tracejit import passes
+        with importing:
+            from tracejit import passes
 
         for name, graph in passes.stages(entry.traced.graph):
             if name == stage:

@@ -170,7 +170,7 @@ class Operators:
         return ops.neg(self)
 
     def __pos__(self) -> Any:
-        return self
+        return ops.identity(self)
 
     def __abs__(self) -> Any:
         return ops.abs(self)

@@ -46,8 +46,10 @@ def pow(x: Any, y: Any, name: str | None = None) -> Any:
     if isinstance(y, (int, float)) and not isinstance(y, bool) and not isinstance(x, (int, float)):
         x = tensor("pow", x)
         if y in (1, 2, 3, 4) and not (isinstance(y, float) and x.type.dtype.is_integer):
-            half = x if y < 2 else ops.mul(x, x)
-            return half if y in (1, 2) else ops.mul(half, x if y == 3 else half)
+            if y == 1:
+                return ops.identity(x)
+            half = ops.mul(x, x)
+            return half if y == 2 else ops.mul(half, x if y == 3 else half)
         if y == 0.5:
             return ops.sqrt(x)
     x, y = ops.lift("pow", (x, y))

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ops.autodiff import Record, expand_gradient, expand_gradients, reached_from, records_of, reverse
+from tracejit.ops.autodiff import (
+    Record, differentiated, expand_gradient, expand_gradients, reached_from, records_of, reverse,
+)  # fmt: skip
 from tracejit.ops.control import (
     constant, constant_op, custom_gradient, element, frozen, fusion, gradient, identity, iota, parameter, stop_gradient,
 )  # fmt: skip

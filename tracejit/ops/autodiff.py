@@ -102,11 +102,29 @@ def _cotangents_of_several(vjp: Any, needed: list[int], arrived: list[Any], resu
     return vjp(needed, cts, results, operands, attrs)
 
 
-def records_of(nodes: Iterable[Node]) -> list[Record]:
-    """The records that nodes are: an op with several results is one record, its elements the results."""
+def differentiated(roots: Iterable[Node], rules: Sequence[Record]) -> list[Node]:
+    """The nodes that `roots` depend on, in order of evaluation, and those that get a cotangent by one of the `rules`, which are
+    in the order in which they were applied."""
+    nodes = set(reachable(roots))
+    for rule in reversed(rules):
+        if not nodes.isdisjoint(rule.results):
+            nodes.update(reachable(rule.operands))
+    return sorted(nodes, key=lambda node: node.serial)
+
+
+def records_of(nodes: Iterable[Node], rules: Iterable[Record] = ()) -> list[Record]:
+    """The records that nodes are: an op with several results is one record, its elements the results. `rules` are the records
+    of custom gradients, which stand for the nodes that are their results."""
     records: list[Record] = []
     several: dict[Node, list[Any]] = {}
+    ruled = {result: rule for rule in rules for result in rule.results}
+    seen: set[int] = set()
     for node in nodes:
+        if node in ruled:
+            if id(ruled[node]) not in seen:
+                seen.add(id(ruled[node]))
+                records.append(ruled[node])
+            continue
         if node.op is ops.element:
             several[node.operands[0]][node.attrs["index"]] = node
             continue
