@@ -37,7 +37,7 @@ class Parameters:
     """The parameters of a Python function: brings every way to write a call into one order."""
 
     def __init__(self, function: Callable[..., Any], bound: int = 0):
-        self.signature = inspect.signature(_with_signature(function))
+        self.signature = _signature_of(function)
         parameters = list(self.signature.parameters.values())[bound:]
         self.signature = self.signature.replace(parameters=parameters)
         self.names = tuple(parameter.name for parameter in parameters)
@@ -85,11 +85,15 @@ _PLAIN = (int, bool, str, bytes, type(None))
 _ARRAY_LIKE = ("__array__", "__array_interface__", "__array_struct__", "__dlpack__", "__buffer__")
 
 
-def _with_signature(function: Any) -> Any:
-    """What inspect is to look at: of an object that can be called, the method that this runs."""
-    call = in_class(type(function), "__call__")
-    is_object = type(call) is types.FunctionType and not is_a(function, Wrapper)
-    return types.MethodType(call, function) if is_object else function
+def _signature_of(function: Any) -> inspect.Signature:
+    """The signature of what can be called; of an object of the user's that of its `__call__`, without asking the object."""
+    if is_a(function, Wrapper):
+        signature, is_bound = _signature_of(function.python_function), hasattr(function, "__self__")
+    else:
+        call = in_class(type(function), "__call__")
+        is_bound = type(call) is types.FunctionType
+        signature = inspect.signature(call if is_bound else function)
+    return signature.replace(parameters=list(signature.parameters.values())[1:]) if is_bound else signature
 
 
 class Signature:
