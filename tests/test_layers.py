@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module imports its own row and the rows above it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("ir", "nest", "locks", "memory"),  # nest: structures of leaves; it, locks and memory know nothing of tracejit
+    ("ir", "objects", "nest", "locks", "memory"),  # nest: structures of leaves; it and those beside it know nothing of tracejit
     ("ops",),
     ("functions", "passes"),
     ("operators", "tensor", "variable", "tape", "custom", "random", "tracing"),

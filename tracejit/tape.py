@@ -104,13 +104,15 @@ class GradientTape:
     def watch(self, tensor: Any) -> None:
         """Record what is computed from `tensor`: a tensor or variable or a structure of them. TypeError for anything
         else, RuntimeError where the tape was never entered."""
-        if not self._entered:
-            raise RuntimeError("watch: the tape has not been entered; call it inside of its with block")
-        for leaf in nest.flatten(tensor):
+        leaves = nest.flatten(tensor)
+        for leaf in leaves:
             if not isinstance(leaf, Operators):
                 fail(_NotATensor, "watch", (repr(leaf),), "it takes tensors and variables; make one with constant")
-            if self not in context.tapes:
-                continue
+        if not self._entered:
+            raise RuntimeError("watch: the tape has not been entered; call it inside of its with block")
+        if self not in context.tapes:
+            return
+        for leaf in leaves:
             if isinstance(leaf, Variable):
                 self._reads.setdefault(id(leaf), (leaf, {}))
                 leaf.read()
