@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tracejit import nest
 from tracejit.functions.arguments import described
 from tracejit.ir.errors import shown
 from tracejit.ir.types import DType, as_dtype, bool_, float32, has_dtype, int32, int64
@@ -55,7 +56,7 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
 
 def _of_array(array: Any, dtype: DType | None) -> np.ndarray:
     if isinstance(array, np.ma.MaskedArray):
-        raise TypeError("a masked array cannot become a tensor: fill it, or take its data")
+        raise TypeError("it is a masked array, whose mask a tensor does not have: pass its filled(...), or its data")
     if dtype is None:
         return copied(array, array.dtype if has_dtype(array) else as_dtype(array.dtype.newbyteorder("=")).numpy)
     if array.dtype == dtype.numpy:
@@ -79,6 +80,7 @@ def _check_range(value: Any, array: Any, dtype: DType) -> None:
 def _scan(value: Any, classes: set[type], depth: int = 1) -> Any:
     """The first leaf of nested lists, `_NOTHING` where there is none. The classes of the leaves are put into `classes`."""
     if depth > _MAX_DEPTH:
+        nest.check_finite(value, "a value")
         raise ValueError(f"{shown(value)} nests deeper than {_MAX_DEPTH} lists")
     inner = set(map(type, value))
     if not any(issubclass(each, SEQUENCES) for each in inner):

@@ -3,8 +3,10 @@ for each register."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import mmap
 import os
 from typing import Any
 
@@ -48,3 +50,13 @@ def total_memory() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return 2**50
+
+
+def require_room(size: int, purpose: str) -> None:
+    """MemoryError unless this process can have `size` bytes more: for code that ends the process where it gets none."""
+    kind = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
+    try:
+        with contextlib.closing(mmap.mmap(-1, size, **kind)):  # untouched, it takes addresses only
+            pass
+    except OSError:
+        raise MemoryError(f"{purpose} takes {size >> 20} MiB, which this process cannot have") from None

@@ -73,9 +73,7 @@ class Tensor(Operators):
         array = np.asarray(self.value)
         if (dtype is not None and array.dtype != dtype) or copy:
             return array.astype(dtype or array.dtype)
-        view = array.view()
-        view.flags.writeable = False
-        return view
+        return _read_only(array)
 
     def __bool__(self) -> bool:
         return bool(np.asarray(self.value))
@@ -107,6 +105,14 @@ class Tensor(Operators):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return constant, (np.asarray(self.value),)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be made writable again, as one of an array can: it is one of memory that is exported to be read."""
+    if array.dtype.isbuiltin == 1:
+        return np.asarray(memoryview(array).toreadonly())
+    words = array.view(np.uint16)  # bfloat16, which memory that is exported cannot say it holds
+    return np.asarray(memoryview(words).toreadonly()).view(array.dtype)
 
 
 def array_repr(value: Any) -> str:

@@ -223,6 +223,13 @@ def scalar(op: str, argument: str, value: Any, like: DType, operands: Operands =
     return tensor
 
 
+def number(op: str, argument: str, value: Any, like: DType, operands: Operands = ()) -> Any:
+    """A number of the dtype `like` as Python has it. Errors as `scalar`, and TracingError where it is not known."""
+    if type(value) is float and like.is_floating:
+        return value
+    return known(op, argument, scalar(op, argument, value, like, operands)).item()
+
+
 def converted(op: str, argument: str, value: Any, like: DType | None, operands: Operands = ()) -> Any:
     """`value` as a tensor, of the dtype `like` where that is given. DtypeError where it has another dtype or cannot become a
     tensor."""

@@ -30,7 +30,7 @@ def reshape(tensor: Any, shape: Any, name: str | None = None) -> Any:
         message = f"{x.type.size} elements do not fill the shape {shown(list(sizes))}"
         fail(InvalidArgumentError, "reshape", (x,), message)
     arguments.check_size("reshape", sizes, None, (x,))
-    return x if sizes == x.type.shape else ops.reshape(x, shape=sizes)
+    return ops.reshape(x, shape=sizes)
 
 
 def _unknown_size(x: Any, sizes: tuple[int, ...]) -> int:
@@ -98,7 +98,7 @@ def broadcast_to(input: Any, shape: Any, name: str | None = None) -> Any:
     own = x.type.shape
     if any(size not in (1, wanted) for size, wanted in zip(own, sizes[len(sizes) - len(own) :], strict=True)):
         fail(InvalidArgumentError, "broadcast_to", (x,), f"it does not fit the shape {list(sizes)}")
-    return ops.broadcast_to(x, sizes)
+    return ops.identity(x) if own == sizes else ops.broadcast_to(x, sizes)
 
 
 def listed(name: str, argument: str, values: Any) -> list[Any]:
@@ -203,17 +203,10 @@ def pad(tensor: Any, paddings: Any, mode: Any = "CONSTANT", constant_values: Any
         fail(InvalidArgumentError, "pad", (x,), message)
     sizes = [before + size + after for size, (before, after) in zip(x.type.shape, pairs, strict=True)]
     arguments.check_size("pad", sizes, x.type.dtype, (x,))
-    value = _padding(x, constant_values)
+    zero = type(constant_values) is int and constant_values == 0
+    value = 0 if zero else arguments.number("pad", "constant_values", constant_values, x.type.dtype, (x,))
     low, high = (tuple(pair[side] for pair in pairs) for side in (0, 1))
-    return ops.pad(x, low=low, high=high, interior=(0,) * len(low), value=float(value))
-
-
-def _padding(x: Any, value: Any) -> Any:
-    """The value of pad's constant_values, as a Python number."""
-    if type(value) is int and value == 0:
-        return value
-    filler = arguments.scalar("pad", "constant_values", value, x.type.dtype, (x,))
-    return arguments.known("pad", "constant_values", filler).item()
+    return ops.pad(x, low=low, high=high, interior=(0,) * len(low), value=value)
 
 
 def tile(input: Any, multiples: Any, name: str | None = None) -> Any:
@@ -300,7 +293,8 @@ def _taken(x: Any, key: slice, extent: int) -> range:
 def getitem(x: Any, key: Any) -> Any:
     """x[key] with ints, slices, Ellipsis, None and integer tensors (scalars, and one of any shape, each along its
     axis). IndexOutOfRangeError for an index outside of its axis, TypeError for a key of another kind."""
-    (x,) = ops.lift("getitem", (x,))
+    (whole,) = ops.lift("getitem", (x,))
+    x = whole
     keys: list[Any] = list(key) if isinstance(key, tuple) else [key]
     shape = x.type.shape
     used = sum(1 for each in keys if each is not None and each is not Ellipsis)
@@ -359,7 +353,8 @@ def getitem(x: Any, key: Any) -> Any:
         x = ops.slice(x, starts=tuple(starts), sizes=tuple(sizes), strides=tuple(strides))
     if backwards:
         x = ops.reverse_axes(x, axes=tuple(backwards))
-    x = reshape(x, final)
+    if x.type.shape != tuple(final) or (x is whole and not gathers):  # what comes back is another tensor
+        x = ops.reshape(x, shape=tuple(final))
     for place, each in reversed(gathers):
         x = gather(x, each, axis=place)
     return x
