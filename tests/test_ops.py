@@ -14,7 +14,7 @@ from graphs import Case, all_cases, assert_same, cases_of, parameters_for, parts
 
 import tracejit as tj
 from tracejit import ops
-from tracejit.ir import OPS, Graph, Node, TensorType, TupleType, interpret, make, parse
+from tracejit.ir import OPS, Graph, Node, TensorType, TupleType, interpret, make
 from tracejit.ir.errors import DtypeError, IndexOutOfRangeError, InvalidArgumentError
 from tracejit.ir.types import DTYPES, array_type, bfloat16, bool_, float16, float32, float64, int32, int64
 
@@ -23,7 +23,7 @@ NOT_SAMPLED = {
     "parameter": "it has no value of its own; every graph has some",
     "element": "its operand is a tuple; every graph of an op with several results has some",
     "gradient": "it stands for other nodes: test_interpret.py, and test_gradient here",
-    "custom_gradient": "it takes a graph: test_custom_gradient_* here",
+    "custom_gradient": "it is a record of a tape or a trace and never a node: test_traced_tape.py",
     "fusion": "it takes a graph: test_fusion_* here",
     "call": "it is a record of a tape, made by tracejit.function, and never a node: the tests of function",
 }
@@ -608,33 +608,6 @@ def test_fusion_is_its_body() -> None:
     assert_same(result, x + x)
 
 
-def _tripled(connected: bool = True) -> tuple[Graph, Graph]:
-    """A graph of x**2 whose rule says that the cotangent is 3 ct captured, and that graph as text and back."""
-    kind = TensorType((2,), float64)
-    ct, captured = (make(ops.parameter, type=kind, name=name) for name in ("ct0", "captured0"))
-    backward = Graph("backward", [ct, captured], [ops.mul(ops.mul(ct, 3.0), captured)] if connected else [])
-    x = make(ops.parameter, type=kind, name="x")
-    square = ops.mul(x, x)
-    node = make(OPS["custom_gradient"], square, x, square, results=1, arguments=1, backward=backward, connected=(connected,))
-    target = make(ops.element, node, index=0)
-    gradient = make(ops.gradient, target, x, targets=1, sources=1, seeded=False)
-    graph = Graph("custom", [x], [target, make(ops.element, gradient, index=0)])
-    return graph, parse(graph.text())
-
-
-@pytest.mark.parametrize("which", [0, 1])
-def test_custom_gradient_has_its_own_rule(which: int) -> None:
-    x = np.array([1.0, -2.0])
-    results, _ = interpret(_tripled()[which], [x])
-    assert_same(results[0], x * x)
-    assert_same(results[1], 3 * x * x)
-
-
-def test_custom_gradient_that_is_not_connected() -> None:
-    x = np.array([1.0, -2.0])
-    assert_same(interpret(_tripled(connected=False)[0], [x])[0][1], np.zeros(2))
-
-
 # -- errors of infer
 
 F32, F64, I32, I64, BOOL = (TensorType((2, 3), dtype) for dtype in DTYPES)
@@ -850,13 +823,6 @@ ERRORS: list[ErrorCase] = [
         InvalidArgumentError,
         "a seed is f64[2,3], its target f32[2,3]",
     ),
-    (
-        "custom_gradient",
-        (F32, F32),
-        {"results": 1, "arguments": 1, "backward": _twice(), "connected": (True,)},
-        InvalidArgumentError,
-        "its rule takes other operands",
-    ),
     ("fusion", (F32,), {"body": _twice(), "space": (2,), "rows": 1}, InvalidArgumentError, "its body takes f64[2]"),
     (
         "fusion",
@@ -867,8 +833,8 @@ ERRORS: list[ErrorCase] = [
     ),
 ]
 
-# Ops that take a value of any type; a call is no node.
-TAKES_ANY = {"parameter", "identity", "stop_gradient", "call"}
+# Ops that take a value of any type; a call and a custom gradient are no nodes.
+TAKES_ANY = {"parameter", "identity", "stop_gradient", "call", "custom_gradient"}
 
 
 @pytest.mark.parametrize(

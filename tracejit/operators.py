@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,12 +12,43 @@ import numpy as np
 from tracejit import functions, ops
 from tracejit.ir.op import Op
 from tracejit.ir.types import DType, TensorType, bool_, broadcast_shapes
+from tracejit.nest import Leaf
 
 
-class TensorShape(tuple[int, ...]):
-    """A tuple of sizes, with the names that TensorFlow's shape has."""
+class TensorShape(Leaf, tuple[int, ...]):
+    """A tuple of sizes, with the names that TensorFlow's shape has; it is equal to a list of the same sizes, and its slices
+    and what is made of it by + are shapes too."""
 
     __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is TensorShape:
+            return tuple.__eq__(self, other)
+        if type(other) is tuple and not tuple.__eq__(self, other):  # the commonest; what is equal may yet be of floats
+            return False
+        try:
+            return tuple.__eq__(self, _sizes(other))
+        except (TypeError, ValueError):
+            return False
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = tuple.__hash__
+
+    def __getitem__(self, key: Any) -> Any:
+        found = tuple.__getitem__(self, key)
+        return TensorShape(found) if isinstance(key, slice) else found
+
+    def __add__(self, other: Any) -> TensorShape:
+        return TensorShape(tuple.__add__(self, _sizes(other)))
+
+    def __radd__(self, other: Any) -> TensorShape:
+        return TensorShape(_sizes(other) + tuple(self))
+
+    def concatenate(self, other: Any) -> TensorShape:
+        """The sizes of both, one after the other."""
+        return self + other
 
     @property
     def rank(self) -> int:
@@ -29,6 +61,20 @@ class TensorShape(tuple[int, ...]):
 
     def num_elements(self) -> int:
         return TensorType(self, bool_).size
+
+
+def _sizes(other: Any) -> tuple[int, ...]:
+    """A size or sizes, as integers. TypeError where they are none, ValueError where one is negative."""
+    if isinstance(other, TensorShape):
+        return tuple(other)
+    several = isinstance(other, (list, tuple, range, np.ndarray, Operators))
+    try:
+        sizes = tuple([operator.index(size) for size in (other if several else (other,))])
+    except TypeError:
+        raise TypeError(f"a shape is made of integers, not of {other!r}") from None
+    if min(sizes, default=0) < 0:
+        raise ValueError(f"a size is negative: {other!r}")
+    return sizes
 
 
 class Operators:
@@ -124,7 +170,7 @@ class Operators:
         return ops.neg(self)
 
     def __pos__(self) -> Any:
-        return self
+        return ops.identity(self)
 
     def __abs__(self) -> Any:
         return ops.abs(self)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.ops.autodiff import (
-    Gapped, Record, expand_gradient, expand_gradients, gapped_reverse, reached_from, records_of, reverse,
+    Gapped, Record, dense, differentiated, expand_gradient, expand_gradients, gapped_reverse, reached_from, records_of, reverse,
 )  # fmt: skip
 from tracejit.ops.activations import if_positive, leaky_relu, relu, softplus
 from tracejit.ops.bits import (

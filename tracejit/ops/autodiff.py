@@ -41,6 +41,11 @@ class Gapped(NamedTuple):
     cotangent: Any
 
 
+def dense(cotangent: Any) -> Any:
+    """The value of a cotangent, which may be `Gapped` or None."""
+    return cotangent.cotangent if type(cotangent) is Gapped else cotangent
+
+
 class Scale(NamedTuple):
     """The rule of an operand whose cotangent is the result's divided by `over` and multiplied by `times`, where they are
     given: functions of the result, the operands and the attributes."""
@@ -91,7 +96,7 @@ def reverse(records: Sequence[Record], targets: Sequence[Any], seeds: Sequence[A
 
     `records` are in order of execution; `seeds` are the targets' cotangents.
     """
-    return [found.cotangent if type(found) is Gapped else found for found in gapped_reverse(records, targets, seeds, sources)]
+    return [dense(cotangent) for cotangent in gapped_reverse(records, targets, seeds, sources)]
 
 
 def gapped_reverse(
@@ -141,8 +146,7 @@ def _add(cotangents: dict[int, Any], key: int, cotangent: Any) -> None:
     if before is None:
         cotangents[key] = cotangent
     elif type(before) is Gapped or type(cotangent) is Gapped:
-        parts = [part.cotangent if type(part) is Gapped else part for part in (before, cotangent)]
-        cotangents[key] = Gapped(ops.add(*parts))
+        cotangents[key] = Gapped(ops.add(dense(before), dense(cotangent)))
     else:
         cotangents[key] = ops.add(before, cotangent)
 
@@ -157,11 +161,29 @@ def _cotangents_of_several(
     return vjp(needed, cts, results, operands, attrs, gapped)
 
 
-def records_of(nodes: Iterable[Node]) -> list[Record]:
-    """The records that nodes are: an op with several results is one record, its elements the results."""
+def differentiated(roots: Iterable[Node], rules: Sequence[Record]) -> list[Node]:
+    """The nodes that `roots` depend on, in order of evaluation, and those that get a cotangent by one of the `rules`, which are
+    in the order in which they were applied."""
+    nodes = set(reachable(roots))
+    for rule in reversed(rules):
+        if not nodes.isdisjoint(rule.results):
+            nodes.update(reachable(rule.operands))
+    return sorted(nodes, key=lambda node: node.serial)
+
+
+def records_of(nodes: Iterable[Node], rules: Iterable[Record] = ()) -> list[Record]:
+    """The records that nodes are: an op with several results is one record, its elements the results. `rules` are the records
+    of custom gradients, which stand for the nodes that are their results."""
     records: list[Record] = []
     several: dict[Node, list[Any]] = {}
+    ruled = {result: rule for rule in rules for result in rule.results}
+    seen: set[int] = set()
     for node in nodes:
+        if node in ruled:
+            if id(ruled[node]) not in seen:
+                seen.add(id(ruled[node]))
+                records.append(ruled[node])
+            continue
         if node.op is ops.element:
             several[node.operands[0]][node.attrs["index"]] = node
             continue
