@@ -9,6 +9,7 @@ import contextvars
 import ctypes
 import functools
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -17,7 +18,6 @@ from tracejit import functions
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.op import Op
 from tracejit.ir.types import DType, TensorType, array_type, as_dtype, bool_, float32, int32, int64
-from tracejit.locks import Lock
 from tracejit.memory import copied
 from tracejit.operators import Operators
 
@@ -43,16 +43,21 @@ class _Context(threading.local):
 
 context = _Context()
 
-# How many tapes and traces there are in all threads, and switches that make functions run as Python: while it is not 0, no
-# call is native.
+# What makes functions run as Python, in any thread: an entry for each tape that records, with the lock that its block holds,
+# for each trace in the making, and for the switch. While the number of entries is not 0, no call is native. The two change
+# together, with no call between: CPython looks at signals and lets other threads run at calls and jumps only.
+interpreting: dict[Any, Any] = {}
 interpreted = ctypes.c_int64(0)
-_counting = Lock()
 
 
-def count_interpreted(change: int) -> None:
-    """Add to `interpreted`."""
-    with _counting:
-        interpreted.value += change
+def settle() -> None:
+    """Let go of the tapes whose block has been left. The entries go last: while there is one, it is tried again."""
+    if context.tapes:
+        context.tapes = tuple([tape for tape in context.tapes if tape.block.locked()])
+    for entry, block in list(interpreting.items()):
+        if block is not None and not block.locked() and entry in interpreting:
+            del interpreting[entry]
+            interpreted.value = interpreted.value - 1
 
 
 class Tensor(Operators):
@@ -116,6 +121,27 @@ def array_repr(value: Any) -> str:
 _new_tensor = object.__new__
 
 
+def quietly(function: Callable[..., Any], *args: Any) -> Any:
+    """What `function` gives in the quiet context. That cannot be entered twice: what a signal handler or a finalizer runs in
+    the middle of an op has one of its own."""
+    before = context.quiet
+    if not _is_entered(before):
+        return before.run(function, *args)
+    context.quiet = _quiet_context()
+    try:
+        return context.quiet.run(function, *args)
+    finally:
+        context.quiet = before
+
+
+def _is_entered(quiet: contextvars.Context) -> bool:
+    try:
+        quiet.run(int)
+    except RuntimeError:
+        return True
+    return False
+
+
 def apply_values(op: Op, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     """Apply `op` to tensors: into the trace that is being made, else at once, recorded by the active tapes."""
     trace = context.trace
@@ -137,6 +163,11 @@ def apply_values(op: Op, operands: tuple[Any, ...], attrs: dict[str, Any]) -> An
             value = context.quiet.run(evaluate, *[operand.value for operand in operands], **attrs)
     except AttributeError:
         _refuse_foreign(op, operands)
+    except RuntimeError:
+        if not _is_entered(context.quiet):
+            raise
+        arrays = [operand.value for operand in operands]
+        value = quietly(lambda: evaluate(*arrays, **attrs))
     if type(result_type) is TensorType:
         result: Any = _new_tensor(Tensor)
         result.value, result.type = value, result_type
@@ -165,7 +196,7 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
             return copied(value, as_dtype(value.dtype).numpy)
         if dtype.is_integer and value.dtype.kind not in "iub":
             raise TypeError(f"{value.dtype} does not become {dtype.name} by itself: use cast")
-        return context.quiet.run(copied, value, dtype.numpy)
+        return quietly(copied, value, dtype.numpy)
     try:
         found = np.array(value)
     except ValueError:
@@ -188,7 +219,7 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
         raise TypeError(f"{value!r} is no bool")
     if kind in "iu" and dtype.is_integer and found.size and not (dtype.min <= found.min() and found.max() <= dtype.max):
         raise ValueError(f"{value!r} does not fit into {dtype.name}")
-    return context.quiet.run(found.astype, dtype.numpy)
+    return quietly(found.astype, dtype.numpy)
 
 
 def _holds_bool(value: Any) -> bool:

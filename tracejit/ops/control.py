@@ -121,7 +121,7 @@ gradient: Op = Op("gradient", infer=_gradient_infer, expand=lambda node: ops.exp
 
 
 def _custom_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: dict[str, Any]) -> list[Any]:
-    return attrs["backward"](*cts)  # type: ignore[no-any-return]
+    return attrs["backward"](*cts)
 
 
 # A rule of the user's for the cotangents of some values: `backward` takes the cotangents of its results and gives those of its

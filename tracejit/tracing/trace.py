@@ -18,7 +18,7 @@ from tracejit.ir.location import here
 from tracejit.ir.op import Op
 from tracejit.ir.types import TensorType, array_type
 from tracejit.ops import Record
-from tracejit.tensor import Tensor, context, convert_to_tensor, count_interpreted
+from tracejit.tensor import Tensor, context, convert_to_tensor, interpreted, interpreting
 from tracejit.variable import Variable
 
 
@@ -293,10 +293,14 @@ def _traced(function: Callable[..., Any], trace: Trace, args: Any, kwargs: Any) 
 def within(trace: Trace, function: Callable[[], Any]) -> Any:
     """What `function` gives with `trace` as the current one and no tape active."""
     before, tapes = context.trace, context.tapes
-    count_interpreted(1)
+    # No call before `try`, and none in front of what `finally` puts back: no interrupt comes between.
+    interpreting[trace] = None
+    interpreted.value = interpreted.value + 1
     context.trace, context.tapes = trace, ()
     try:
         return function()
     finally:
         context.trace, context.tapes = before, tapes
-        count_interpreted(-1)
+        if trace in interpreting:
+            del interpreting[trace]
+            interpreted.value = interpreted.value - 1
