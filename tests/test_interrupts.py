@@ -3,6 +3,7 @@
 import gc
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import tracejit as tj
+from tracejit.ir.location import here
 from tracejit.tensor import context, interpreted, interpreting
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers")
@@ -85,6 +87,7 @@ def test_an_interrupt_leaves_no_tape_behind(work: Callable[[Any], Any], seconds:
             assert context.trace is None
             assert float(compiled(x)) == 9
             assert (context.tapes, interpreted.value, interpreting) == ((), 0, {})
+    assert str(here()) == f"tests/test_interrupts.py:{sys._getframe().f_lineno}"
     assert interrupts > 100
     assert float(taped(x)) == 6
 

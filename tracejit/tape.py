@@ -221,7 +221,11 @@ class GradientTape:
             self._consumed = True
             self._stop()
             self._records, self._tracked = [], {}
-        found = iter((ops.reverse if context.trace is None else _traced_gradient)(records, targets, seeds, flat))
+        if context.trace is None:
+            given = seeds if output_gradients is None else [ops.Gapped(seed) for seed in seeds]
+            found = iter(ops.reverse(records, targets, given, flat))
+        else:
+            found = iter(_traced_gradient(records, targets, seeds, flat))
         result = []
         for leaf, group in zip(leaves, handles, strict=True):
             total = None
@@ -331,7 +335,8 @@ def _traced_gradient(records: list[Record], targets: list[Any], seeds: list[Any]
         return [None] * len(sources)
     path = [record for record in records if any(id(result) in live for result in record.results)]
     if context.tapes or any(record.op is ops.custom_gradient for record in path):
-        return trace.differentiate(path, ends, seeds, sources)
+        given = [None if seed is None else ops.Gapped(seed) for seed in seeds]
+        return [ops.dense(cotangent) for cotangent in trace.differentiate(path, ends, given, sources)]
     seed_nodes = [trace.node(seed) for seed in seeds] if seeds[0] is not None else []
     constant = _unrecorded(path, connected)
     node = make(

@@ -18,6 +18,7 @@ import numpy as np
 from tracejit import ops
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.types import DType, TensorType
+from tracejit.locks import before_fork
 from tracejit.memory import ALIGNED_FROM, copied, empty, is_aligned
 from tracejit.operators import Operators
 from tracejit.tensor import Tensor, array_repr, as_array, context, convert_to_tensor, holds_tensor
@@ -111,7 +112,7 @@ def tell_waiting() -> None:
         waiter.served.acquire(timeout=_TURN_SECONDS)
 
 
-def _before_fork() -> None:
+def _settle() -> None:
     """No variable is half written in the child."""
     me = threading.get_ident()
     for key in list(held):
@@ -126,7 +127,8 @@ def _in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_child=_in_child)
+    before_fork(_settle)
+    os.register_at_fork(after_in_child=_in_child)
 
 
 class Variable(Operators):

@@ -11,7 +11,7 @@ import numpy as np
 
 from tracejit.ir import Graph
 from tracejit.ir.types import TensorType
-from tracejit.locks import Lock
+from tracejit.locks import Lock, importing
 from tracejit.runtime.recorded import Callee, operand_of, record_call
 from tracejit.runtime.step import Step, array_of
 from tracejit.tensor import context
@@ -47,6 +47,7 @@ class Entry:
         self.traced_seconds = traced_seconds
         self.compiled_seconds = 0.0
         self.forgotten = False
+        self.number = 0  # among the traces of its function
         # What the native call path needs of this trace; why only the general path can call it, where that is so.
         self.program: Any = None
         self.only_general: str | None = None
@@ -74,7 +75,8 @@ class Entry:
             return self._optimized
 
     def _run_passes(self) -> Graph:
-        from tracejit import passes  # where the code comes from the cache, nobody needs them
+        with importing:  # where the code comes from the cache, nobody needs them
+            from tracejit import passes
 
         return passes.run(self.traced.graph)
 
