@@ -221,8 +221,11 @@ class Function(Wrapper):
                 f"{self.name} changes its argument{'s' * (len(changed) > 1)} {', '.join(changed)}: a call of a traced function "
                 "would do so only once, when it is traced; change a copy, and return it"
             )
-        verify(traced.graph)
         self._was_traced = True
+        if tracing.has_created:
+            # Once more: what the first call keeps is there now, and what it makes anew would be made in every call.
+            return self._trace(args, kwargs, key, signature, cause)
+        verify(traced.graph)
         entry = Entry(key, traced, settled(guards), cause, time.perf_counter() - start)
         if any(type(leaf) is Variable for leaf in signature.leaves):
             outside = variables_behind(guards)

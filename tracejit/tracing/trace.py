@@ -86,7 +86,7 @@ class Trace:
     def __init__(self, name: str, variables_may_be_created: bool, outer: Trace | None = None):
         self.name = name
         self.outer = outer
-        self.may_create = variables_may_be_created
+        self.may_create, self.has_created = variables_may_be_created, False
         self.parameters: list[Node] = []
         self.bindings: list[Binding] = []
         self._names: set[str] = set()
@@ -169,9 +169,10 @@ class Trace:
         """The initial value of a variable that is created while tracing: it exists at once, before the first call."""
         if not self.may_create:
             raise ValueError(
-                f"{self.name}: a Variable is created in a traced function after its first call; create it once, outside, or "
-                "keep the one that the first call created" + (f"\n  at {place.describe()}" if (place := here()) else "")
+                f"{self.name}: a Variable is created in each call of a traced function; create it outside, or in the first call, "
+                "which keeps it for the others" + (f"\n  at {place.describe()}" if (place := here()) else "")
             )
+        self.has_created = True
         node = self.node(value)
         parameters = [each for each in reachable([node]) if each.op is ops.parameter]
         arguments = []
