@@ -94,6 +94,8 @@ class Trace:
         self._variables: dict[int, tuple[Variable, Node]] = {}
         self._current: dict[int, Node] = {}
         self.rules: list[Record] = []  # of custom gradients, in order
+        # The values that variables were assigned, each as made of the variable: so a tape around a call is to see it.
+        self.values: list[Record] = []
 
     # -- values
 
@@ -163,14 +165,16 @@ class Trace:
     def assign(self, variable: Variable, tensor: Any) -> None:
         """The new value is cut off from how it was computed: a gradient knows it as the variable, from here on."""
         self.read(variable)
-        self._current[id(variable)] = make(ops.stop_gradient, self.node(tensor))
+        key = id(variable)
+        new = self._current[key] = make(ops.stop_gradient, self.node(tensor))
+        self.values.append(Record(ops.identity, (self._variables[key][1],), {}, (new,), None))
 
     def created(self, variable: Variable, value: Any) -> Tensor:
         """The initial value of a variable that is created while tracing: it exists at once, before the first call."""
         if not self.may_create:
             raise ValueError(
-                f"{self.name}: a Variable is created in each call of a traced function; create it outside, or in the first call, "
-                "which keeps it for the others" + (f"\n  at {place.describe()}" if (place := here()) else "")
+                f"{self.name}: a Variable is created in each call of a traced function; create it outside, or in the first "
+                "call, which keeps it for the others" + (f"\n  at {place.describe()}" if (place := here()) else "")
             )
         self.has_created = True
         node = self.node(value)
@@ -252,7 +256,8 @@ class Traced(NamedTuple):
     bindings: tuple[Binding, ...]
     structure: Any
     constants: tuple[Any, ...]  # what stands at the leaves of `structure`: an index of a result, or None
-    trace: Trace | None = None  # where the function applied custom gradients: in which their rules are traced
+    rules: tuple[Record, ...]  # what a tape around a call sees in the place of the nodes that are their results
+    trace: Trace | None  # where the function applied custom gradients: in which their rules are traced
 
     @property
     def is_single(self) -> bool:
@@ -289,7 +294,8 @@ def _traced(function: Callable[..., Any], trace: Trace, args: Any, kwargs: Any) 
             ) from None
         places.append(len(results) - 1)
     graph = trace.finish(results)
-    return Traced(graph, tuple(trace.bindings), returned, tuple(places), trace if trace.rules else None)
+    rules = (*trace.values, *trace.rules)
+    return Traced(graph, tuple(trace.bindings), returned, tuple(places), rules, trace if trace.rules else None)
 
 
 def within(trace: Trace, function: Callable[[], Any]) -> Any:
