@@ -106,7 +106,7 @@ class GradientTape:
         else, RuntimeError where the tape was never entered."""
         if not self._entered:
             raise RuntimeError("watch: the tape has not been entered; call it inside of its with block")
-        for leaf in nest.flatten(tensor):
+        for leaf in nest.flatten(tensor, "watch: what to watch"):
             if not isinstance(leaf, Operators):
                 fail(_NotATensor, "watch", (repr(leaf),), "it takes tensors and variables; make one with constant")
             if self not in context.tapes:
@@ -178,8 +178,8 @@ class GradientTape:
             raise RuntimeError("gradient: the tape has recorded nothing, it was never entered")
         if context.trace is not self._trace:
             raise RuntimeError("gradient: the tape was recorded outside of this traced function; call it where it recorded")
-        targets = [self._as_target(leaf) for leaf in nest.flatten(target)]
-        leaves = nest.flatten(sources)
+        targets = [self._as_target(leaf) for leaf in nest.flatten(target, "gradient: the target")]
+        leaves = nest.flatten(sources, "gradient: the sources")
         handles = [self._handles(leaf) for leaf in leaves]
         seeds = self._seeds(target, targets, output_gradients)
         flat = [handle for group in handles for handle in group]
@@ -228,7 +228,7 @@ class GradientTape:
             if context.trace is not None:
                 return [None] * len(targets)
             return [Tensor(np.ones(each.type.shape, each.type.dtype.numpy), each.type) for each in targets]
-        leaves = nest.flatten(output_gradients)
+        leaves = nest.flatten(output_gradients, "gradient: output_gradients")
         if len(leaves) != len(targets):
             message = f"output_gradients has {len(leaves)} tensors, the target {len(targets)}"
             fail(InvalidArgumentError, "gradient", targets, message)

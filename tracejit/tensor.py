@@ -208,7 +208,7 @@ def holds_tensor(value: Any) -> bool:
     try:
         return _holds_tensor(value)
     except RecursionError:
-        nest.check_finite(value, "a value")
+        nest.check_finite(value, "the value of a tensor")
         raise
 
 

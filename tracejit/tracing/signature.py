@@ -124,7 +124,7 @@ class Signature:
             self.names.append(name)
             return TensorType(array.shape, as_dtype(array.dtype))
         if issubclass(kind, float):
-            return (kind, float.hex(value))
+            return (kind, float.hex(value), *_attributes(value))
         if is_exactly(value, _PLAIN):
             return (kind, value)
         if issubclass(kind, (tuple, list)):
@@ -181,7 +181,7 @@ def _has_buffer(value: Any) -> bool:
 
 def _attributes(value: Any) -> tuple[Any, ...]:
     """The key of what an object of a container's subclass has beside its items."""
-    if is_exactly(value, (tuple, list, dict)):
+    if is_exactly(value, (float, tuple, list, dict)):
         return ()
     names = namespace(value)
     known = [] if names is None or names is value else dict.items(names)
