@@ -651,6 +651,14 @@ def test_a_range_is_a_range() -> None:
     assert f.experimental_get_tracing_count() == 2
 
 
+def test_the_order_of_an_ordered_dict() -> None:
+    f = tj.function(lambda given: next(iter(given.values())) * 2.0)
+    for _ in range(3):
+        np.testing.assert_array_equal(f(collections.OrderedDict(a=x, b=x * 5.0)), [2.0, 4.0])
+        np.testing.assert_array_equal(f(collections.OrderedDict(b=x * 5.0, a=x)), [10.0, 20.0])
+    assert f.experimental_get_tracing_count() == 2
+
+
 def test_the_order_of_an_ordered_dict_that_is_captured() -> None:
     table = collections.OrderedDict(a=2.0, b=3.0)
     f = tj.function(lambda x: x * next(iter(table.values())))

@@ -6,6 +6,7 @@ type and value: 1, 1.0 and True are three signatures.
 
 from __future__ import annotations
 
+import collections
 import inspect
 import types
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from tracejit.objects import (
     items,
     name_of,
     namespace,
+    pairs,
     slots,
     type_name,
 )  # fmt: skip
@@ -138,7 +140,8 @@ class Signature:
             content = sorted_pairs(value)
             keys = [key if is_exactly(key, (str, int)) else place for place, (key, _) in enumerate(content)]
             parts = [(key, self.key(item, f"{name}_{each}")) for each, (key, item) in zip(keys, content, strict=True)]
-            return (kind, tuple(parts), *_attributes(value))
+            order = [tuple([key for key, _ in pairs(value)])] if issubclass(kind, collections.OrderedDict) else []
+            return (kind, tuple(parts), *order, *_attributes(value))
         _check_not_an_array(value, name)
         try:
             hash((kind, value))
