@@ -786,12 +786,16 @@ def test_a_leaked_tensor_names_both_lines() -> None:
         return x
 
     f(tj.constant(1.0))
+    v = tj.Variable(1.0)
     made, here = line_of("it leaks"), "test_function.py"
     uses: list[Callable[[], Any]] = [
         lambda: leaked[0] + 1,
         lambda: float(leaked[0]),
         lambda: tj.sin(leaked[0]),
         lambda: f(leaked[0]),
+        lambda: v.assign(leaked[0]),
+        lambda: v.assign_add(leaked[0]),
+        lambda: tj.Variable(leaked[0]),
     ]
     for use in uses:
         with pytest.raises(TracingError) as caught:

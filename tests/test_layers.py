@@ -23,7 +23,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("llvm", "runtime"),
     ("function",),
     ("inspect",),
-    ("", "errors", "math", "linalg", "config", "data", "demo", "__main__"),  # what users see; "" is tracejit/__init__.py
+    (
+        "",
+        "errors",
+        "math",
+        "linalg",
+        "bitwise",
+        "config",
+        "data",
+        "demo",
+        "__main__",
+    ),  # what users see; "" is tracejit/__init__.py
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 

@@ -534,8 +534,10 @@ def test_a_subclass_of_ndarray_is_taken_by_value(as_what: str, tmp_path: Path) -
     ],
 )
 def test_a_masked_array_is_refused(use: Callable[[Any], Any]) -> None:
-    with pytest.raises(TypeError, match=r"masked array.*filled"):
-        use(np.ma.array([1.0, 2.0], mask=[False, True]))
+    masked = np.ma.array([1.0, 2.0], mask=[False, True])
+    for given in (masked, [masked], [[1.0, 2.0], masked]):
+        with pytest.raises(TypeError, match=r"masked array.*filled"):
+            use(given)
 
 
 # -- containers of classes of their own

@@ -176,25 +176,25 @@ class Operators:
         return ops.abs(self)
 
     def __invert__(self) -> Any:
-        return ops.logical_not(self)
+        return _bits(ops.logical_not, ops.invert, self)
 
     def __and__(self, other: Any) -> Any:
-        return ops.logical_and(self, other)
+        return _bits(ops.logical_and, ops.bitwise_and, self, other)
 
     def __or__(self, other: Any) -> Any:
-        return ops.logical_or(self, other)
+        return _bits(ops.logical_or, ops.bitwise_or, self, other)
 
     def __xor__(self, other: Any) -> Any:
-        return ops.logical_xor(self, other)
+        return _bits(ops.logical_xor, ops.bitwise_xor, self, other)
 
     def __rand__(self, other: Any) -> Any:
-        return ops.logical_and(other, self)
+        return _bits(ops.logical_and, ops.bitwise_and, other, self)
 
     def __ror__(self, other: Any) -> Any:
-        return ops.logical_or(other, self)
+        return _bits(ops.logical_or, ops.bitwise_or, other, self)
 
     def __rxor__(self, other: Any) -> Any:
-        return ops.logical_xor(other, self)
+        return _bits(ops.logical_xor, ops.bitwise_xor, other, self)
 
     def __lt__(self, other: Any) -> Any:
         return ops.less(self, other)
@@ -220,6 +220,12 @@ class Operators:
             return otherwise
         x, y = Op.lift_values(op.name, (self, other))
         return op(x, y) if broadcast_shapes(x.type.shape, y.type.shape) is not None else otherwise
+
+
+def _bits(logical: Op, bitwise: Op, *operands: Any) -> Any:
+    """`bitwise` of integers; of bools, and of whatever else there may be, `logical`."""
+    operands = Op.lift_values(logical.name, operands)
+    return (bitwise if operands[0].type.dtype.is_integer else logical)(*operands)
 
 
 class Reference:

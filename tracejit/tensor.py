@@ -109,9 +109,9 @@ class Tensor(Operators):
 def _read_only(array: np.ndarray) -> np.ndarray:
     """A view that cannot be made writable again, as one of an array can: it is one of memory that is exported to be read."""
     if array.dtype.isbuiltin == 1:
-        return np.asarray(memoryview(array).toreadonly())
+        return np.asarray(memoryview(array).toreadonly())  # type: ignore[arg-type]
     words = array.view(np.uint16)  # bfloat16, which memory that is exported cannot say it holds
-    return np.asarray(memoryview(words).toreadonly()).view(array.dtype)
+    return np.asarray(memoryview(words).toreadonly()).view(array.dtype)  # type: ignore[arg-type]
 
 
 def array_repr(value: Any) -> str:
@@ -185,7 +185,10 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
         return found.astype((dtype or float32).numpy)
     if kind not in "biuf":
         raise TypeError(f"{value!r} ({type(value).__name__}) cannot become a tensor")
-    if kind != "b" and isinstance(value, (list, tuple)) and _holds_bool(value):
+    odd = _first(value, (bool, np.ma.MaskedArray)) if isinstance(value, (list, tuple)) else None
+    if isinstance(odd, np.ma.MaskedArray):
+        return as_array(odd)  # which refuses it
+    if kind != "b" and odd is not None:
         raise ValueError(f"{value!r} mixes bools and numbers")
     if dtype is None:
         small = kind != "f" and found.size and found.min() >= -(2**31) and found.max() < 2**31
@@ -199,8 +202,15 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
     return context.quiet.run(found.astype, dtype.numpy)
 
 
-def _holds_bool(value: Any) -> bool:
-    return any(_holds_bool(item) if isinstance(item, (list, tuple)) else isinstance(item, bool) for item in value)
+def _first(value: Any, kinds: tuple[type, ...]) -> Any:
+    """The first item of one of these kinds in lists and tuples, None where there is none."""
+    for item in value:
+        if isinstance(item, (list, tuple)):
+            if (found := _first(item, kinds)) is not None:
+                return found
+        elif isinstance(item, kinds):
+            return item
+    return None
 
 
 def holds_tensor(value: Any) -> bool:
