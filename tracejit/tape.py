@@ -131,7 +131,7 @@ class GradientTape:
     def watch(self, tensor: Any) -> None:
         """Record what is computed from `tensor`: a tensor or variable or a structure of them. TypeError for anything
         else, RuntimeError where the tape was never entered."""
-        leaves = nest.flatten(tensor)
+        leaves = nest.flatten(tensor, "watch: what to watch")
         for leaf in leaves:
             if not isinstance(leaf, Operators):
                 fail(_NotATensor, "watch", (repr(leaf),), "it takes tensors and variables; make one with constant")
@@ -211,8 +211,8 @@ class GradientTape:
         if context.trace is not self._trace:
             raise RuntimeError("gradient: the tape was recorded outside of this traced function; call it where it recorded")
         settle()
-        targets = [self._as_target(leaf) for leaf in nest.flatten(target)]
-        leaves = nest.flatten(sources)
+        targets = [self._as_target(leaf) for leaf in nest.flatten(target, "gradient: the target")]
+        leaves = nest.flatten(sources, "gradient: the sources")
         handles = [self._handles(leaf) for leaf in leaves]
         seeds = self._seeds(target, targets, output_gradients)
         flat = [handle for group in handles for handle in group]
@@ -265,7 +265,7 @@ class GradientTape:
             if context.trace is not None:
                 return [None] * len(targets)
             return [Tensor(np.ones(each.type.shape, each.type.dtype.numpy), each.type) for each in targets]
-        leaves = nest.flatten(output_gradients)
+        leaves = nest.flatten(output_gradients, "gradient: output_gradients")
         if len(leaves) != len(targets):
             message = f"output_gradients has {len(leaves)} tensors, the target {len(targets)}"
             fail(InvalidArgumentError, "gradient", targets, message)
