@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Lock(_thread.RLock):  # type: ignore[misc]  # to enter and leave a block is one operation, which no interrupt divides
+# By inheritance, so that to enter and to leave a block is one operation, which no interrupt divides.
+class Lock(_thread.RLock):  # type: ignore[misc]
     """A lock that its owner may take again, and that a forked child finds free."""
 
     def __init__(self) -> None:

@@ -20,7 +20,8 @@ from tracejit.runtime.step import Step
 from .program import Program
 from .rounding import MORE, SAMPLES, Bounds, moved_roundings, same_elements
 
-CALLS = 4
+# The first traces and compiles, the second is learned from, the third is native.
+CALLS = 3
 DOCUMENTED = (TypeError, ValueError, tj.errors.NumpyConversionError)
 
 
@@ -30,6 +31,14 @@ class Difference(NamedTuple):
     mode: str
     result: int | None
     text: str
+
+    def is_plain(self) -> bool:
+        """Whether it needs no bounds to be seen: an error, or None in the place of a value."""
+        return (
+            self.mode == "eager"
+            or self.kind().endswith(": None")
+            or (self.result is None and not self.mode.startswith("after"))
+        )
 
     def kind(self) -> str:
         """What stays the same while the program is made smaller: for an error its class and the beginning of its text."""
@@ -60,7 +69,14 @@ def _through_python(function: Callable[..., Any]) -> Any:
 
 def run(program: Program, outer: Callable[..., Any], inner: Callable[..., Any], calls: int = CALLS) -> list[Outcome]:
     """What the calls give, up to the first that fails."""
+    return _run(program, outer, inner, calls)[0]
+
+
+def _run(
+    program: Program, outer: Callable[..., Any], inner: Callable[..., Any], calls: int = CALLS
+) -> tuple[list[Outcome], dict[str, Any]]:
     found: list[Outcome] = []
+    space: dict[str, Any] = {}
     try:
         space = program.load(outer, inner)
         arguments = program.arguments()
@@ -70,7 +86,7 @@ def run(program: Program, outer: Callable[..., Any], inner: Callable[..., Any], 
         raise
     except Exception as error:
         found.append(Failed(error))
-    return found
+    return found, space
 
 
 def check(program: Program) -> Difference | None:
@@ -78,12 +94,23 @@ def check(program: Program) -> Difference | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = _check(program, SAMPLES)
-        if found is not None and found.mode != "eager":
+        if found is not None and not found.is_plain():
             found = _check(program, MORE)
         return found
 
 
-def _check(program: Program, sample_count: int) -> Difference | None:
+def shows(program: Program, difference: Difference) -> bool:
+    """Whether the program has a difference of the same kind. It runs in that mode only where that is enough."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = _check(program, 0 if difference.is_plain() else 2 * SAMPLES, difference.mode)
+        except Exception:
+            return False
+        return found is not None and found.kind() == difference.kind()
+
+
+def _check(program: Program, sample_count: int, only: str | None = None) -> Difference | None:
     eager = run(program, _same, _same)
     if isinstance(eager[-1], Failed) and not isinstance(eager[-1].error, DOCUMENTED):
         return Difference("eager", None, str(eager[-1]))
@@ -93,18 +120,21 @@ def _check(program: Program, sample_count: int) -> Difference | None:
             samples.append(run(program, _same, _same))
     bounds = [_bounds(call, outcome, samples) for call, outcome in enumerate(eager)]
     with _cache(program.seed % 8 != 0):
-        compiled = run(program, tj.function, tj.function)
+        compiled, space = _run(program, tj.function, tj.function)
     modes: dict[str, list[Outcome]] = {"compiled": compiled}
-    modes["through Python"] = run(program, _through_python, _through_python, 3)
-    if any("def h" in line.text for line in program.lines):
+    if only in (None, "through Python"):
+        modes["through Python"] = run(program, _through_python, _through_python)
+    if only in (None, "inner functions compiled") and any("def h" in line.text for line in program.lines):
         modes["inner functions compiled"] = run(program, _same, tj.function, 3)
     for mode, outcomes in modes.items():
         difference = _compare(mode, outcomes, eager, bounds)
         if difference is not None:
             return difference
-    difference = _same_bits("through Python", modes["through Python"], compiled)
+    if only in modes:
+        return _same_bits(only, modes[only], compiled)
+    difference = _same_bits("through Python", modes["through Python"], compiled) if only is None else None
     if difference is None and not isinstance(compiled[-1], Failed):
-        difference = check_graph(program, sample_count)
+        difference = check_graph(program, space, sample_count)
     return difference
 
 
@@ -183,9 +213,8 @@ def _equal_bits(one: np.ndarray, other: np.ndarray) -> bool:
 # -- the graph
 
 
-def check_graph(program: Program, sample_count: int = SAMPLES) -> Difference | None:
+def check_graph(program: Program, space: dict[str, Any], sample_count: int = SAMPLES) -> Difference | None:
     """The trace of `f`: as text and back, in the interpreter after every pass, and its machine code on one and two threads."""
-    space = program.load(tj.function, tj.function)
     arguments = program.arguments()
     function: Function = space["f"]
     entry = function._entry(tuple(arguments), {})

@@ -39,6 +39,7 @@ class Generator:
         self.seed, self.smooth = seed, smooth
         self.length = length if length is not None else int(self.rng.integers(2, 7 if smooth else 16))
         self.special = not smooth and self.chance(0.15)
+        self.outer = not smooth and self.chance(0.15)
         self.large = not smooth and self.chance(0.12)
         self.space = new_space()
         self.inputs: dict[str, str] = {}
@@ -117,7 +118,9 @@ class Generator:
     def scalar(self, dtype: DType) -> str:
         if dtype.is_bool:
             return self.pick(["True", "False"])
-        return str(self.pick([0, 1, 2, 3, -1, -2] if dtype.is_integer else [0.5, 1.0, 2.0, -1.5, 0.1, 2, 0.25, -3]))
+        return str(
+            self.pick([0, 1, 2, 3, -1, -2] if dtype.is_integer else [0.5, 1.0, 2.0, -1.5, 0.1, 1, -1, 0, 0.0, 0.25, 2.0**-16])
+        )
 
     # -- arguments
 
@@ -250,7 +253,7 @@ class Generator:
             results.append(self.pick(self.visible))
         head = Line(0, f"@outer\ndef f({', '.join(self.inputs)}):")
         lines = [*self.functions, head, *self.lines, Line(1, f"return [{', '.join(results)}]")]
-        outer = not self.smooth and self.chance(0.15)
+        outer = self.outer and not any("assign" in line.text for line in lines)
         types = {name: (kind.shape, kind.dtype.name) for name, kind in self.types.items()}
         return Program(self.seed, self.inputs, self.variables, tuple(lines), types, outer, self.special)
 

@@ -61,7 +61,7 @@ def elementwise(draw: Generator) -> None:
         return
     operands = [first]
     for _ in op.domain[1:]:
-        operands.append(draw.scalar(kind.dtype) if draw.chance(0.15) else draw.fitting(kind))
+        operands.append(draw.scalar(kind.dtype) if draw.chance(0.3) else draw.fitting(kind))
     if kind.dtype.is_floating and (draw.smooth or not draw.special) and (draw.smooth or draw.chance(0.8)):
         operands = [_within(each, limits) for each, limits in zip(operands, op.domain, strict=True)]
     draw.add(f"{draw.name('v')} = {called}({', '.join(operands)})")
@@ -130,7 +130,7 @@ def _count(draw: Generator, text: str) -> int:
 
 
 def operator(draw: Generator) -> None:
-    sign = draw.pick(["+", "-", "*", "/", "//", "%", "**", "@", "<", ">=", "==", "!=", "&", "|", "^"])
+    sign = draw.pick([*"++---**//", "//", "%", "**", "@", "<", ">=", "==", "!=", "&", "|", "^"])
     if sign in "&|^":
         first = draw.value(dtypes=[bool_])
     elif sign == "@":
@@ -141,7 +141,7 @@ def operator(draw: Generator) -> None:
     if sign == "@":
         second = draw.value_of(kind.dtype, (kind.shape[-1], draw.size()))
     else:
-        second = draw.scalar(kind.dtype) if draw.chance(0.4) else draw.fitting(kind)
+        second = draw.scalar(kind.dtype) if draw.chance(0.5) else draw.fitting(kind)
     if sign == "**" and kind.dtype.is_floating:
         second = draw.pick(["1", "2", "3", "4", "0.5", "2.0", "3.0", "-1.0", "1.0"])
     pair = [first, second] if draw.chance(0.8) or sign in "@**" else [second, first]
@@ -273,7 +273,9 @@ def gradient(draw: Generator, tape: str, watched: list[str], before: list[str]) 
     floats = [name for name in draw.visible if draw.types[name].dtype.is_floating]
     new = [name for name in floats if name not in before and name[0] != "V"] or floats
     target = draw.pick(new[-3:])
-    sources = [draw.pick(watched) if draw.chance(0.7) else draw.pick(floats) for _ in range(draw.pick([1, 1, 2]))]
+    # A tape also watches what those around it do; around a compiled function they are out of its sight.
+    alone = draw.in_function or draw.outer
+    sources = [draw.pick(watched) if alone or draw.chance(0.7) else draw.pick(floats) for _ in range(draw.pick([1, 1, 2]))]
     variables = [name for name in floats if name[0] == "V"]
     if variables and draw.chance(0.5):
         sources.append(draw.pick(variables))

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any
 
-from .check import Difference, check
+from .check import Difference, check, shows
 from .generate import Generator, generate
 from .gradients import check_gradients
 from .program import Program
@@ -52,7 +52,8 @@ def run_case(kind: str, seed: int, shrinking: float = 20.0) -> dict[str, str] | 
     difference = judge(program)
     if difference is None:
         return None
-    small = shrink(program, lambda candidate: _still(judge, candidate, difference), shrinking)
+    still = shows if judge is check else _still_wrong
+    small = shrink(program, lambda candidate: still(candidate, difference), shrinking)
     difference = _judged(judge, small) or difference
     return {
         "mode": difference.mode, "text": difference.text, "source": small.source(), "key": key_of(small, difference),
@@ -67,8 +68,8 @@ def _judged(judge: Any, program: Program) -> Difference | None:
         return None
 
 
-def _still(judge: Any, program: Program, difference: Difference) -> bool:
-    found = _judged(judge, program)
+def _still_wrong(program: Program, difference: Difference) -> bool:
+    found = _judged(check_gradients, program)
     return found is not None and found.kind() == difference.kind()
 
 
