@@ -115,9 +115,9 @@ class Tensor(Operators):
 def _read_only(array: np.ndarray) -> np.ndarray:
     """A view that cannot be made writable again, as one of an array can: it is one of memory that is exported to be read."""
     if array.dtype.isbuiltin == 1:
-        return np.asarray(memoryview(array).toreadonly())  # type: ignore[arg-type]
+        return np.asarray(array.data.toreadonly())
     words = array.view(np.uint16)  # bfloat16, which memory that is exported cannot say it holds
-    return np.asarray(memoryview(words).toreadonly()).view(array.dtype)  # type: ignore[arg-type]
+    return np.asarray(words.data.toreadonly()).view(array.dtype)
 
 
 def array_repr(value: Any) -> str:
