@@ -15,6 +15,7 @@ import numpy as np
 from tracejit.ir import Graph, interpret, verify
 from tracejit.ir.errors import InvalidArgumentError, VerifyError
 from tracejit.ir.location import register_library
+from tracejit.locks import importing
 
 register_library(os.path.dirname(__file__))
 
@@ -37,7 +38,9 @@ def stages(graph: Graph) -> Iterator[tuple[str, Graph]]:
 
 def apply(name: str, graph: Graph) -> Graph:
     """`graph` after the pass called `name`, verified. VerifyError names the pass where it is at fault."""
-    after = importlib.import_module(f"tracejit.passes.{name}").run(graph)
+    with importing:
+        module = importlib.import_module(f"tracejit.passes.{name}")
+    after = module.run(graph)
     try:
         verify(after)
         if os.environ.get("TRACEJIT_CHECK") == "1":

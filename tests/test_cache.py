@@ -195,6 +195,13 @@ def test_the_sources_have_to_be_those_that_were_imported(folder: Path, monkeypat
     assert cache.put(key, {}, b"code") == ""
 
 
+def test_every_module_of_the_package_is_in_the_key() -> None:
+    cause_of()  # with all that compiles
+    known = {path for path, _, _ in cache._sources()}
+    ours = [module for name, module in sys.modules.items() if name.partition(".")[0] == "tracejit"]
+    assert len(ours) > 50 and [module for module in ours if module.__file__ not in known] == []
+
+
 # -- entries that are not what they should be
 
 

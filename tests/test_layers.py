@@ -16,14 +16,24 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module imports its own row and the rows above it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("ir", "nest", "locks", "memory"),  # nest: structures of leaves; it, locks and memory know nothing of tracejit
+    ("ir", "objects", "nest", "locks", "memory"),  # nest: structures of leaves; it and those beside it know nothing of tracejit
     ("ops",),
     ("functions", "passes"),
     ("operators", "tensor", "variable", "tape", "custom", "random", "tracing"),
     ("llvm", "runtime"),
     ("function",),
     ("inspect",),
-    ("", "errors", "math", "linalg", "config", "data", "demo", "__main__"),  # what users see; "" is tracejit/__init__.py
+    (
+        "",
+        "errors",
+        "math",
+        "linalg",
+        "bitwise",
+        "config",
+        "data",
+        "demo",
+        "__main__",
+    ),  # what users see; "" is tracejit/__init__.py
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 
@@ -137,6 +147,33 @@ assert "llvmlite" in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def late_imports(tree: ast.AST, package: str, inside: bool = False) -> Iterator[Import]:
+    """The imports in functions that are not done `with importing`."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.With) and any(ast.unparse(item.context_expr) == "importing" for item in node.items):
+            continue
+        function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        if inside and isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield from imports(ast.Module([node], []), package)
+        else:
+            yield from late_imports(node, package, inside or function)
+
+
+def test_a_late_import_is_never_half_done_in_a_forked_child() -> None:
+    """What `import tracejit` has not imported yet is imported under the lock that is held over forks."""
+    program = "import sys, tracejit; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    early = set(done.stdout.split())
+    wrong = []
+    for path in sources("tracejit", "passes"):
+        name = module_name(path)
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        for each in late_imports(ast.parse(path.read_text("utf-8")), package):
+            if f"{each.module}.{each.name}" not in early and (each.module not in early or each.name == "passes"):
+                wrong.append(f"{name}:{each.line} imports {each.module} {each.name}".rstrip())
+    assert not wrong, "\n".join(wrong)
 
 
 def test_nobody_imports_passes_by_its_folder() -> None:

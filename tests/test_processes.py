@@ -478,3 +478,98 @@ def test_calls_go_through_python_where_objects_are_laid_out_otherwise(monkeypatc
     """
     source = textwrap.dedent(program) + PROGRAM + LONG + EVERYTHING
     assert_right(subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=120))
+
+
+# Children that compile and load what is new to them, while their parent's threads do. One that hangs is ended by its alarm.
+BUSY_FORKS = """
+import os, signal, sys, itertools
+numbers = itertools.count(1)
+
+def compile_one(number):
+    f = tj.function(lambda x: tj.exp(x) * float(number) + tj.sin(x @ x))
+    found = f(tj.zeros([3, 3])).numpy()
+    assert (found == number).all(), found
+
+BUSY = {
+    "compile": lambda: compile_one(next(numbers)),
+    "load": lambda: compile_one(1),
+    "import": lambda: (compile_one(next(numbers)), time.sleep(60)),
+}
+
+def work():
+    while True:
+        BUSY[what]()
+
+what, delay, count = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
+for _ in range(2):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(delay)
+wrong = 0
+for _ in range(count):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        compile_one(next(numbers) + os.getpid())
+        os._exit(0)
+    wrong += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
+    time.sleep(0.003)
+print(wrong, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.parametrize("what", ["compile", "load", "import"])
+def test_a_child_compiles_that_is_forked_while_other_threads_are_at_it(what: str) -> None:
+    # A process imports what compiles once: several processes, which fork at different times.
+    for number in range(6 if what == "import" else 1):
+        arguments = [what, str(number * 0.02), "8" if what == "import" else "30"]
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM + BUSY_FORKS, *arguments], capture_output=True, text=True, timeout=120
+        )
+        assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_a_trace_that_is_dropped_leaves_no_memory_behind() -> None:
+    program = """
+    import gc, resource
+
+    def resident():
+        gc.collect()
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+
+    def make(times):
+        for number in range(times):
+            f = tj.function(lambda x: x * 2.0)
+            assert float(f(one)) == 2.0
+
+    make(500)
+    before = resident()
+    make(2000)
+    grown = (resident() - before) / 2000
+    print("right" if grown < 1000 else f"{grown:.0f} bytes a trace")
+    """
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("the system does not tell how much memory a process has")
+    assert_right(run_long(program))
+
+
+def test_what_shares_a_jit_with_dropped_traces_goes_on() -> None:
+    program = """
+    def make(number):
+        return tj.function(lambda x: x * float(number))
+
+    kept = []
+    for number in range(100):
+        f = make(number)
+        f(one)
+        if number % 7 == 0:
+            kept.append((number, f))
+        if number % 31 == 0:
+            kept.reverse()
+            del kept[::3]
+    assert all(float(f(one)) == number for number, f in kept)
+    print("right")
+    """
+    assert_right(run_long(program))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from tracejit.ir.errors import InvalidArgumentError, fail
 from tracejit.operators import Operators
 from tracejit.tape import GradientTape
 from tracejit.tensor import Tensor, context, convert_to_tensor
+from tracejit.variable import Variable
 
 
 def stop_gradient(input: Any, name: str | None = None) -> Any:
@@ -21,7 +23,7 @@ def stop_gradient(input: Any, name: str | None = None) -> Any:
 
 def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
     """Give `f` a gradient of your own: it returns `(y, grad)`, and `grad(*cotangents of y)` the cotangents of its
-    arguments.
+    arguments. Of a method, the object is no argument.
 
     `grad` returns one tensor (or None) an argument, of that argument's shape and dtype; ValueError or
     InvalidArgumentError where it does not. Where `f` reads trainable variables, `grad` takes `variables=None` as well
@@ -37,13 +39,16 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
 
 def _apply_custom(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     name = getattr(f, "__name__", "custom_gradient")
-    arguments = [convert_to_tensor(leaf) for leaf in nest.flatten(args)]
-    given = nest.pack(args, iter(arguments))
+    receiver, args = (args[:1], args[1:]) if args and _is_receiver(args[0]) else ((), args)
+    leaves = nest.flatten(args)
+    arguments = [convert_to_tensor(leaf) for leaf in leaves]
+    # Variables and numbers are passed as they are; what else is an array is a tensor already.
+    given = [leaf if isinstance(leaf, (Variable, int, float)) else each for leaf, each in zip(leaves, arguments, strict=True)]
     with GradientTape() as watcher:
-        result, grad = f(*given, **kwargs)
+        result, grad = f(*receiver, *nest.pack(args, iter(given)), **kwargs)
     if not callable(grad):
         raise TypeError(f"{name} must return (result, grad), with grad a function; it returned {grad!r}")
-    passed = {id(leaf) for leaf in nest.flatten(args)}
+    passed = {id(leaf) for leaf in leaves}
     variables = [variable for variable in watcher.watched_variables() if id(variable) not in passed]
     if variables and not _takes_variables(grad):
         raise TypeError(
@@ -74,12 +79,19 @@ def _apply_custom(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     if context.trace is not None:
         new = context.trace.custom_gradient(outputs, operands, backward)
     else:
-        # The rule's record comes last for these very tensors, so where `grad` uses one it means the one with this rule.
-        new = [Tensor(each.value, each.type) if any(each is operand for operand in operands) else each for each in outputs]
-        attrs = {"results": 0, "arguments": len(operands), "backward": backward}
+        # Tensors of their own: where `grad` uses one of `outputs` it means the value as it was computed.
+        new = [Tensor(each.value, each.type) for each in outputs]
+        attrs = {"backward": backward}
         for tape in context.tapes:
             tape.record(ops.custom_gradient, operands, attrs, new)
     return nest.pack(result, iter(new))
+
+
+def _is_receiver(value: Any) -> bool:
+    """Whether the first argument is the object of a method: what can become no tensor."""
+    return not isinstance(value, (Operators, numbers.Number, str, bytes, list, tuple, dict, type(None))) and not hasattr(
+        type(value), "__array__"
+    )
 
 
 def _takes_variables(grad: Callable[..., Any]) -> bool:

@@ -104,13 +104,15 @@ class GradientTape:
     def watch(self, tensor: Any) -> None:
         """Record what is computed from `tensor`: a tensor or variable or a structure of them. TypeError for anything
         else, RuntimeError where the tape was never entered."""
-        if not self._entered:
-            raise RuntimeError("watch: the tape has not been entered; call it inside of its with block")
-        for leaf in nest.flatten(tensor):
+        leaves = nest.flatten(tensor)
+        for leaf in leaves:
             if not isinstance(leaf, Operators):
                 fail(_NotATensor, "watch", (repr(leaf),), "it takes tensors and variables; make one with constant")
-            if self not in context.tapes:
-                continue
+        if not self._entered:
+            raise RuntimeError("watch: the tape has not been entered; call it inside of its with block")
+        if self not in context.tapes:
+            return
+        for leaf in leaves:
             if isinstance(leaf, Variable):
                 self._reads.setdefault(id(leaf), (leaf, {}))
                 leaf.read()
@@ -188,7 +190,11 @@ class GradientTape:
             self._consumed = True
             self.__exit__()
             self._records, self._tracked = [], {}
-        found = iter((ops.reverse if context.trace is None else _traced_gradient)(records, targets, seeds, flat))
+        if context.trace is None:
+            given = seeds if output_gradients is None else [ops.Gapped(seed) for seed in seeds]
+            found = iter(ops.reverse(records, targets, given, flat))
+        else:
+            found = iter(_traced_gradient(records, targets, seeds, flat))
         result = []
         for leaf, group in zip(leaves, handles, strict=True):
             total = None
@@ -283,7 +289,11 @@ class _NotATensor(TypeError, ValueError):
 
 
 def _traced_gradient(records: list[Record], targets: list[Any], seeds: list[Any], sources: list[Node]) -> list[Any]:
-    """Leave one `gradient` node in the graph; the cotangents are its elements, and None where nothing is connected."""
+    """The cotangents of the sources, None where nothing is connected.
+
+    They are the elements of one `gradient` node, which is derived when the trace is optimized. But where a tape goes on
+    recording, which has to know what each is made from, or where a rule of the user's is to be run, they are derived now.
+    """
     trace = context.trace
     assert trace is not None
     ends = [trace.node(target) for target in targets]
@@ -293,23 +303,16 @@ def _traced_gradient(records: list[Record], targets: list[Any], seeds: list[Any]
     if not connected:
         return [None] * len(sources)
     path = [record for record in records if any(id(result) in live for result in record.results)]
+    if context.tapes or any(record.op is ops.custom_gradient for record in path):
+        given = [None if seed is None else ops.Gapped(seed) for seed in seeds]
+        return [ops.dense(cotangent) for cotangent in trace.differentiate(path, ends, given, sources)]
     seed_nodes = [trace.node(seed) for seed in seeds] if seeds[0] is not None else []
-    made = {id(result) for record in path for result in record.results} | {id(source) for source in sources}
-    constant = _unrecorded(path, made, connected)
+    constant = _unrecorded(path, connected)
     node = make(
         ops.gradient, *ends, *seed_nodes, *connected, *constant,
         targets=len(ends), sources=len(connected), seeded=bool(seed_nodes),
     )  # fmt: skip
-    elements = [make(ops.element, node, index=index) for index in range(len(connected))]
-    if context.tapes:
-        # A tape around this call has to know what each cotangent is made from: the generated nodes, made for once.
-        parts = ops.expand_gradient(node)
-        made_now = [*ops.records_of(new for new in reachable(parts) if new.serial > node.serial)]
-        aliases = [Record(ops.identity, (part,), {}, (each,), None) for part, each in zip(parts, elements, strict=True)]
-        for record in made_now + aliases:
-            for tape in context.tapes:
-                tape.record(record.op, record.operands, record.attrs, record.results)
-    by_source = {id(source): trace.tensor(cotangent) for source, cotangent in zip(connected, elements, strict=True)}
+    by_source = {id(source): trace.tensor(make(ops.element, node, index=index)) for index, source in enumerate(connected)}
     return [by_source.get(id(source)) for source in sources]
 
 
@@ -323,11 +326,13 @@ def _leading_to(path: list[Record], ends: list[Any], reached: set[int]) -> set[i
     return live
 
 
-def _unrecorded(path: list[Record], made: set[int], sources: list[Node]) -> list[Node]:
-    """Operands on the path that the tape did not see being made, though they depend on a source: constants for it."""
-    operands = [operand for record in path for operand in record.operands if id(operand) not in made]
-    depends = set(sources)
-    for node in reachable(operands):
-        if any(operand in depends for operand in node.operands):
-            depends.add(node)
-    return [operand for operand in dict.fromkeys(operands) if operand in depends]
+def _unrecorded(path: list[Record], sources: list[Node]) -> list[Node]:
+    """What depends on a source though the tape did not see it being made, where the path begins or meets it: constants, which
+    are not to be differentiated through. A source can be one."""
+    made = {id(result) for record in path for result in record.results}
+    edge = [node for node in [*(operand for record in path for operand in record.operands), *sources] if id(node) not in made]
+    given, dependent = set(sources), set()
+    for node in reachable(edge):
+        if any(operand in given or operand in dependent for operand in node.operands):
+            dependent.add(node)
+    return [node for node in dict.fromkeys(edge) if node in dependent]

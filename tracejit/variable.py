@@ -18,6 +18,7 @@ import numpy as np
 from tracejit import ops
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.types import DType, TensorType
+from tracejit.locks import before_fork
 from tracejit.memory import ALIGNED_FROM, copied, empty, is_aligned
 from tracejit.operators import Operators
 from tracejit.tensor import Tensor, array_repr, as_array, context, convert_to_tensor, holds_tensor
@@ -111,7 +112,7 @@ def tell_waiting() -> None:
         waiter.served.acquire(timeout=_TURN_SECONDS)
 
 
-def _before_fork() -> None:
+def _settle() -> None:
     """No variable is half written in the child."""
     me = threading.get_ident()
     for key in list(held):
@@ -126,7 +127,8 @@ def _in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_child=_in_child)
+    before_fork(_settle)
+    os.register_at_fork(after_in_child=_in_child)
 
 
 class Variable(Operators):
@@ -161,7 +163,7 @@ class Variable(Operators):
             value = context.trace.created(self, value)
         if shape is not None and tuple(shape) != value.type.shape:
             raise ValueError(f"the initial value has the shape {value.shape}, not {tuple(shape)}")
-        self._tensor: Tensor = Tensor(value.value, value.type)  # not `value`, which a tape may have recorded
+        self._tensor: Tensor = _detached("Variable", value)
         self.type: TensorType = value.type
         self.creation = next(Variable._created)
         self._trainable = bool(trainable)
@@ -183,8 +185,6 @@ class Variable(Operators):
             tape.note_read(self, tensor)
         return tensor
 
-    value = read
-
     def _now(self) -> Tensor:
         tensor = self._tensor
         # A step that takes the variable from here on leaves the array alone, since `tensor` refers to it; one that had taken
@@ -197,6 +197,8 @@ class Variable(Operators):
     def read_value(self) -> Any:
         """The value as a tensor of its own: no gradient knows it as the variable."""
         return ops.identity(self.read())
+
+    value = read_value
 
     def numpy(self) -> Any:
         """A copy of the value as NumPy has it. Not while tracing."""
@@ -222,25 +224,29 @@ class Variable(Operators):
         held = f", numpy={array_repr(self._tensor.numpy())}" if context.trace is None else ""
         return f"<tj.Variable '{self.name}' shape={self.type.shape} dtype={self.type.dtype.name}{held}>"
 
-    def assign(self, value: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Variable:
+    def assign(self, value: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
         """Hold `value`, whose shape must be the variable's: nothing is broadcast. A Python number or array takes its
-        dtype; a tensor must have it. InvalidArgumentError or DtypeError leave the old value."""
-        return self._replace("assign", self._fitting("assign", value))
+        dtype; a tensor must have it. InvalidArgumentError or DtypeError leave the old value. The variable comes back, or None
+        unless `read_value`."""
+        self._replace("assign", self._fitting("assign", value))
+        return self if read_value else None
 
-    def assign_add(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Variable:
+    def assign_add(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
         """Add `delta`, on which `assign`'s rules bind."""
-        return self._update("assign_add", ops.add, delta)
+        self._update("assign_add", ops.add, delta)
+        return self if read_value else None
 
-    def assign_sub(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Variable:
+    def assign_sub(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
         """Subtract `delta`, on which `assign`'s rules bind."""
-        return self._update("assign_sub", ops.sub, delta)
+        self._update("assign_sub", ops.sub, delta)
+        return self if read_value else None
 
-    def _update(self, name: str, op: Any, delta: Any) -> Variable:
+    def _update(self, name: str, op: Any, delta: Any) -> None:
         fitting = self._fitting(name, delta)
         tapes, context.tapes = context.tapes, ()  # an update is state and no computation: no tape follows it
         try:
             with holding((self,)):
-                return self._replace(name, op(self.read(), fitting))
+                self._replace(name, op(self.read(), fitting))
         finally:
             context.tapes = tapes
 
@@ -257,13 +263,13 @@ class Variable(Operators):
             fail(InvalidArgumentError, name, (tensor,), message)
         return tensor
 
-    def _replace(self, name: str, tensor: Any) -> Variable:
+    def _replace(self, name: str, tensor: Any) -> None:
         if context.trace is not None:
             context.trace.assign(self, tensor)
         else:
+            held = _detached(name, tensor)
             with holding((self,)):
-                self._tensor = Tensor(tensor.value, tensor.type)  # the chain ends here: no tape knows this tensor
-        return self
+                self._tensor = held
 
     def array(self) -> np.ndarray:
         """The array that holds the value, for a compiled step to read: while it is referred to, nobody writes to it."""
@@ -307,6 +313,13 @@ class Variable(Operators):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (np.asarray(self._tensor.value), self._trainable, self._name, self.type.dtype)
+
+
+def _detached(name: str, tensor: Any) -> Tensor:
+    """The tensor's value in a tensor of its own, which no tape knows: the chain ends there. TracingError where it has none."""
+    if not hasattr(tensor, "value"):
+        tensor.refuse(f"{name} was given it")
+    return Tensor(tensor.value, tensor.type)
 
 
 def _restore(array: np.ndarray, trainable: bool, name: str, dtype: DType) -> Variable:

@@ -42,7 +42,7 @@ def reshape(tensor: Any, shape: Any, name: str | None = None) -> Any:
         if known == 0 or x.type.size % known:
             fail(InvalidArgumentError, "reshape", (x,), f"{x.type.size} elements do not fill the shape {list(sizes)}")
         sizes = tuple(x.type.size // known if size == -1 else size for size in sizes)
-    return x if sizes == x.type.shape else ops.reshape(x, shape=sizes)
+    return ops.reshape(x, shape=sizes)
 
 
 def squeeze(input: Any, axis: Any = None, name: str | None = None) -> Any:
@@ -86,7 +86,7 @@ def broadcast_to(input: Any, shape: Any, name: str | None = None) -> Any:
     sizes = static_shape("broadcast_to", shape)
     if len(sizes) < len(x.type.shape):
         fail(InvalidArgumentError, "broadcast_to", (x,), f"it has more axes than {list(sizes)}")
-    return ops.broadcast_to(x, sizes)
+    return ops.identity(x) if x.type.shape == sizes else ops.broadcast_to(x, sizes)
 
 
 def _filled(name: str, shape: Any, value: Any, dtype: DType) -> Any:
@@ -109,7 +109,7 @@ def fill(dims: Any, value: Any, name: str | None = None) -> Any:
     x = tensor("fill", value)
     if x.type.shape:
         fail(InvalidArgumentError, "fill", (x,), "the value must be a scalar")
-    return ops.broadcast_to(x, static_shape("fill", dims))
+    return broadcast_to(x, static_shape("fill", dims))
 
 
 def zeros_like(input: Any, dtype: Any = None, name: str | None = None) -> Any:
@@ -244,7 +244,9 @@ def pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", constant_values: Any
     if not x.type.dtype.is_floating and int(constant_values) != constant_values:
         fail(DtypeError, "pad", (x,), f"constant_values={constant_values!r} is no {x.type.dtype.name}")
     low, high = (tuple(int(pair[side]) for pair in np.asarray(paddings).tolist()) for side in (0, 1))
-    return ops.pad(x, low=low, high=high, interior=(0,) * len(low), value=float(constant_values))
+    return ops.pad(
+        x, low=low, high=high, interior=(0,) * len(low), value=np.asarray(constant_values, x.type.dtype.numpy).item()
+    )
 
 
 def tile(input: Any, multiples: Any, name: str | None = None) -> Any:
@@ -307,7 +309,8 @@ def gather(
 def getitem(x: Any, key: Any) -> Any:
     """x[key] with ints, slices, Ellipsis, None and integer tensors (scalars, and one of any shape, each along its
     axis). IndexOutOfRangeError for an index outside of its axis, TypeError for a key of another kind."""
-    (x,) = ops.lift("getitem", (x,))
+    (whole,) = ops.lift("getitem", (x,))
+    x = whole
     keys = list(key) if isinstance(key, tuple) else [key]
     shape = x.type.shape
     used = sum(1 for each in keys if each is not None and each is not Ellipsis)
@@ -370,7 +373,8 @@ def getitem(x: Any, key: Any) -> Any:
         x = ops.slice(x, starts=tuple(starts), sizes=tuple(sizes), strides=tuple(strides))
     if backwards:
         x = ops.reverse_axes(x, axes=tuple(backwards))
-    x = reshape(x, final)
+    if x.type.shape != tuple(final) or (x is whole and not gathers):  # what comes back is another tensor
+        x = ops.reshape(x, shape=tuple(final))
     for place, each in reversed(gathers):
         x = gather(x, each, axis=place)
     return x

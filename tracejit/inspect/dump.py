@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tracejit.function import Function
+from tracejit.locks import importing
 
 _SUFFIXES = {"llvm": "ll", "asm": "s"}
 
@@ -14,7 +15,8 @@ def dump(function: Function, folder: str | Path, *args: Any, **kwargs: Any) -> l
     """Write the stages of `function`, for a call with these arguments, to files in `folder`, which is made where it is not
     there: `NAME.0.traced.ir`, one a pass, `NAME.6.llvm.ll`, `NAME.7.asm.s`. The paths come back. OSError where a file cannot
     be written."""
-    from tracejit import passes
+    with importing:
+        from tracejit import passes
 
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """The one structure in the middle: types, nodes, graphs, their text form, their verifier and their reference interpreter."""
 
-from tracejit.ir.graph import Graph, Node, inline, make, reachable, rebuild
+from tracejit.ir.graph import Graph, Node, make, reachable, rebuild
 from tracejit.ir.interpret import interpret
 from tracejit.ir.location import Location
 from tracejit.ir.op import OPS, Op, find_op
@@ -10,5 +10,5 @@ from tracejit.ir.verify import verify
 
 __all__ = [
     "OPS", "DType", "Graph", "Location", "Node", "Op", "TensorType", "TupleType",
-    "find_op", "inline", "interpret", "make", "parse", "reachable", "rebuild", "verify",
+    "find_op", "interpret", "make", "parse", "reachable", "rebuild", "verify",
 ]  # fmt: skip

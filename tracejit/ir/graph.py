@@ -167,14 +167,6 @@ def reachable(roots: Iterable[Node], stop: Callable[[Node], bool] | None = None)
     return sorted(seen, key=operator.attrgetter("serial"))
 
 
-def inline(graph: Graph, operands: Iterable[Node]) -> dict[Node, Node]:
-    """Make `graph`'s nodes anew on `operands` in place of its parameters; gives old node -> new node."""
-    new: dict[Node, Node] = dict(zip(graph.parameters, operands, strict=True))
-    for node in graph.nodes:
-        new[node] = make(node.op, *[new[operand] for operand in node.operands], location=node.location, **node.attrs)
-    return new
-
-
 def attr_key(value: Any) -> Any:
     """A hashable key of an attribute's value, exact to the bit and to the type."""
     if isinstance(value, np.ndarray):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tracejit.ir.types import Type
+from tracejit.locks import importing
 
 if TYPE_CHECKING:
     from tracejit.ir.graph import Node
@@ -131,7 +132,8 @@ def find_op(name: str) -> Op:
     """The op called `name`; KeyError with the nearest names where there is none."""
     if name in OPS:
         return OPS[name]
-    import difflib
+    with importing:
+        import difflib
 
     near = difflib.get_close_matches(name, OPS)
     raise KeyError(f"there is no op {name!r}" + (f"; near: {', '.join(near)}" if near else ""))

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tracejit.locks import importing
+
 
 class DType:
     """An element type. `name` is NumPy's name, `short` the one in the IR's text, `numpy` the NumPy dtype."""
@@ -33,7 +35,8 @@ class DType:
         if name != "numpy":
             raise AttributeError(f"a dtype has no {name!r}")
         try:
-            from ml_dtypes import bfloat16 as scalar
+            with importing:
+                from ml_dtypes import bfloat16 as scalar
         except ImportError:
             raise ImportError("bfloat16 needs the package ml_dtypes: pip install 'tracejit[bfloat16]'") from None
         self.numpy = np.dtype(scalar)
@@ -57,7 +60,8 @@ class DType:
     @property
     def _limits(self) -> Any:
         if self is bfloat16:
-            from ml_dtypes import finfo
+            with importing:
+                from ml_dtypes import finfo
 
             return finfo(self.numpy)
         return (np.finfo if self.is_floating else np.iinfo)(self.numpy)

@@ -109,7 +109,9 @@ def blocking(x: Matrices, y: Matrices, columns: int, target: Target) -> Blocking
     packed_y = is_packed or (columns > 1 and (y_along != 1 or far))
     far = abs(x_along) * dtype.size > _NEAR_BYTES and min(columns, depth) >= _OFTEN
     packed_x = far and rows >= high
-    blocks = -(-depth * wide * lanes * dtype.size // _PANEL_BYTES)
+    # Not so many blocks that their sum is one of many numbers; a panel that no other tile reads need not stay in the cache.
+    most = 1 if rows <= high and not packed_x else math.isqrt(depth)
+    blocks = min(-(-depth * wide * lanes * dtype.size // _PANEL_BYTES), most)
     return Blocking(rows, columns, depth, lanes, high, wide, -(-depth // blocks), packed_x, packed_y, swapped=swapped)
 
 

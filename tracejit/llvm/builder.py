@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tracejit.ir.types import DType, bfloat16, bool_, float16, float32, float64, int32, int64
+from tracejit.locks import importing
 
 # A lane of a half dtype is a float that the dtype can represent: what is computed from such lanes is rounded to one at once.
 SCALAR_TYPES = {
@@ -325,7 +326,8 @@ class Builder:
 
     def rounded(self, x: Lanes, dtype: DType) -> Lanes:
         """The float32 `x`, rounded to a half dtype."""
-        from tracejit.llvm.halves import rounded
+        with importing:
+            from tracejit.llvm.halves import rounded
 
         return rounded(self, x, dtype)
 
@@ -333,21 +335,13 @@ class Builder:
         """A float that is known to lie in the integer's range, towards zero."""
         return self.emit(dtype, x.lanes, f"fptosi {x} to {vector_type(SCALAR_TYPES[dtype], x.lanes)}")
 
-    # -- division with NumPy's rounding (towards minus infinity)
+    # -- division rounded towards minus infinity
 
     def floordiv(self, x: Lanes, y: Lanes) -> Lanes:
         x, y = self.match(x, y)
         if not x.dtype.is_floating:
             return self._divide_integers(x, y)[0]
-        zero, one = self.const(0, x.dtype), self.const(1, x.dtype)
-        rest = self.emit(x.dtype, x.lanes, f"frem {x}, {y.ref}")
-        quotient = self.div(self.sub(x, rest), y)
-        quotient = self.select(self._wrong_sign(rest, y), self.sub(quotient, one), quotient)
-        floored = self.floor(quotient)
-        near = self.compare("gt", self.sub(quotient, floored), self.const(0.5, x.dtype))
-        floored = self.select(near, self.add(floored, one), floored)
-        floored = self.select(self.compare("eq", quotient, zero), self.copysign(zero, self.div(x, y)), floored)
-        return self.select(self.compare("eq", y, zero), self.div(x, y), floored)
+        return self.floor(self.div(x, y))
 
     def mod(self, x: Lanes, y: Lanes) -> Lanes:
         x, y = self.match(x, y)
@@ -404,7 +398,7 @@ class Builder:
         before = self.block
         self.line(f"br {some}, label %{label}, label %{label}.end")
         self.start_block(label)
-        ends = self._repeat(first, last, body, list(carried), 1)
+        ends = self.repeat(first, last, body, list(carried), 1)
         after = self.block
         self.line(f"br label %{label}.end")
         self.start_block(f"{label}.end")
@@ -420,10 +414,10 @@ class Builder:
             return carried
         if count <= step:
             return body(first, carried)
-        return self._repeat(first, last, body, carried, step)
+        return self.repeat(first, last, body, carried, step)
 
-    def _repeat(self, first: Lanes, last: Lanes, body: Body, carried: list[Lanes], step: int) -> list[Lanes]:
-        """A loop that runs at least once."""
+    def repeat(self, first: Lanes, last: Lanes, body: Body, carried: Sequence[Lanes] = (), step: int = 1) -> list[Lanes]:
+        """A loop that runs at least once: for index `first`, `first` + step... below `last`."""
         label = self.fresh("loop")
         before = self.block
         self.line(f"br label %{label}")
@@ -476,7 +470,8 @@ class Builder:
 
     def __getattr__(self, name: str) -> Any:
         """exp, log, tanh...: the functions of tracejit.llvm.vectormath, as methods."""
-        from tracejit.llvm import vectormath
+        with importing:
+            from tracejit.llvm import vectormath
 
         function = vectormath.FUNCTIONS.get(name)
         if function is None:

@@ -76,19 +76,21 @@ class _Damaged(Exception):
 
 
 def _sources() -> tuple[tuple[str, int, int], ...]:
-    """Name, size and time of each file that has a part in what a graph is compiled to; () where they cannot be found."""
+    """Name, size and time of each source file of the package; () where they cannot be found. All of them: what has no part
+    in what a graph is compiled to may have one tomorrow."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    folders = [os.path.join(package, room) for room in ("ir", "ops", "llvm")]
-    found = []
     passes = importlib.util.find_spec("tracejit.passes")  # found, not imported
-    folders += passes.submodule_search_locations or () if passes is not None else ()
+    folders = {package, *(passes.submodule_search_locations or () if passes is not None else ())}
+    found = set()
     try:
-        for folder in folders:
-            with os.scandir(folder) as files:
+        while folders:
+            with os.scandir(folders.pop()) as files:
                 for file in files:
                     if file.name.endswith(".py"):
                         known = file.stat()
-                        found.append((file.path, known.st_size, known.st_mtime_ns))
+                        found.add((file.path, known.st_size, known.st_mtime_ns))
+                    elif file.is_dir() and file.name != "__pycache__":
+                        folders.add(file.path)
     except OSError:
         return ()
     return tuple(sorted(found))

@@ -6,6 +6,7 @@ result, or, for a single feature, along one of the sum; a tile is some positions
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -181,37 +182,32 @@ class _Contraction:
             [(b.address(places.out, dtype, out + place * lane.out), active) for place, active in vectors.places()]
             for out, _ in offsets
         ]
-        start = None
-        if self.outer:
-            start = [[b.load_at(end, dtype, lanes, lane.out, active) for end, active in row] for row in ends]
-        sums = self._summed(places, offsets, vectors, self.depth, start)
+        sums = self._summed(places, offsets, vectors, self.depth)
         for row, values in zip(ends, sums, strict=True):
             for (end, active), value in zip(row, values, strict=True):
-                b.store_at(value, end, lane.out, active)
+                total = b.add(b.load_at(end, dtype, lanes, lane.out, active), value) if self.outer else value
+                b.store_at(total, end, lane.out, active)
 
-    def _summed(
-        self, places: Places, offsets: list[tuple[int, int]], vectors: Vectors, axes: list[Axis], start: Sums | None
-    ) -> Sums:
+    def _summed(self, places: Places, offsets: list[tuple[int, int]], vectors: Vectors, axes: list[Axis]) -> Sums:
         depth = [Depth(axis.size, axis.x, axis.filters) for axis in axes]
         along = (self.lane.x, self.lane.filters)
         rows = [x for _, x in offsets]
-        return sum_tile(self.b, places.x, rows, places.filters, vectors, depth, self.dtype, start, along)
+        return sum_tile(self.b, places.x, rows, places.filters, vectors, depth, self.dtype, along)
 
     def _write_sums(self, places: Places, offsets: list[tuple[int, int]]) -> None:
         """A tile whose lanes are summed themselves."""
         b, lane, lanes = self.b, self.lane, self.lanes
         whole, rest = divmod(lane.size, lanes)
-        sums = None
+        found: list[Sums] = []
         if whole:
             vectors = lane._replace(size=whole, x=lane.x * lanes, filters=lane.filters * lanes)
-            sums = self._summed(places, offsets, Vectors(1, lanes, None), [*self.depth, vectors], None)
+            found.append(self._summed(places, offsets, Vectors(1, lanes, None), [*self.depth, vectors]))
         if rest:
             behind = self._moved(places, lane, None, whole * lanes)
-            sums = self._summed(behind, offsets, Vectors(1, lanes, rest), self.depth, sums)
-        assert sums is not None, "an axis has elements"
-        for (out, _), (value,) in zip(offsets, sums, strict=True):
+            found.append(self._summed(behind, offsets, Vectors(1, lanes, rest), self.depth))
+        for (out, _), *values in zip(offsets, *found, strict=True):
             end = b.address(places.out, self.dtype, out)
-            total = b.sum_lanes(value)
+            total = b.sum_lanes(functools.reduce(b.add, (value for (value,) in values)))
             b.store_at(b.add(b.load_at(end, self.dtype), total) if self.outer else total, end)
 
 

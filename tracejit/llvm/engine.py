@@ -10,20 +10,28 @@ import functools
 import itertools
 import os
 import sys
+import weakref
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tracejit.llvm.blas import find_blas
-from tracejit.locks import Lock
+from tracejit.locks import Lock, hold_over_fork, importing
+from tracejit.memory import require_room
 
 # Instruction selection at level 2; the passes on the IR, which level 2 stands for elsewhere, are never run.
 _CODEGEN_LEVEL = 2
+# What libraries share in one of LLVM's JITs. To make and close one takes 0.4 ms, and it holds 110 kB; but of a library that is
+# closed it keeps 9 kB.
+_LIBRARIES_OF_A_JIT = 8
+# Bytes that LLVM surely does with. It ends the process where it gets none.
+_TO_IMPORT, _TO_COMPILE, _TO_LOAD = 256 << 20, 16 << 20, 8 << 20
+_TO_COMPILE_A_LETTER, _TO_LOAD_A_BYTE = 32, 8
 _lock = Lock()
 _names = itertools.count()
 
 # A child that is forked while LLVM works would find it half-way, for ever.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.__enter__, after_in_parent=_lock.__exit__, after_in_child=_lock.__exit__)
+hold_over_fork(_lock)
 
 
 class Target(NamedTuple):
@@ -45,11 +53,16 @@ class Target(NamedTuple):
 
 @functools.cache
 def _llvm() -> Any:
-    import llvmlite.binding as llvm
+    with importing:
+        if "llvmlite" not in sys.modules:
+            require_room(_TO_IMPORT, "to load LLVM")
+        import llvmlite.binding as llvm
 
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    return llvm
+        # llvmlite takes it without ours too, such as to dispose of what is dropped.
+        hold_over_fork(llvm.ffi.lib._lock)
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        return llvm
 
 
 @functools.cache
@@ -79,11 +92,9 @@ def _processor() -> Target:
 
 @functools.cache
 def _host() -> tuple[str, ...]:
-    import llvmlite
-
     llvm = _llvm()
     host = (llvm.get_process_triple(), llvm.get_host_cpu_name(), _features().flatten(), sys.byteorder)
-    return (llvmlite.__version__, str(llvm.llvm_version_info), *host, f"level {_CODEGEN_LEVEL}")
+    return (sys.modules["llvmlite"].__version__, str(llvm.llvm_version_info), *host, f"level {_CODEGEN_LEVEL}")
 
 
 def fingerprint() -> tuple[str, ...]:
@@ -113,7 +124,9 @@ def _parsed(text: str) -> Any:
 
 def assembly(text: str) -> str:
     """A module's text as this processor's assembly."""
+    _llvm()
     with _lock:
+        require_room(_TO_COMPILE + _TO_COMPILE_A_LETTER * len(text), "to compile")
         return _machine().emit_assembly(_parsed(text))
 
 
@@ -124,27 +137,87 @@ def compile_text(text: str, level: int = _CODEGEN_LEVEL) -> bytes:
     Functions that the module declares and does not define are left open, to be found by `load_object`. The text must hold no
     address of this process where the object is kept in the cache. RuntimeError where LLVM does not understand the text.
     """
+    _llvm()  # what `_lock` guards waits for no import
     with _lock:
+        require_room(_TO_COMPILE + _TO_COMPILE_A_LETTER * len(text), "to compile")
         return _machine(level).emit_object(_parsed(text))
 
 
+class Library:
+    """Code in this process: its functions can be called for as long as this lives."""
+
+
+class _Jit:
+    """One of LLVM's JITs, to which libraries are added until it has no room left, and which is closed when they are gone."""
+
+    def __init__(self) -> None:
+        self.room, self.libraries = _LIBRARIES_OF_A_JIT, 0
+        self.made = _llvm().create_lljit_compiler(_jit_machine())
+
+    def remove(self, tracker: Any = None) -> None:
+        """Close a library; none where it could not be linked."""
+        if tracker is not None:
+            tracker.close()
+        self.libraries -= 1
+        if not self.room and not self.libraries:
+            self.made.close()
+
+
 @functools.cache
-def _jit() -> Any:
-    return _llvm().create_lljit_compiler(_machine())
+def _jit_machine() -> Any:
+    return _machine()
 
 
-def load_object(code: bytes, names: Sequence[str], symbols: Mapping[str, int]) -> tuple[dict[str, int], Any]:
+_open_jit: _Jit | None = None
+# Libraries of which nobody can call anything any more. They are dropped wherever a garbage collection happens to run, which
+# must not wait for another thread: where one is at LLVM, the next that loads something closes them.
+_dropped: deque[tuple[_Jit, Any]] = deque()
+
+
+def _drop(jit: _Jit, tracker: Any) -> None:
+    _dropped.append((jit, tracker))
+    if _lock.acquire(blocking=False):
+        try:
+            _close_dropped()
+        finally:
+            _lock.release()
+
+
+def _close_dropped() -> None:
+    while _dropped:
+        jit, tracker = _dropped.popleft()
+        jit.remove(tracker)
+
+
+def load_object(code: bytes, names: Sequence[str], symbols: Mapping[str, int]) -> tuple[dict[str, int], Library]:
     """Link an object into this process: (the address of each of the functions `names`, what has to live as long as any of
     them can be called).
 
     What the object leaves open is looked for among `symbols`, names with their addresses here (such as those of Python's C
     API, or `blas_symbols()`), then in the libraries that the process has loaded. RuntimeError where something is not found.
     """
+    global _open_jit
+    builder = _llvm().JITLibraryBuilder().add_object_img(code).add_current_process()
+    for name in names:
+        builder = builder.export_symbol(name)
+    for name, address in symbols.items():
+        builder = builder.import_symbol(name, address)
+    library = Library()
     with _lock:
-        builder = _llvm().JITLibraryBuilder().add_object_img(code).add_current_process()
-        for name in names:
-            builder = builder.export_symbol(name)
-        for name, address in symbols.items():
-            builder = builder.import_symbol(name, address)
-        library = builder.link(_jit(), f"tracejit.{next(_names)}")
-    return {name: library[name] for name in names}, library
+        _close_dropped()
+        require_room(_TO_LOAD + _TO_LOAD_A_BYTE * len(code), "to load code")
+        jit = _open_jit
+        if jit is None or not jit.room:
+            jit = _open_jit = _Jit()
+        # Counted before it is there, so that nothing that is dropped meanwhile closes the JIT.
+        jit.room -= 1
+        jit.libraries += 1
+        try:
+            tracker = builder.link(jit.made, f"tracejit.{next(_names)}")
+        except RuntimeError:
+            jit.remove()
+            raise
+        # One finalizer for both: a garbage collection would call their own in any order. None at the interpreter's exit, when
+        # threads may still be in the code.
+        weakref.finalize(library, _drop, jit, tracker).atexit = False
+    return {name: tracker[name] for name in names}, library

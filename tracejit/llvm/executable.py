@@ -6,7 +6,6 @@ module are made when somebody wants to look at them.
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from tracejit.ir.graph import structure
 from tracejit.ir.location import Location
 from tracejit.llvm import cache, engine, pool
 from tracejit.llvm.engine import Target
+from tracejit.locks import importing, lazy_property
 
 if TYPE_CHECKING:  # what a hit does without is imported by what needs it
     from tracejit.llvm.emit import Module
@@ -112,24 +112,27 @@ class Executable:
             "failing": [_failing(status, node, locations) for status, node in self.module.failing.items()],
         }
 
-    @functools.cached_property
+    @lazy_property
     def optimized(self) -> Graph:
         """The graph after all passes."""
-        from tracejit import passes
+        with importing:
+            from tracejit import passes
 
         return passes.run(self._traced)
 
-    @functools.cached_property
+    @lazy_property
     def plan(self) -> Plan:
         """Its kernels, and where every value lies."""
-        from tracejit.llvm.plan import plan
+        with importing:
+            from tracejit.llvm.plan import plan
 
         return plan(self.optimized, self._target)
 
-    @functools.cached_property
+    @lazy_property
     def module(self) -> Module:
         """Its text for LLVM."""
-        from tracejit.llvm.emit import emit
+        with importing:
+            from tracejit.llvm.emit import emit
 
         return emit(self.plan, self._target)
 

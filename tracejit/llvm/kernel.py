@@ -11,6 +11,7 @@ from tracejit.ir.types import DType, bool_, int64
 from tracejit.llvm.builder import MEMORY_TYPES, Builder, Lanes, vector_type
 from tracejit.llvm.engine import Target
 from tracejit.llvm.halves import from_bits, to_bits
+from tracejit.locks import importing
 
 
 @dataclass(frozen=True)
@@ -308,19 +309,22 @@ class KernelBuilder(Builder):
     def copy(self, target: Array, source: Array, *, divided: bool = False) -> None:
         """Set every element of `target` to that of `source`, which has its shape; they have no element in common. `divided`
         where it is all that the function does."""
-        from tracejit.llvm.movement import emit_copy
+        with importing:
+            from tracejit.llvm.movement import emit_copy
 
         emit_copy(self, target, source, divided)
 
     def fill(self, target: Array, value: Any) -> None:
         """Set every element of `target` to the number `value`."""
-        from tracejit.llvm.movement import emit_fill
+        with importing:
+            from tracejit.llvm.movement import emit_fill
 
         emit_fill(self, target, value)
 
     def combine(self, target: Array, sources: Sequence[Array], operation: Callable[[Lanes, Lanes], Lanes]) -> None:
         """Set every element of `target` to those of `sources`, which have its shape, combined from the first on."""
-        from tracejit.llvm.movement import emit_combine
+        with importing:
+            from tracejit.llvm.movement import emit_combine
 
         emit_combine(self, target, sources, operation)
 
@@ -330,37 +334,43 @@ class KernelBuilder(Builder):
 
     def all_within(self, array: Array, low: int, high: int) -> None:
         """Leave the function with status 1 unless every integer of `array` lies in low..high-1."""
-        from tracejit.llvm.indexed import emit_check
+        with importing:
+            from tracejit.llvm.indexed import emit_check
 
         emit_check(self, array, low, high)
 
     def gather(self, out: Array, params: Array, indices: Array, axis: int) -> None:
         """Set the slices of `out` to those of `params` at `indices` along `axis`, once all of them lie inside."""
-        from tracejit.llvm.indexed import emit_gather
+        with importing:
+            from tracejit.llvm.indexed import emit_gather
 
         emit_gather(self, out, params, indices, axis)
 
     def scatter_add(self, out: Array, updates: Array, indices: Array, axis: int) -> None:
         """Set `out` to 0 and add each slice of `updates`, in order, at its index along `axis`, once all of them lie inside."""
-        from tracejit.llvm.indexed import emit_scatter_add
+        with importing:
+            from tracejit.llvm.indexed import emit_scatter_add
 
         emit_scatter_add(self, out, updates, indices, axis)
 
     def arg_extreme(self, out: Array, x: Array, axis: int, better: str) -> None:
         """Set `out` to where along `axis` the first NaN lies, or else the first of the elements than which none is `better`."""
-        from tracejit.llvm.indexed import emit_arg_extreme
+        with importing:
+            from tracejit.llvm.indexed import emit_arg_extreme
 
         emit_arg_extreme(self, out, x, axis, better)
 
     def convolution(self, node: Any, out: Array, x: Array, filters: Array) -> None:
         """out = the convolution of x with the filters, with the node's strides and dilations."""
-        from tracejit.llvm.convolution import emit_convolution
+        with importing:
+            from tracejit.llvm.convolution import emit_convolution
 
         emit_convolution(self, out, x, filters, node.attrs["strides"], node.attrs["dilations"])
 
     def matmul(self, node: Any, out: Array, x: Array, y: Array) -> None:
         """out = x @ y, as the node's attributes transpose them."""
-        from tracejit.llvm.matmul import emit_matmul
+        with importing:
+            from tracejit.llvm.matmul import emit_matmul
 
         emit_matmul(self, node, out, x, y)
 

@@ -3,6 +3,7 @@ and those of the lanes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from tracejit import ops
 from tracejit.ir import DType, Graph, Node
 from tracejit.llvm.kernel import Array, collapse
 from tracejit.llvm.schedule import Schedule
+from tracejit.llvm.summation import BLOCK, LONG
 from tracejit.ops import contiguous_strides, kept_axes
 
 # (node, number): number 0 and up for where a result is written, -1 for where a value is read (or an iota's position).
@@ -33,8 +35,24 @@ class Access:
         return self.array.dtype
 
 
+@dataclass
+class Block:
+    """What a long end result is collected in, by blocks of `steps` along a row's `axis`: a copy of what comes with one index
+    along the axes before, which is then added to that part of the result. Of `shape`, with `strides` in the copy, and in the
+    results as `totals` says."""
+
+    axis: int
+    steps: int
+    copy: Access
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    totals: list[Access]
+
+
 class Layout:
-    """`access[key]` for every value that is read or written, over `row_shape` and, within a row, `lane_shape`."""
+    """`access[key]` for every value that is read or written, over `row_shape` and, within a row, `lane_shape`. `rows` are
+    computed at one time. `results` are where the values are written, those of `blocks` a block at a time; `ends` where end
+    results are complete."""
 
     def __init__(
         self,
@@ -49,8 +67,43 @@ class Layout:
         self.results: dict[Node, list[Array]] = {}
         for node, array in zip(body.results, results, strict=True):
             self.results.setdefault(node, []).append(array)
-        self.scratch = dict(zip(plan.spills, scratch, strict=True))
+        self.ends = {node: list(self.results[node]) for node in plan.end_results}
+        self.scratch = dict(zip(plan.spills, scratch[: len(plan.spills)], strict=True))
         self._collapse()
+        innermost = self.row_shape[-1] if self.row_shape else 1
+        self.rows = min(plan.at_once(math.prod(self.lane_shape)), 1 << max(innermost, 1).bit_length() - 1)
+        self.blocks: dict[Node, Block] = {}
+        for node, array in zip(plan.long, scratch[len(plan.spills) :], strict=True):
+            self._collect_by_blocks(node, array)
+
+    def _collect_by_blocks(self, node: Node, array: Array) -> None:
+        """Let an end result be collected by blocks, where it is long as the rows are computed."""
+        if not self.row_shape:
+            return
+        keys = [(node, number) for number in range(len(self.results[node]))]
+        totals = [self.access[key] for key in keys]
+        rows, lanes = totals[0].rows, totals[0].lanes
+        counts = [1 if stride else size for size, stride in zip(self.row_shape, rows, strict=True)]
+        if node in self.plan.partial:
+            counts[0] = -(-counts[0] // self.plan.units)
+        counts[-1] = -(-counts[-1] // self.rows)
+        total = math.prod(counts)
+        if total <= LONG:
+            return
+        # So that a block has about as many additions as there are blocks, or more where these are few.
+        most, within, axis = max(BLOCK, math.isqrt(total)), 1, len(counts) - 1
+        while within * counts[axis] < most:
+            within *= counts[axis]
+            axis -= 1
+        old = rows[axis + 1 :] + lanes
+        kept = [size if stride else 1 for size, stride in zip(self.row_shape[axis + 1 :] + self.lane_shape, old, strict=True)]
+        own = tuple(stride if before else 0 for stride, before in zip(contiguous_strides(tuple(kept)), old, strict=True))
+        split = len(rows) - axis - 1
+        copy = Access(array, (0,) * (axis + 1) + own[:split], own[split:], array.strides[0])
+        self.blocks[node] = Block(axis, max(most // within, 1), copy, tuple(kept), own, totals)
+        for key in keys:
+            del self.access[key]
+        self.access[node, 0], self.results[node] = copy, [array]
 
     def _collapse(self) -> None:
         """Collapse the axes of rows and lanes, and give every access its strides along them."""

@@ -16,8 +16,9 @@ from tracejit.ir.types import int64
 from tracejit.llvm.builder import SCALAR_TYPES, Lanes, shuffled
 from tracejit.llvm.kernel import Array, KernelBuilder, power_above
 from tracejit.llvm.layout import Key, Layout
-from tracejit.llvm.pieces import Piece, combine, compute, folded, identity
+from tracejit.llvm.pieces import Piece, begin_blocks, combine, compute, end_blocks, folded, identity
 from tracejit.llvm.schedule import Schedule, Stage
+from tracejit.llvm.summation import Add, is_long, sum_by_blocks
 
 # How many registers a piece fills in a sweep of few ops, and in one of more.
 _FEW_OPS, _REGISTERS_FEW, _REGISTERS = 4, 8, 4
@@ -31,12 +32,12 @@ class Fusion:
     def __init__(self, b: KernelBuilder, plan: Schedule, layout: Layout):
         self.b, self.plan = b, plan
         self.access, self.outputs, self.scratch = layout.access, layout.results, layout.scratch
+        self.ends, self.blocks = layout.ends, layout.blocks
         self.row_shape, self.lane_shape = layout.row_shape, layout.lane_shape
         self.count = self.lane_shape[-1] if self.lane_shape else 1
         self.lanes = max(b.width // plan.widest, 1)  # of one register
         self.row_elements = math.prod(self.lane_shape)
-        innermost = self.row_shape[-1] if self.row_shape else 1
-        self.most_rows = min(plan.at_once(self.row_elements), 1 << max(innermost, 1).bit_length() - 1)
+        self.most_rows = layout.rows
         self.rows = 1  # that are computed at one time
 
     # -- the nest
@@ -59,39 +60,57 @@ class Fusion:
         """Compute one of the units that threads may share; all where it is None."""
         self.unit = unit
         for node in self.plan.end_results:
-            for array in self.outputs[node]:
+            for array in self.ends[node]:
                 self._fill(node, array)
         if 0 in self.row_shape:
             return
         if not self.row_shape:
             self._block([], 1)
-        elif len(self.row_shape) == 1:
-            self._rows([], unit)
         else:
+            self._rows([], unit)
 
-            def step(position: Lanes, none: list[Lanes]) -> list[Lanes]:
-                self.b.loops(self.row_shape[1:-1], lambda index: self._rows([position, *index], None))
-                return none
-
-            self._stepped(unit, self.row_shape[0], 1, step, list, [])
+    def _steps(self, axis: int) -> tuple[int, int]:
+        """How many indices along an axis of the rows are one step, and how many are a block of steps."""
+        step = self.most_rows if axis == len(self.row_shape) - 1 else 1
+        return step, step * max((block.steps for block in self.blocks.values() if block.axis == axis), default=1)
 
     def _rows(self, outer: list[Lanes], unit: Lanes | None) -> None:
-        """Run along the last axis of the rows."""
-        count = self.row_shape[-1]
-        whole = count - count % self.most_rows
+        """Run along the axes of the rows that are left behind the index `outer`."""
+        b, axis = self.b, len(outer)
+        count, (step, size) = self.row_shape[axis], self._steps(axis)
+        is_last = axis == len(self.row_shape) - 1
+        collected = {node: block for node, block in self.blocks.items() if block.axis == axis}
+        whole, rest = count - count % step, count - count % size
 
-        def several(position: Lanes, none: list[Lanes]) -> list[Lanes]:
-            self._block([*outer, position], self.most_rows)
+        def one_step(position: Lanes, none: list[Lanes]) -> list[Lanes]:
+            if is_last:
+                self._block([*outer, position], step)
+            else:
+                self._rows([*outer, position], None)
             return none
 
-        def single(none: list[Lanes]) -> list[Lanes]:
-            def step(position: Lanes, none: list[Lanes]) -> list[Lanes]:
-                self._block([*outer, self.b.add(position, self.b.const(whole, int64))], 1)
-                return none
+        def single(position: Lanes, none: list[Lanes]) -> list[Lanes]:
+            self._block([*outer, b.add(position, b.const(whole, int64))], 1)
+            return none
 
-            return self.b.loop(count - whole, step)
+        def block(start: Lanes, steps: int, singles: int = 0) -> None:
+            begin_blocks(b, collected, self.unit)
+            b.loop(steps, lambda inside, none: one_step(b.add(start, inside), none), step=step)
+            b.loop(singles, single)
+            end_blocks(b, collected, self.unit, outer)
 
-        self._stepped(unit, count, self.most_rows, several, single, [])
+        def one_block(position: Lanes, none: list[Lanes]) -> list[Lanes]:
+            block(position, size)
+            return none
+
+        def last_block(none: list[Lanes]) -> list[Lanes]:
+            block(b.const(rest, int64), whole - rest, count - whole)
+            return none
+
+        if collected:
+            self._stepped(unit, count, size, one_block, last_block, [])
+        else:
+            self._stepped(unit, count, step, one_step, lambda none: b.loop(count - whole, single), [])
 
     def _stepped(
         self,
@@ -139,7 +158,7 @@ class Fusion:
             b.fill(Array(start, (elements,), (1,), array.dtype), empty)
             return []
 
-        step = self.most_rows if len(self.row_shape) == 1 else 1
+        _, step = self._steps(0)
         left = count % step
         self._stepped(
             self.unit,
@@ -244,9 +263,17 @@ class Fusion:
             if axis >= len(self.lane_shape) - 1:
                 self.outer = outer
                 return self._along(in_lanes, carried)
-            return b.loop(self.lane_shape[axis], lambda position, inside: nest(axis + 1, [*outer, position], inside), carried)
+            within = math.prod(self.lane_shape[axis + 1 : -1]) * self._added_along()
+            apart = is_long(within)  # what lies within is summed by itself
 
-        empty = [self._empty(node) for node in in_lanes]
+            def step(position: Lanes, inside: list[Lanes]) -> list[Lanes]:
+                found = nest(axis + 1, [*outer, position], empty if apart else inside)
+                return add(inside, found) if apart else found
+
+            roundings = 1 if apart else within
+            return sum_by_blocks(b, self.lane_shape[axis], step, carried, roundings=roundings, add=add)
+
+        add, empty = self._adds(in_lanes), [self._empty(node) for node in in_lanes]
         collected = empty if 0 in self.lane_shape else nest(0, [], empty)
         for node, total in zip(in_lanes, collected, strict=True):
             value = folded(b, node, total, self.rows, 1)
@@ -254,6 +281,19 @@ class Fusion:
                 self.row_values[node] = value
             else:
                 self._collect(node, value, self.bases)
+
+    def _adds(self, nodes: list[Node]) -> Add:
+        """How totals of these reductions are combined."""
+        return lambda totals, found: [combine(self.b, node, *pair) for node, *pair in zip(nodes, totals, found, strict=True)]
+
+    def _added_along(self) -> int:
+        """How often a total is added to along the last axis."""
+        pieces = -(-self.count // self.width)
+        return pieces if pieces <= _LONG_ROW else pieces // self._block_pieces() + 1
+
+    def _block_pieces(self, units: int = 1) -> int:
+        """How many pieces of a long row, of which each unit has its part, are a block."""
+        return max(_BLOCK, math.isqrt(self.count // self.width // units))
 
     def _empty(self, node: Node) -> Lanes:
         return self.b.const(identity(node), node.dtype, self.rows * self.width)
@@ -305,9 +345,8 @@ class Fusion:
         """Run along the last axis: whole pieces, then what is left as one that is masked. `carried` are the totals
         of the reductions `in_lanes`; a reduction over the last axis alone of several is complete here.
 
-        The totals of a long row are collected block by block. So each of n numbers goes through at most
-        max(_LONG_ROW, 2 _BLOCK + n / (_BLOCK width)) + log2(width) additions, and the error of their sum is at most as many
-        units of rounding times the sum of their absolute values."""
+        The totals of a long row are collected block by block. So each of the numbers in n pieces goes through at most
+        max(_LONG_ROW, 4 sqrt(n)) + log2(width) additions."""
         b = self.b
         apart = [node for node in self.stage.reductions if node not in in_lanes]
         along = [node for node in apart if not self._lane_strides(node)[-1]]
@@ -333,20 +372,21 @@ class Fusion:
             return self._piece(piece, self._shared(width), summed, totals)
 
         unit = None if self.row_shape else self.unit
-        block = _BLOCK * self.width
+        block = self._block_pieces(1 if unit is None else self.plan.units) * self.width
         if not summed or self.count <= _LONG_ROW * self.width:
             carried = self._stepped(unit, self.count, self.width, piece, last, carried)
         else:
-            empty, blocks = carried, whole - whole % block
+            empty, blocks = [self._empty(node) for node in summed], whole - whole % block
+            add = self._adds(summed)
 
             def one_block(position: Lanes, totals: list[Lanes]) -> list[Lanes]:
                 found = b.loop(block, lambda inside, own: piece(b.add(position, inside), own), empty, step=self.width)
-                return [combine(b, node, *pair) for node, *pair in zip(summed, totals, found, strict=True)]
+                return add(totals, found)
 
             def others(totals: list[Lanes]) -> list[Lanes]:
                 start = b.const(blocks, int64)
-                totals = b.loop(whole - blocks, lambda inside, own: piece(b.add(start, inside), own), totals, step=self.width)
-                return last(totals) if rest else totals
+                found = b.loop(whole - blocks, lambda inside, own: piece(b.add(start, inside), own), empty, step=self.width)
+                return add(totals, last(found) if rest else found)
 
             carried = self._stepped(unit, self.count, block, one_block, others, carried)
         for node, total in zip(along, carried[len(in_lanes) :], strict=True):

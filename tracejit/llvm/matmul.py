@@ -14,6 +14,7 @@ from tracejit.llvm.builder import Lanes
 from tracejit.llvm.gemm import call_blas, is_for_blas
 from tracejit.llvm.kernel import Array, KernelBuilder, power_above
 from tracejit.llvm.matrices import oriented
+from tracejit.llvm.summation import added
 from tracejit.llvm.tile import Depth, Sums, Vectors, dot_tile, sum_tile
 
 
@@ -234,8 +235,11 @@ class _Product:
             if found.dot:
                 sums = dot_tile(b, x, offsets, y, [y_along * each for each in range(vectors.number)], extent, self.dtype)
             else:
-                start = None if first or self.sums is None else place.load(self.sums, height, vectors)
-                sums = sum_tile(b, x, offsets, y, vectors, [Depth(extent, along, y_down)], self.dtype, start)
+                sums = sum_tile(b, x, offsets, y, vectors, [Depth(extent, along, y_down)], self.dtype)
+            if not first:
+                assert self.sums is not None
+                before = place.load(self.sums, height, vectors)
+                sums = [added(b, *rows) for rows in zip(before, sums, strict=True)]
             if last:
                 self.finish(place, sums, vectors)
             else:

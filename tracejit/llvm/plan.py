@@ -203,6 +203,7 @@ class _Planner:
             shape = (found.units, *result.shape) if result in found.partial else result.shape
             outputs.append(self._new(TensorType(shape, result.dtype)))
         scratch = [self._new(TensorType(found.scratch_shape, spill.dtype)) for spill in found.spills]
+        scratch += [self._new(TensorType(found.block_shape(end), end.dtype)) for end in found.long]
         self.steps.append(Step(node, outputs, [self.view(operand) for operand in node.operands], scratch, found))
         results = zip(node.attrs["body"].results, outputs, strict=True)
         return [self._combined(result, output) if result in found.partial else output for result, output in results]

@@ -19,13 +19,13 @@ On other systems than Linux, and on processors on which it has not been tried, o
 from __future__ import annotations
 
 import ctypes
-import functools
 import platform
 import struct
 import sys
 from typing import Any
 
 from tracejit.llvm import cache, engine
+from tracejit.locks import Lock
 
 # `i32 (ptr function, ptr arguments, i64 units)`: the statuses of all shares, or-ed.
 PARALLEL = "tracejit_parallel"
@@ -368,9 +368,20 @@ def divides() -> bool:
     return _own_text() is not _ALONE
 
 
-@functools.cache
-def _loaded() -> tuple[dict[str, int], Any]:
-    # Kept for ever: the threads are in this code until the process ends.
+# Kept for ever: the threads are in this code until the process ends, and it is one for all who are linked to it.
+_pool: tuple[dict[str, int], Any] | None = None
+_loading = Lock()
+
+
+def _loaded() -> dict[str, int]:
+    global _pool
+    with _loading:
+        if _pool is None:
+            _pool = _load()
+        return _pool[0]
+
+
+def _load() -> tuple[dict[str, int], Any]:
     written = _own_text()
     key = cache.key("pool", written)
     found = cache.get(key)
@@ -383,16 +394,16 @@ def _loaded() -> tuple[dict[str, int], Any]:
 
 def symbols() -> dict[str, int]:
     """The name under which generated code calls the pool, and its address here."""
-    return {PARALLEL: _loaded()[0][PARALLEL]}
+    return {PARALLEL: _loaded()[PARALLEL]}
 
 
 def set_size(size: int) -> None:
     """From now on kernels are shared by up to `size` threads, 1 to MOST, the caller's included."""
-    ctypes.c_int64.from_address(_loaded()[0][_STATE]).value = size
+    ctypes.c_int64.from_address(_loaded()[_STATE]).value = size
 
 
 def forget_threads() -> None:
     """To be called in a forked child, which has none of its parent's threads: they are made again when they are needed."""
-    if divides() and _loaded.cache_info().currsize:
+    if divides() and _pool is not None:
         size = ctypes.sizeof(ctypes.c_int64)
-        ctypes.memset(_loaded()[0][_STATE] + size, 0, MOST * _SLOT - size)
+        ctypes.memset(_pool[0][_STATE] + size, 0, MOST * _SLOT - size)

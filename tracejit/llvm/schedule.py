@@ -14,6 +14,7 @@ from tracejit import ops
 from tracejit.ir import Graph, Node
 from tracejit.ir.op import Reduction, Scalar
 from tracejit.llvm.builder import held_bytes
+from tracejit.llvm.summation import LONG
 
 # A unit has at least so many elements: then what it costs to begin one, and to combine what each has collected, is little.
 # There are at most so many units, or fewer where what all collect would be more than a share of the elements.
@@ -83,6 +84,22 @@ class Schedule:
     def partial(self) -> list[Node]:
         """The end results that each unit collects for itself, to be combined when all are done: it has all elements of each."""
         return [node for node in self.end_results if self.units > 1 and self.divided in node.attrs["axes"]]
+
+    @property
+    def long(self) -> list[Node]:
+        """The end results to whose elements a unit may add so many rows that it is done by blocks, which have memory."""
+        return [node for node in self.end_results if node.dtype.is_floating and self._added(node) > LONG]
+
+    def _added(self, node: Node) -> int:
+        """How many rows a unit adds to an element of an end result, at the most."""
+        rows = math.prod(self.space[axis] for axis in node.attrs["axes"] if axis < self.rows)
+        return -(-rows // self.units) if node in self.partial else rows
+
+    def block_shape(self, node: Node) -> tuple[int, int]:
+        """For each unit as many elements as a block of a long end result has at the most: what comes with one index along the
+        first of the axes that are summed."""
+        axes = node.attrs["axes"]
+        return self.units, math.prod(self.space[axis] for axis in range(axes[0], len(self.space)) if axis not in axes)
 
     @property
     def scratch_shape(self) -> tuple[int, ...]:

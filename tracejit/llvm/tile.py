@@ -7,12 +7,14 @@ product, or the window and the channels of a convolution.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from tracejit.ir.types import DType
 from tracejit.llvm.builder import Lanes, summed
 from tracejit.llvm.kernel import KernelBuilder
+from tracejit.llvm.summation import added, is_long, sum_by_blocks
 
 # Steps along the depth that are written one after the other, so that the loop itself costs little.
 _UNROLL = 2
@@ -97,12 +99,10 @@ def sum_tile(
     vectors: Vectors,
     depth: Sequence[Depth],
     dtype: DType,
-    start: Sums | None = None,
     along: tuple[int, int] = (0, 1),
 ) -> Sums:
-    """The sums over `depth` of x at each of the offsets `rows` times the vectors from y on, added to `start`; in the dtype in
-    which `dtype` is summed. `along` is how far apart the lanes of a vector lie in x, where they may all have one number, and in
-    y."""
+    """The sums over `depth` of x at each of the offsets `rows` times the vectors from y on, in the dtype in which `dtype` is
+    summed. `along` is how far apart the lanes of a vector lie in x, where they may all have one number, and in y."""
 
     def load(pointer: str, stride: int) -> list[Lanes]:
         return [
@@ -125,12 +125,15 @@ def sum_tile(
         if axis == len(depth):
             return multiplied(x, y, sums)
         extent, x_stride, y_stride = depth[axis]
+        within = math.prod(each.extent for each in depth[axis + 1 :])
+        apart = is_long(within)  # what lies within is summed by itself
         times = _UNROLL if axis == len(depth) - 1 else 1
 
         def at(place: int, x: str, y: str, sums: list[Lanes]) -> list[Lanes]:
             if place and not set(rows).isdisjoint(row + place * x_stride for row in rows):
                 b.forget()
-            return nest(axis + 1, b.address(x, dtype, place * x_stride), b.address(y, dtype, place * y_stride), sums)
+            x, y = b.address(x, dtype, place * x_stride), b.address(y, dtype, place * y_stride)
+            return added(b, sums, nest(axis + 1, x, y, zeros)) if apart else nest(axis + 1, x, y, sums)
 
         def step(position: Lanes, sums: list[Lanes]) -> list[Lanes]:
             moved_x = b.opaque(b.address(x, dtype, index=position, stride=x_stride))
@@ -139,15 +142,15 @@ def sum_tile(
                 sums = at(place, moved_x, moved_y, sums)
             return sums
 
-        whole = extent - extent % times
-        sums = b.loop(whole, step, sums, step=times)
+        whole, roundings = extent - extent % times, times * (1 if apart else within)
+        sums = sum_by_blocks(b, whole, step, sums, step=times, roundings=roundings)
         for place in range(whole, extent):
             sums = at(place, x, y, sums)
         return sums
 
     x, y = b.opaque(x), b.opaque(y)
     zeros = [b.const(0, summed(dtype), vectors.lanes)] * (len(rows) * vectors.number)
-    flat = nest(0, x, y, zeros if start is None else [total for row in start for total in row])
+    flat = nest(0, x, y, zeros)
     return [flat[place : place + vectors.number] for place in range(0, len(flat), vectors.number)]
 
 
@@ -183,9 +186,9 @@ def dot_tile(b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Seq
 
         return step
 
-    sums = [b.const(0, summed(dtype), lanes)] * (times * pairs)
+    zeros = [b.const(0, summed(dtype), lanes)] * (times * pairs)
     whole = extent - extent % (times * lanes)
-    sums = b.loop(whole, block(times, 0), sums, step=times * lanes)
+    sums = sum_by_blocks(b, whole, block(times, 0), zeros, step=times * lanes)
     single = (extent - whole) - (extent - whole) % lanes
     sums = b.loop(single, block(1, whole), sums, step=lanes)
     done = whole + single

@@ -9,10 +9,11 @@ import numpy as np
 
 from tracejit import ops
 from tracejit.ir.errors import DtypeError
-from tracejit.ir.graph import Graph, Node, inline
+from tracejit.ir.graph import Graph, Node
 from tracejit.ir.interpret import interpret
 from tracejit.ir.op import Kernel, Op, Scalar, View, require
 from tracejit.ir.types import DType, TensorType, TupleType, Type, array_type, has_dtype
+from tracejit.ops.autodiff import Gapped
 from tracejit.ops.elementwise import ALL, NUMBERS, sample_array
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
@@ -120,41 +121,14 @@ def _gradient_infer(*types: TensorType, targets: int, sources: int, seeded: bool
 gradient: Op = Op("gradient", infer=_gradient_infer, expand=lambda node: ops.expand_gradient(node))
 
 
-def _custom_infer(*types: TensorType, results: int, arguments: int, backward: Graph, connected: tuple[bool, ...]) -> TupleType:
-    expected = tuple(parameter.type for parameter in backward.parameters)
-    require(
-        (*types[:results], *types[results + arguments :]) == expected,
-        "custom_gradient",
-        types,
-        "its rule takes other operands",
-    )
-    return TupleType(types[:results])
+def _custom_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: dict[str, Any], gapped: bool) -> list[Any]:
+    # A rule of the user's may leave elements out on purpose.
+    return [None if cotangent is None else Gapped(cotangent) for cotangent in attrs["backward"](*cts)]
 
 
-def _custom_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: dict[str, Any]) -> list[Any]:
-    results, arguments, backward = attrs["results"], attrs["arguments"], attrs["backward"]
-    if isinstance(backward, Graph):
-        # Where the rule captured a result it means the one with this rule, not the value it was made from.
-        outer = dict(zip(operands[:results], outs, strict=True))
-        captures = [outer.get(operand, operand) for operand in operands[results + arguments :]]
-        new = inline(backward, [*cts, *captures])
-        found = iter([new[result] for result in backward.results])
-        cotangents = [next(found) if connected else None for connected in attrs["connected"]]
-    else:
-        cotangents = backward(*cts)
-    padding: list[None] = [None] * results
-    return [*padding, *cotangents, *([None] * (len(operands) - results - arguments))]
-
-
-# The first `results` operands, with a rule of the user's for their cotangents: the graph `backward` takes the cotangents
-# and the captured values (the last operands) and gives the cotangents of the `connected` ones of the `arguments`.
-custom_gradient: Op = Op(
-    "custom_gradient",
-    infer=_custom_infer,
-    evaluate=lambda *arrays, results, **_: arrays[:results],
-    vjp=_custom_vjp,
-    remember=False,
-)
+# A rule of the user's for the cotangents of some values: `backward` takes the cotangents of its results and gives those of its
+# operands. Only tapes and traces hold one, as a record; in a graph its results are identities.
+custom_gradient: Op = Op("custom_gradient", infer=lambda *types, backward: TupleType(types), vjp=_custom_vjp, remember=False)
 
 
 def _fusion_infer(*types: TensorType, body: Graph, space: tuple[int, ...], rows: int) -> Type:

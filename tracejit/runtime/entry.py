@@ -11,10 +11,10 @@ import numpy as np
 
 from tracejit.ir import Graph
 from tracejit.ir.types import TensorType
-from tracejit.locks import Lock
-from tracejit.runtime.recorded import Callee, record_call
-from tracejit.runtime.step import Step, array_of, buffer_of
-from tracejit.tensor import Tensor, context
+from tracejit.locks import Lock, importing
+from tracejit.runtime.recorded import Callee, operand_of, record_call
+from tracejit.runtime.step import Step, array_of
+from tracejit.tensor import context
 from tracejit.tracing.guards import Guard, changed
 from tracejit.tracing.trace import Traced
 from tracejit.variable import Variable, holding
@@ -47,11 +47,13 @@ class Entry:
         self.traced_seconds = traced_seconds
         self.compiled_seconds = 0.0
         self.forgotten = False
+        self.number = 0  # among the traces of its function
         # What the native call path needs of this trace; why only the general path can call it, where that is so.
         self.program: Any = None
         self.only_general: str | None = None
         self._step: Step | None = None
         self._optimized: Graph | None = None
+        self._callee: Callee | None = None  # what a tape records of a call
         self._lock = Lock()
         updated = {parameter for parameter, _ in traced.graph.updates}
         self.places: list[_Place] = []
@@ -73,7 +75,8 @@ class Entry:
             return self._optimized
 
     def _run_passes(self) -> Graph:
-        from tracejit import passes  # where the code comes from the cache, nobody needs them
+        with importing:  # where the code comes from the cache, nobody needs them
+            from tracejit import passes
 
         return passes.run(self.traced.graph)
 
@@ -91,7 +94,7 @@ class Entry:
 
     def forget(self) -> None:
         """Let go of the machine code of a trace that is not looked at any more."""
-        self._step = self._optimized = self.program = None
+        self._step = self._optimized = self.program = self._callee = None
         self.forgotten = True
 
     def fits(self, leaves: Sequence[Any]) -> str | None:
@@ -114,7 +117,10 @@ class Entry:
         else:
             results = step.run(self._arrays(leaves))
         if context.tapes:
-            record_call(Callee(self.traced.graph, lambda: step), operands, results)
+            if self._callee is None:
+                trace = self.traced.trace
+                self._callee = Callee(self.traced.graph, lambda: step, () if trace is None else tuple(trace.rules), trace)
+            record_call(self._callee, operands, results)
         return self.traced.pack(results)
 
     @staticmethod
@@ -134,15 +140,7 @@ class Entry:
 
     def _operands(self, leaves: Sequence[Any]) -> list[Any]:
         """The values of the parameters as tensors, those of variables noted by the active tapes."""
-        found = []
-        for place in self.places:
-            value = self._value(place, leaves)
-            if isinstance(value, Variable):
-                value = value.read()
-            elif not isinstance(value, Tensor):
-                value = Tensor(buffer_of(np.array(value), place.type), place.type)
-            found.append(value)
-        return found
+        return [operand_of(self._value(place, leaves), place.type) for place in self.places]
 
     def copies(self, leaves: Sequence[Any]) -> list[np.ndarray]:
         """Copies of what the parameters are in this call."""

@@ -22,7 +22,7 @@ import numpy as np
 from tracejit import tensor, variable
 from tracejit.llvm import cache, engine
 from tracejit.llvm.words import compile_words
-from tracejit.locks import Lock
+from tracejit.locks import Lock, lazy_property
 from tracejit.runtime import callables, captured, dispatcher, layout, results
 from tracejit.runtime.structures import CONSTANTS, INSTANCES, STRUCTURES, fields
 from tracejit.tensor import Tensor
@@ -218,14 +218,14 @@ class _Native:
         make.argtypes, make.restype = [ctypes.c_void_p, ctypes.py_object], ctypes.py_object
         return make(ctypes.addressof(spec), (base,))
 
-    @functools.cached_property
+    @lazy_property
     def calls(self) -> Mapping[str, int]:
         """The dispatcher's functions."""
         made = _Code([dispatcher, captured, results], self._types.functions, level=2)
+        self._fill(made)
+        self._dispatcher = made  # before anything leads to its code: an interrupt must not take that away
         self._facts["bound_call"] = made.functions["bound_call"]
         self._fill(self._types)
-        self._fill(made)
-        self._dispatcher = made
         return made.functions
 
     def dispatch(self, function: Any, is_method: bool) -> None:

@@ -5,42 +5,120 @@ from __future__ import annotations
 
 import functools
 import itertools
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tracejit import ops
-from tracejit.ir import Graph, make, verify
+from tracejit.ir import Graph, Node, make, verify
+from tracejit.ir.errors import TracingError
 from tracejit.ir.op import Op
-from tracejit.ir.types import TupleType
-from tracejit.ops import reached_from, records_of, reverse
-from tracejit.runtime.step import Step, run_graph
+from tracejit.ir.types import TensorType, TupleType
+from tracejit.ops import Gapped, Record, dense, differentiated, gapped_reverse, reached_from, records_of
+from tracejit.runtime.step import Step, buffer_of, run_graph
 from tracejit.tensor import Tensor, context
+from tracejit.tracing.trace import Binding, Trace, within
+from tracejit.variable import Variable
 
 
-class Callee(NamedTuple):
-    """A graph without updates, and its machine code."""
+class Callee:
+    """A graph without updates, and its machine code. `rules` are the custom gradients in it, which are traced in `trace`."""
 
-    graph: Graph
-    step: Callable[[], Step]
+    def __init__(
+        self, graph: Graph, step: Callable[[], Step], rules: Sequence[Record] = (), trace: Trace | None = None
+    ) -> None:
+        self.graph, self.step, self.rules, self.trace = graph, step, rules, trace
+        self._parts: list[Part] | None = None
+        # By the operands whose gradient is needed, and whether the cotangents of the results are gapped.
+        self.backwards: dict[tuple[tuple[int, ...], bool], Backward] = {}
+
+    def parts(self) -> list[Part]:
+        """What depends on the same operands, each by itself."""
+        if self._parts is None:
+            self._parts = _split(self)
+        return self._parts
 
 
-def _call_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: Any) -> list[Any]:
+class Part(NamedTuple):
+    """The callee for some of the results, their numbers, the numbers of the parameters that have a gradient of them."""
+
+    callee: Callee
+    numbers: list[int]
+    places: tuple[int, ...]
+
+
+def _split(callee: Callee) -> list[Part]:
+    graph = callee.graph
+    replaced = ops.expand_gradients(differentiated(graph.results, callee.rules))
+    results = [replaced.get(result, result) for result in graph.results]
+    moved = [_moved(rule, replaced) for rule in callee.rules]
+    # A rule may refer to what has been replaced: those that it was made for are kept as well.
+    rules = [*callee.rules, *[new for new, old in zip(moved, callee.rules, strict=True) if new is not old]]
+    records = records_of(differentiated(results, rules), rules)
+    reached = [reached_from(records, [parameter]) for parameter in graph.parameters]
+    groups: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
+    for number, result in enumerate(results):
+        places = tuple([place for place, ids in enumerate(reached) if id(result) in ids])
+        groups.setdefault((places, _rules_behind(result, rules)), []).append(number)
+    parts = []
+    for (places, _), numbers in groups.items():
+        part = Graph(graph.name, graph.parameters, [results[number] for number in numbers])
+        parts.append(Part(Callee(part, callee.step, rules, callee.trace), numbers, places))
+    return parts
+
+
+def _rules_behind(result: Node, rules: Sequence[Record]) -> tuple[int, ...]:
+    """The numbers of the rules that its gradient runs: a rule is not run for the sake of another result."""
+    nodes = set(differentiated([result], rules)) if rules else set()
+    return tuple([number for number, rule in enumerate(rules) if not nodes.isdisjoint(rule.results)])
+
+
+def _moved(rule: Record, replaced: dict[Node, Node]) -> Record:
+    """A rule for the nodes that stand for its own."""
+    operands, results = (tuple([replaced.get(node, node) for node in nodes]) for nodes in (rule.operands, rule.results))
+    return rule if operands == rule.operands and results == rule.results else rule._replace(operands=operands, results=results)
+
+
+class Backward(NamedTuple):
+    """The gradient of a callee with respect to some operands. `callee` takes the operands, the cotangents of the results,
+    and what the rules captured, and computes the forward values that it needs again; it is None where nothing is connected.
+    `kinds` has, for each operand, what makes a cotangent of its result: Gapped, or dense; None where it is not connected."""
+
+    callee: Callee | None
+    kinds: list[Callable[[Any], Any] | None]
+    captured: Sequence[tuple[Binding, Any]] = ()
+
+
+def _call_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: Any, gapped: bool) -> list[Any]:
     places, given = attrs["places"], list(attrs["given"])
     for place, operand in zip(places, operands, strict=True):
         given[place] = operand
-    callee, connected = _backward_of(attrs["callee"], tuple([places[index] for index in needed]))
-    found = iter(_call(callee, [*given, *cts]) if callee is not None else [])
+    backward = _backward_of(attrs["callee"], tuple([places[index] for index in needed]), gapped)
+    results: list[Tensor] = []
+    if backward.callee is not None:
+        captured = [operand_of(binding.source, kind) for binding, kind in backward.captured]
+        results = _call(backward.callee, [*given, *cts, *captured])
+    remaining = iter(results)
     cotangents: list[Any] = [None] * len(operands)
-    for index, is_connected in zip(needed, connected, strict=True):
-        if is_connected:
-            cotangents[index] = next(found)
+    for index, kind in zip(needed, backward.kinds, strict=True):
+        if kind is not None:
+            cotangents[index] = kind(next(remaining))
     return cotangents
 
 
 # A call as a tape records it: `operands` are those of the graph's parameters (`places`) on which the results depend, `given`
 # holds all of them.
-call_op = Op("call", infer=lambda *types, callee, **_: TupleType([result.type for result in callee.results]), vjp=_call_vjp)
+call_op = Op(
+    "call", infer=lambda *types, callee, **_: TupleType([result.type for result in callee.graph.results]), vjp=_call_vjp
+)
+
+
+def operand_of(value: Any, kind: TensorType) -> Tensor:
+    """What a parameter is in a call, as a tensor; a variable's is noted by the active tapes."""
+    if isinstance(value, Variable):
+        return value.read()
+    return value if isinstance(value, Tensor) else Tensor(buffer_of(np.array(value), kind), kind)
 
 
 def _call(callee: Callee, operands: Sequence[Tensor]) -> list[Tensor]:
@@ -55,64 +133,66 @@ def record_call(callee: Callee, operands: Sequence[Tensor], results: Sequence[Te
     operand between which nothing lies give None, as they do in eager mode."""
     if not context.tapes:
         return
-    for part, numbers, places in _parts_of(callee.graph):
+    for part, numbers, places in callee.parts():
+        made = [results[number] for number in numbers]
+        if not places:
+            # Of no operand a gradient goes there; but it is computed from them, and a gradient with respect to it exists.
+            for tape, operand in itertools.product(context.tapes, operands):
+                tape.record(ops.stop_gradient, (operand,), {}, made)
+            continue
         attrs = {"callee": part, "places": places, "given": tuple(operands)}
         for tape in context.tapes:
-            tape.record(call_op, [operands[place] for place in places], attrs, [results[number] for number in numbers])
+            tape.record(call_op, [operands[place] for place in places], attrs, made)
 
 
-_parts: weakref.WeakKeyDictionary[Graph, list[tuple[Graph, list[int], tuple[int, ...]]]] = weakref.WeakKeyDictionary()
+def _backward_of(callee: Callee, needed: tuple[int, ...], gapped: bool) -> Backward:
+    key = (needed, gapped)
+    if key not in callee.backwards:
+        callee.backwards[key] = _derive(callee, needed, gapped)
+    return callee.backwards[key]
 
 
-def _parts_of(graph: Graph) -> list[tuple[Graph, list[int], tuple[int, ...]]]:
-    """(the graph for some of the results, their numbers, the numbers of the parameters that have a gradient of them)."""
-    if graph not in _parts:
-        replaced = ops.expand_gradients(graph.nodes)
-        results = [replaced.get(result, result) for result in graph.results]
-        records = records_of(Graph(graph.name, graph.parameters, results).nodes)
-        reached = [reached_from(records, [parameter]) for parameter in graph.parameters]
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for number, result in enumerate(results):
-            groups.setdefault(tuple([place for place, ids in enumerate(reached) if id(result) in ids]), []).append(number)
-        _parts[graph] = [
-            (Graph(graph.name, graph.parameters, [results[number] for number in numbers]), numbers, places)
-            for places, numbers in groups.items()
-            if places
-        ]
-    return _parts[graph]
-
-
-_backwards: weakref.WeakKeyDictionary[Graph, dict[Any, Any]] = weakref.WeakKeyDictionary()
-
-
-def _backward_of(graph: Graph, needed: tuple[int, ...]) -> tuple[Callee | None, list[bool]]:
-    """The compiled gradient of a graph with respect to the operands `needed`: it takes the operands and the cotangents of
-    the results, and computes the forward values that it needs again."""
-    known = _backwards.setdefault(graph, {})
-    if needed not in known:
-        known[needed] = _derive(graph, needed)
-    return known[needed]
-
-
-def _derive(graph: Graph, needed: tuple[int, ...]) -> tuple[Callee | None, list[bool]]:
-    results = graph.results
+def _derive(callee: Callee, needed: tuple[int, ...], gapped: bool) -> Backward:
+    graph = callee.graph
     taken = {parameter.attrs["name"] for parameter in graph.parameters}
     free = (name for name in (f"cotangent{number}" for number in itertools.count()) if name not in taken)
-    cotangents = [make(ops.parameter, type=result.type, name=name) for result, name in zip(results, free, strict=False)]
+    cotangents = [make(ops.parameter, type=result.type, name=name) for result, name in zip(graph.results, free, strict=False)]
     sources = [graph.parameters[index] for index in needed]
-    records = records_of(graph.nodes)
+    records = records_of(differentiated(graph.results, callee.rules), callee.rules)
     reached = reached_from(records, sources)
-    ends = [(result, seed) for result, seed in zip(results, cotangents, strict=True) if id(result) in reached]
-    found = reverse(records, [result for result, _ in ends], [seed for _, seed in ends], sources)
-    connected = [each is not None for each in found]
-    if not any(connected):
-        return None, connected
-    backward = verify(
-        Graph(f"{graph.name}_gradient", [*graph.parameters, *cotangents], [each for each in found if each is not None])
-    )
+    ends = [(result, seed) for result, seed in zip(graph.results, cotangents, strict=True) if id(result) in reached]
+    targets, seeds = [result for result, _ in ends], [Gapped(seed) if gapped else seed for _, seed in ends]
+    inner: Trace | None = None
+    if callee.trace is None:
+        derived = gapped_reverse(records, targets, seeds, sources)
+    else:
+        inner = callee.trace.of_gradient([*graph.parameters, *cotangents])
+        derived = within(inner, functools.partial(_run_rules, inner, records, targets, seeds, sources))
+    kinds = [None if each is None else Gapped if type(each) is Gapped else dense for each in derived]
+    kept = [dense(each) for each in derived if each is not None]
+    if not kept:
+        return Backward(None, kinds)
+    captured = inner.parameters if inner is not None else []
+    backward = verify(Graph(f"{graph.name}_gradient", [*graph.parameters, *cotangents, *captured], kept))
 
     @functools.cache
     def step() -> Step:
         return Step.of_traced(backward)
 
-    return Callee(backward, step), connected
+    if inner is None:
+        return Backward(Callee(backward, step), kinds)
+    bindings = [(binding, node.type) for binding, node in zip(inner.bindings, captured, strict=True)]
+    return Backward(Callee(backward, step, [*callee.rules, *inner.rules], inner), kinds, bindings)
+
+
+def _run_rules(trace: Trace, records: list[Record], targets: list[Node], seeds: list[Any], sources: list[Node]) -> list[Any]:
+    """The cotangent of each source as a node, `Gapped` where its seed is, or None."""
+    given = [_same_kind(seed, trace.tensor(dense(seed))) for seed in seeds]
+    derived = trace.differentiate(records, targets, given, sources)
+    if trace.updates():
+        raise TracingError(f"{trace.name}: the rule of a custom gradient assigned a variable; only the function itself can")
+    return [None if each is None else _same_kind(each, trace.node(dense(each))) for each in derived]
+
+
+def _same_kind(cotangent: Any, value: Any) -> Any:
+    return Gapped(value) if type(cotangent) is Gapped else value

@@ -5,7 +5,7 @@ Whatever comes from outside, an eager tensor, an array, a variable, becomes a pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -17,6 +17,7 @@ from tracejit.ir.interpret import interpret
 from tracejit.ir.location import here
 from tracejit.ir.op import Op
 from tracejit.ir.types import TensorType, array_type
+from tracejit.ops import Record
 from tracejit.tensor import Tensor, context, convert_to_tensor, count_interpreted
 from tracejit.variable import Variable
 
@@ -82,8 +83,9 @@ class Binding(NamedTuple):
 class Trace:
     """Collects parameters, their bindings, and the state of variables, while a function is traced."""
 
-    def __init__(self, name: str, variables_may_be_created: bool):
+    def __init__(self, name: str, variables_may_be_created: bool, outer: Trace | None = None):
         self.name = name
+        self.outer = outer
         self.may_create = variables_may_be_created
         self.parameters: list[Node] = []
         self.bindings: list[Binding] = []
@@ -91,6 +93,7 @@ class Trace:
         self._captured: dict[Any, tuple[Any, Node]] = {}
         self._variables: dict[int, tuple[Variable, Node]] = {}
         self._current: dict[int, Node] = {}
+        self.rules: list[Record] = []  # of custom gradients, in order
 
     # -- values
 
@@ -113,8 +116,11 @@ class Trace:
     def node(self, tensor: Any) -> Node:
         """The node of a tensor; an eager tensor is captured. TracingError for another trace's."""
         if type(tensor) is TracedTensor:
-            if tensor.trace is not self:
-                tensor.refuse("it was used")
+            trace: Trace | None = self
+            while trace is not tensor.trace:
+                if trace is None:
+                    tensor.refuse("it was used")
+                trace = trace.outer
             return tensor.node
         return self._capture((id(tensor),), tensor, "captured", tensor.type, "tensor")
 
@@ -179,65 +185,63 @@ class Trace:
         results, _ = interpret(Graph("initial_value", parameters, [node]), [a.astype(p.dtype.numpy) for a, p in kinds])
         return Tensor(np.array(results[0]), value.type)
 
-    # -- custom gradients
+    # -- gradients
 
     def custom_gradient(self, outputs: Sequence[Any], operands: Sequence[Any], backward: Callable[..., list[Any]]) -> list[Any]:
-        """`outputs` with the rule `backward` for `operands`, which is traced now into a graph of its own."""
-        results = [self.node(output) for output in outputs]
-        arguments = [self.node(operand) for operand in operands]
-        cotangents = [make(ops.parameter, type=node.type, name=f"ct{index}") for index, node in enumerate(results)]
-        tapes, context.tapes = context.tapes, ()
-        try:
-            found = backward(*[self.tensor(node) for node in cotangents])
-        finally:
-            context.tapes = tapes
-        gradients = [self.node(tensor) for tensor in found if tensor is not None]
-        captures, body = _close_over(cotangents, gradients)
-        node = make(
-            ops.custom_gradient, *results, *arguments, *captures,
-            results=len(results), arguments=len(arguments), backward=body,
-            connected=tuple(tensor is not None for tensor in found),
-        )  # fmt: skip
-        elements = [make(ops.element, node, index=index) for index in range(len(results))]
+        """`outputs` with the rule `backward` for `operands`. It runs when a gradient is asked for, here or by a tape around a
+        call of the function."""
+        results = tuple([make(ops.identity, self.node(output)) for output in outputs])
+        rule = Record(ops.custom_gradient, tuple(map(self.node, operands)), {"backward": backward}, results, None)
+        self.rules.append(rule)
         for tape in context.tapes:
-            tape.record(ops.custom_gradient, node.operands, node.attrs, elements)
-        return [self.tensor(element) for element in elements]
+            tape.record(rule.op, rule.operands, rule.attrs, results)
+        return [self.tensor(result) for result in results]
+
+    def differentiate(
+        self, records: Iterable[Record], targets: Sequence[Node], seeds: Sequence[Any], sources: Sequence[Node]
+    ) -> list[Any]:
+        """The cotangent of each source: a traced tensor, `Gapped` where it may have gaps, or None. The active tapes record
+        what computes it."""
+        tensors: dict[Node, TracedTensor] = {}
+
+        def tensors_of(nodes: Iterable[Node]) -> tuple[TracedTensor, ...]:
+            return tuple([tensors.setdefault(node, self.tensor(node)) for node in nodes])
+
+        applied = [
+            record._replace(operands=tensors_of(record.operands), results=tensors_of(record.results)) for record in records
+        ]
+        ends = tensors_of(targets)
+        given = [ops.ones_like(end) if seed is None else seed for end, seed in zip(ends, seeds, strict=True)]
+        return ops.gapped_reverse(applied, ends, given, tensors_of(sources))
+
+    def of_gradient(self, taken: Iterable[Node]) -> Trace:
+        """A trace for the gradient of what this one holds, whose tensors its rules may have closed over. `taken` are parameters
+        whose names it does not use."""
+        trace = Trace(f"{self.name}_gradient", variables_may_be_created=False, outer=self)
+        trace._names.update(node.attrs["name"] for node in taken)
+        return trace
 
     # -- the end
 
-    def finish(self, results: Sequence[Any]) -> Graph:
-        """The graph with `results` and with an update for every variable that was assigned."""
-        updates = [
+    def updates(self) -> list[tuple[Node, Node]]:
+        """(parameter, new value) of the variables that were assigned."""
+        return [
             (parameter, self._current[key])
             for key, (_, parameter) in self._variables.items()
             if self._current[key] is not parameter
         ]
+
+    def finish(self, results: Sequence[Any]) -> Graph:
+        """The graph with `results` and with an update for every variable that was assigned."""
+        updates = self.updates()
         graph = Graph(self.name, self.parameters, [self.node(result) for result in results], updates)
+        if self.rules:
+            return graph  # a rule may need what no result does
         used = {node for each in graph.nodes for node in each.operands} | set(graph.results)
         used.update(node for update in updates for node in update)
         kept = [used_one for used_one in zip(self.parameters, self.bindings, strict=True) if used_one[0] in used]
         self.bindings = [binding for _, binding in kept]
         return Graph(self.name, [parameter for parameter, _ in kept], graph.results, updates)
-
-
-def _close_over(cotangents: list[Node], gradients: list[Node]) -> tuple[list[Node], Graph]:
-    """The graph from `cotangents` to `gradients`, and the nodes outside that it takes as further parameters: all that does
-    not depend on a cotangent."""
-    inside = set(cotangents)
-    order = reachable(gradients)
-    for node in order:
-        if any(operand in inside for operand in node.operands):
-            inside.add(node)
-    outer = [operand for node in order if node in inside for operand in node.operands if operand not in inside]
-    captures = list(dict.fromkeys([*outer, *(node for node in gradients if node not in inside)]))
-    parameters = [make(ops.parameter, type=node.type, name=f"captured{index}") for index, node in enumerate(captures)]
-    new = dict(zip(captures, parameters, strict=True))
-    for node in order:
-        if node in inside and node not in cotangents:
-            operands = [new.get(operand, operand) for operand in node.operands]
-            new[node] = make(node.op, *operands, location=node.location, **node.attrs)
-    body = Graph("backward", [*cotangents, *parameters], [new.get(node, node) for node in gradients])
-    return captures, body
 
 
 class Traced(NamedTuple):
@@ -247,6 +251,7 @@ class Traced(NamedTuple):
     bindings: tuple[Binding, ...]
     structure: Any
     constants: tuple[Any, ...]  # what stands at the leaves of `structure`: an index of a result, or None
+    trace: Trace | None = None  # where the function applied custom gradients: in which their rules are traced
 
     @property
     def is_single(self) -> bool:
@@ -264,26 +269,35 @@ def trace(function: Callable[..., Any], trace: Trace, args: Any, kwargs: Any) ->
 
     TracingError where it returns what is neither a tensor nor a number nor None.
     """
+    return within(trace, lambda: _traced(function, trace, args, kwargs))
+
+
+def _traced(function: Callable[..., Any], trace: Trace, args: Any, kwargs: Any) -> Traced:
+    returned = function(*args, **kwargs)
+    results: list[Any] = []
+    places: list[Any] = []
+    for leaf in nest.flatten(returned):
+        if leaf is None:
+            places.append(None)
+            continue
+        try:
+            results.append(convert_to_tensor(leaf))
+        except TypeError:
+            raise TracingError(
+                f"{trace.name} returned {leaf!r}: a traced function returns tensors, numbers, None, and structures of them"
+            ) from None
+        places.append(len(results) - 1)
+    graph = trace.finish(results)
+    return Traced(graph, tuple(trace.bindings), returned, tuple(places), trace if trace.rules else None)
+
+
+def within(trace: Trace, function: Callable[[], Any]) -> Any:
+    """What `function` gives with `trace` as the current one and no tape active."""
     before, tapes = context.trace, context.tapes
     count_interpreted(1)
     context.trace, context.tapes = trace, ()
     try:
-        returned = function(*args, **kwargs)
-        results: list[Any] = []
-        places: list[Any] = []
-        for leaf in nest.flatten(returned):
-            if leaf is None:
-                places.append(None)
-                continue
-            try:
-                results.append(convert_to_tensor(leaf))
-            except TypeError:
-                raise TracingError(
-                    f"{trace.name} returned {leaf!r}: a traced function returns tensors, numbers, None, and structures of them"
-                ) from None
-            places.append(len(results) - 1)
-        graph = trace.finish(results)
+        return function()
     finally:
         context.trace, context.tapes = before, tapes
         count_interpreted(-1)
-    return Traced(graph, tuple(trace.bindings), returned, tuple(places))

@@ -1,0 +1,146 @@
+"""Every public function with a wrong argument: an error of a documented class, whose text names the function and the argument."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+
+import tracejit as tj
+from tracejit.ir.types import bool_, float32, float64, int32
+
+from .arguments import call_text, public_functions
+from .check import DOCUMENTED, Difference
+from .generate import Generator
+
+# The wrong arguments as Python: sizes and axes out of reach, of other types, of structures that end nowhere, of dtypes that no
+# op has, and tensors of another dtype or shape.
+WRONG = (
+    "None", "'a'", "b'a'", "object()", "1.5", "-1", "-7", "10**30", "2**31", "2**62", "2**63", "nan", "inf", "[]", "[[1], [2, 3]]",
+    "{}", "{'a': 1}", "{1, 2}", "cyclic()", "1j", "True", "(lambda: 1)", "(i for i in [1, 2])", "int", "[None]", "['a']", "[1.5]",
+    "[2**40, 2**40]", "[-1, -1]", "[0, 0]", "[10**30]", "np.array([1 + 2j])", "np.array(['2020-01-01'], 'datetime64[D]')",
+    "np.array([object()])", "np.array(['a'])", "np.zeros([2, 2], 'int32')", "tj.constant(True)", "tj.constant([1, 2, 3])",
+    "tj.zeros([0, 3])", "tj.zeros([2, 3, 4], tj.float64)", "tj.Variable([1., 2.])", "tj.constant([5, -9])", "(1, 2, 3, 4, 5)",
+    "tj.float32", "'float32'", "'bogus'", "slice(1, 2)", "...", "np.float64(2.5)", "np.int8(3)", "range(3)", "[[[1]]]",
+    "np.ma.masked_array([1.0, 2.0], [True, False])", "memoryview(b'ab')", "[tj.zeros([2]), tj.zeros([3])]", "type('T', (), {})()",
+)  # fmt: skip
+
+# Other words for an argument that a text may use.
+_WORDS = {
+    "axis": ("axis", "axes"), "axes": ("axis", "axes"), "perm": ("perm",), "dtype": ("dtype", "type"),
+    "out_type": ("dtype", "type"), "output_type": ("dtype", "type"), "shape": ("shape", "size"), "dims": ("shape", "dims", "size"),
+    "num_or_size_splits": ("split", "size", "num"), "num": ("num",), "output_shape": ("shape",), "begin": ("begin", "start"),
+}  # fmt: skip
+
+
+def cyclic() -> list[Any]:
+    """A list that holds itself."""
+    made: list[Any] = [1]
+    made.append(made)
+    return made
+
+
+def wrong_call(seed: int) -> tuple[str, str, str, str]:
+    """(the function, its parameter, the call, the lines before it) with one wrong argument."""
+    draw = Generator(seed)
+    draw.large, draw.special = False, False
+    names = sorted(public_functions())
+    while True:
+        name = draw.pick(names)
+        function = public_functions()[name]
+        parameters = inspect.signature(function).parameters
+        for dtype in (float32, float64, int32, bool_):
+            if draw.chance(0.7):
+                draw.new_input(dtype, draw.pick([(), (2,), (2, 3), (1, 4, 4, 3)]))
+        wrong = draw.pick([each for each in parameters if each != "name"])
+        try:
+            text = call_text(name, function, draw)
+        except DOCUMENTED:
+            text = None
+        if text is None:
+            continue
+        given: list[str] = []
+        placed = _split(text[len(name) + 1 : -1])
+        keywords = {each.partition("=")[0]: each.partition("=")[2] for each in placed if _KEYWORD.match(each)}
+        positional = [each for each in placed if not _KEYWORD.match(each)]
+        for parameter, value in zip(parameters, positional, strict=False):
+            keywords[parameter] = value
+        keywords[wrong] = draw.pick(WRONG)
+        given = [f"{parameter}={keywords[parameter]}" for parameter in parameters if parameter in keywords]
+        setup = "\n".join([f"{key} = {value}" for key, value in draw.inputs.items()] + [line.text for line in draw.lines])
+        return name, wrong, f"{name}({', '.join(given)})", setup
+
+
+_KEYWORD = re.compile(r"[a-z_]+=(?!=)")
+
+
+def _split(text: str) -> list[str]:
+    """The arguments of a call: cut at the commas that are in no bracket."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts if part.strip()]
+
+
+def check_call(name: str, wrong: str, call: str, setup: str, traced: bool) -> Difference | None:
+    """What is wrong with the error of a call; None where it has none, or a good one."""
+    space = {
+        "np": np, "tj": tj, "nan": float("nan"), "inf": float("inf"), "cyclic": cyclic, "rng": np.random.default_rng,
+        **{},
+    }  # fmt: skip
+    from .program import new_space
+
+    space |= new_space()
+    mode = "arguments" + (", traced" if traced else "")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(setup, space)
+        try:
+            if traced:
+                tj.function(lambda: eval(call, space))()
+            else:
+                eval(call, space)
+        except MemoryError as error:
+            return Difference(mode, None, f"{name}, {wrong}: MemoryError: {error}")
+        except DOCUMENTED as error:
+            fault = _fault(name, wrong, error)
+            return (
+                None if fault is None else Difference(mode, None, f"{name}, {wrong}: {fault}: {type(error).__name__}: {error}")
+            )
+        except Exception as error:
+            return Difference(mode, None, f"{name}, {wrong}: not a documented class: {type(error).__name__}: {error}")
+    return None
+
+
+def _fault(name: str, wrong: str, error: Exception) -> str | None:
+    """What the text of an error leaves out."""
+    text = str(error).lower()
+    function = name.rpartition(".")[2]
+    if traceback_is_deep(error) and type(error) is TypeError and "unexpected keyword" in text:
+        return "an internal call"
+    known = {function, function.replace("reduce_", ""), function.replace("2d", ""), _op_names().get(function, function)}
+    if not any(each in text for each in known):
+        return "does not name the function"
+    tensor = wrong in ("x", "y", "a", "b", "t", "input", "input_tensor", "tensor", "features", "logits", "value", "params")
+    words = _WORDS.get(wrong, (wrong,))
+    if not tensor and not any(each in text for each in words) and "operand" not in text and "dtype" not in text:
+        return "does not name the argument"
+    return None
+
+
+def _op_names() -> dict[str, str]:
+    return {"multiply": "mul", "subtract": "sub", "negative": "neg", "divide": "div", "floormod": "mod", "floordiv": "floordiv"}
+
+
+def traceback_is_deep(error: Exception) -> bool:
+    depth, frame = 0, error.__traceback__
+    while frame is not None:
+        depth, frame = depth + 1, frame.tb_next
+    return depth > 2
