@@ -118,7 +118,7 @@ class GradientTape:
                 leaf.read()
                 handles = list(self._reads[id(leaf)][1].values())
             else:
-                handles = [_handle(leaf)]  # type: ignore[arg-type]
+                handles = [_handle(leaf)]
             inner = context.tapes[context.tapes.index(self) :]
             for handle in handles:
                 self._watched[id(handle)] = handle

@@ -47,7 +47,7 @@ def public_functions() -> dict[str, Callable[..., Any]]:
 
 def _nn_names() -> set[str]:
     source = vars(tj.nn)
-    helpers = {"hot_mask", "keep", "normalize_axes", "reduce_mean", "square", "tensor", "fail"}
+    helpers = {"cast", "fail", "floats", "hot_mask", "keep", "numbers", "reduce_mean", "shown", "square", "tensor"}
     return {name for name in source if name not in helpers}
 
 

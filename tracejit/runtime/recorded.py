@@ -86,7 +86,7 @@ class Backward(NamedTuple):
     `kinds` has, for each operand, what makes a cotangent of its result: Gapped, or dense; None where it is not connected."""
 
     callee: Callee | None
-    kinds: list[Callable[[Any], Any] | None]
+    kinds: Sequence[Callable[[Any], Any] | None]
     captured: Sequence[tuple[Binding, Any]] = ()
 
 
