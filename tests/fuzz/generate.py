@@ -253,9 +253,8 @@ class Generator:
             results.append(self.pick(self.visible))
         head = Line(0, f"@outer\ndef f({', '.join(self.inputs)}):")
         lines = [*self.functions, head, *self.lines, Line(1, f"return [{', '.join(results)}]")]
-        outer = self.outer and not any("assign" in line.text for line in lines)
         types = {name: (kind.shape, kind.dtype.name) for name, kind in self.types.items()}
-        return Program(self.seed, self.inputs, self.variables, tuple(lines), types, outer, self.special)
+        return Program(self.seed, self.inputs, self.variables, tuple(lines), types, self.outer, self.special)
 
 
 def _broadcast(one: tuple[int, ...], other: tuple[int, ...]) -> bool:

@@ -23,7 +23,8 @@ from tracejit.variable import Variable
 
 
 class Callee:
-    """A graph without updates, and its machine code. `rules` are the custom gradients in it, which are traced in `trace`."""
+    """A graph without updates, and its machine code. `rules` are how some of its nodes are differentiated: an assigned value is
+    the variable, and custom gradients are traced in `trace`."""
 
     def __init__(
         self, graph: Graph, step: Callable[[], Step], rules: Sequence[Record] = (), trace: Trace | None = None
@@ -177,7 +178,7 @@ def _derive(callee: Callee, needed: tuple[int, ...]) -> Backward:
         return Step.of_traced(backward)
 
     if inner is None:
-        return Backward(Callee(backward, step), connected)
+        return Backward(Callee(backward, step, callee.rules), connected)
     bindings = [(binding, node.type) for binding, node in zip(inner.bindings, captured, strict=True)]
     return Backward(Callee(backward, step, [*callee.rules, *inner.rules], inner), connected, bindings)
 

@@ -94,6 +94,8 @@ class Trace:
         self._variables: dict[int, tuple[Variable, Node]] = {}
         self._current: dict[int, Node] = {}
         self.rules: list[Record] = []  # of custom gradients, in order
+        # What a tape around the call knows of assigned values: that each is the variable, as it was read.
+        self.assigned: list[Record] = []
 
     # -- values
 
@@ -163,7 +165,8 @@ class Trace:
     def assign(self, variable: Variable, tensor: Any) -> None:
         """The new value is cut off from how it was computed: a gradient knows it as the variable, from here on."""
         self.read(variable)
-        self._current[id(variable)] = make(ops.stop_gradient, self.node(tensor))
+        self._current[id(variable)] = new = make(ops.stop_gradient, self.node(tensor))
+        self.assigned.append(Record(ops.identity, (self._variables[id(variable)][1],), {}, (new,), None))
 
     def created(self, variable: Variable, value: Any) -> Tensor:
         """The initial value of a variable that is created while tracing: it exists at once, before the first call."""
@@ -251,6 +254,7 @@ class Traced(NamedTuple):
     structure: Any
     constants: tuple[Any, ...]  # what stands at the leaves of `structure`: an index of a result, or None
     trace: Trace | None = None  # where the function applied custom gradients: in which their rules are traced
+    rules: tuple[Record, ...] = ()  # how a tape around the call differentiates it where the graph does not say so
 
     @property
     def is_single(self) -> bool:
@@ -287,7 +291,8 @@ def _traced(function: Callable[..., Any], trace: Trace, args: Any, kwargs: Any) 
             ) from None
         places.append(len(results) - 1)
     graph = trace.finish(results)
-    return Traced(graph, tuple(trace.bindings), returned, tuple(places), trace if trace.rules else None)
+    rules = (*trace.assigned, *trace.rules)
+    return Traced(graph, tuple(trace.bindings), returned, tuple(places), trace if trace.rules else None, rules)
 
 
 def within(trace: Trace, function: Callable[[], Any]) -> Any:
