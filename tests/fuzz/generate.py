@@ -173,9 +173,9 @@ class Generator:
         self.types[name] = self.space[name].type
         return name  # and in nobody else's sight
 
-    def new_variable(self) -> str:
-        dtype = self.pick((float32, float32, float64, int32, tj.float16))
-        name, shape = self.name("V"), self.shape()
+    def new_variable(self, dtype: DType | None = None, shape: tuple[int, ...] | None = None) -> str:
+        dtype = dtype or self.pick((float32, float32, float64, int32, tj.float16))
+        name, shape = self.name("V"), self.shape() if shape is None else shape
         trainable = "" if self.chance(0.8) else ", trainable=False"
         self.variables[name] = f"tj.Variable({self.expression(dtype, shape)}, dtype=tj.{dtype.name}{trainable})"
         self.space[name] = eval(self.variables[name], self.space)
