@@ -18,6 +18,7 @@ from collections.abc import Callable
 from tracejit import ops
 from tracejit.ir import Graph, Node, Op, make, rebuild
 from tracejit.ir.op import Reduction, Scalar
+from tracejit.ops.powers import HALF, product
 
 Rule = Callable[[Node], Node | None]
 
@@ -171,6 +172,21 @@ def _or_zero(node: Node) -> Node | None:
     return None
 
 
+def _power(node: Node) -> Node | None:
+    """What the op computes, as ops of its own, which others share."""
+    (x,), exponent = node.operands, node.attrs["exponent"]
+    if exponent == HALF:
+        return None
+    if exponent == 0:
+        return _again(node, ops.broadcast, _constant(node, 1), shape=node.shape, axes=())
+    return product(x, exponent, lambda x, y: _again(node, ops.mul, x, y))
+
+
+def _constant(node: Node, value: float) -> Node:
+    """A scalar of the node's dtype."""
+    return _again(node, ops.constant_op, value=ops.frozen(node.dtype.numpy.type(value)))
+
+
 def _neg(node: Node) -> Node | None:
     (x,) = node.operands
     return x.operands[0] if x.op is ops.neg else None
@@ -223,5 +239,6 @@ RULES: dict[Op, Rule] = {
     ops.mul_or_zero: _or_zero,
     ops.div_or_zero: _or_zero,
     ops.neg: _neg,
+    ops.power: _power,
     ops.cast: _cast,
 }

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import operator
 import os
 import pickle
 import warnings
@@ -530,6 +531,46 @@ def test_random_numbers_are_no_gradient_and_take_odd_shapes():
     found = tape.gradient(y, x)
     np.testing.assert_allclose(found, y.numpy() / [1, 2], rtol=1e-6)
     assert [each is x for each in tape.watched_variables()] == [True]
+
+
+# -- shapes
+
+
+def test_a_shape_compares_and_concatenates_as_tensorflow_s() -> None:
+    shape = tj.zeros([2, 3, 4]).shape
+    for same in ([2, 3, 4], (2, 3, 4), range(2, 5), np.array([2, 3, 4]), tj.constant([2, 3, 4]), tj.zeros([2, 3, 4]).shape):
+        assert (operator.eq(shape, same), operator.ne(shape, same)) == (True, False)
+    for other in ([2, 3], [2, 3, 5], [2, 3, 4.0], [[2], 3, 4], [None, 3, 4], [-2, 3, 4], "234", None, 2, {2, 3, 4}, object()):
+        assert (operator.eq(shape, other), operator.ne(shape, other)) == (False, True)
+    assert operator.eq([2, 3, 4], shape) and operator.eq((2, 3, 4), shape) and operator.ne([2], shape)
+    assert tj.constant([1.0]).shape == [1] and tj.constant([1.0]).shape == 1 and tj.constant(1.0).shape == []
+    assert hash(shape) == hash((2, 3, 4)) and {shape: 1}[(2, 3, 4)] == 1
+    first, one, pair = shape[:1], [3], (1,)
+    for made, expected in [
+        (first + one, [2, 3]), (one + first, [3, 2]), (pair + first, [1, 2]), (first + pair, [2, 1]), (shape + first, [2, 3, 4, 2]),
+        (first + 5, [2, 5]), (shape[::2], [2, 4]), (first + np.array([5]), [2, 5]), (shape[:0] + tj.constant([7]), [7]),
+        (first.concatenate([5]), [2, 5]),
+    ]:  # fmt: skip
+        assert type(made) is type(shape) and made == expected and made.as_list() == expected
+        assert tj.zeros(made).shape == expected
+    assert [type(shape[0]), shape[-1]] == [int, 4]
+    for wrong in ("a", [2.5], None, [None], ["a"]):
+        with pytest.raises(TypeError, match="a shape is made of integers"):
+            shape + wrong
+    with pytest.raises(ValueError, match="a size is negative"):
+        shape.concatenate([-1])
+    with pytest.raises(TypeError):
+        _ = shape < [3]
+
+
+def test_a_shape_goes_through_a_traced_function() -> None:
+    x, one = tj.constant([1.0, 2.0]), [1]
+    f = tj.function(lambda x, shape: tj.reshape(x, shape[:1] + one))
+    for _ in range(3):
+        np.testing.assert_array_equal(f(x, tj.zeros([2, 5]).shape), [[1.0], [2.0]])
+    assert f.experimental_get_tracing_count() == 1
+    found = tj.function(lambda x: {"shape": x.shape})(tj.zeros([3, 2]))["shape"]
+    assert (found.dtype, found.numpy().tolist()) == (tj.int32, [3, 2])  # a tensor, as in TensorFlow
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "int32", "int64", "bool"])

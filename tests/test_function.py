@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import gc
 import os
@@ -785,12 +786,16 @@ def test_a_leaked_tensor_names_both_lines() -> None:
         return x
 
     f(tj.constant(1.0))
+    v = tj.Variable(1.0)
     made, here = line_of("it leaks"), "test_function.py"
     uses: list[Callable[[], Any]] = [
         lambda: leaked[0] + 1,
         lambda: float(leaked[0]),
         lambda: tj.sin(leaked[0]),
         lambda: f(leaked[0]),
+        lambda: v.assign(leaked[0]),
+        lambda: v.assign_add(leaked[0]),
+        lambda: tj.Variable(leaked[0]),
     ]
     for use in uses:
         with pytest.raises(TracingError) as caught:
@@ -1097,3 +1102,58 @@ def test_a_known_call_is_recorded_by_a_tape() -> None:
         with tj.GradientTape() as tape:
             y = square()
         assert [float(y), float(tape.gradient(y, v))] == [9.0, 6.0]
+
+
+def test_looking_before_a_call_or_among_several_traces_says_what_to_do() -> None:
+    f = tj.function(lambda x, y=1.0: x * y)
+    for look in (f.ir, f.graph, f.compiled, f.memory):
+        with pytest.raises(
+            TypeError, match=r"<lambda> has no trace yet .*: say which by .* as in <lambda>\.ir\(x\), or call it"
+        ):
+            look()
+    f(tj.constant(1.0))
+    assert f.ir() == f.ir(tj.constant(2.0))
+    f(tj.constant([1.0]))
+    with pytest.raises(TypeError, match=r"<lambda> has 2 traces .*'x'.*: say which by the arguments.*explain\(\) lists them"):
+        f.ir()
+    assert "f32[1]" in f.ir(tj.constant([2.0]))
+    assert tj.function(lambda y=2.0: tj.constant(y)).ir()
+    assert tj.function(lambda: tj.constant(1.0)).ir()
+
+
+@pytest.mark.filterwarnings("ignore:.* was traced:UserWarning")
+def test_what_is_dropped_is_freed_and_what_is_told_of_it_bounded() -> None:
+    state = {"k": 0.0}
+    f = tj.function(lambda x: x * state["k"])
+    graphs: list[Any] = []
+    x = tj.constant(1.0)
+    for number in range(120):
+        state["k"] = float(number)
+        assert float(f(x)) == number
+        graphs.append(weakref.ref(f._order[-1]))
+    gc.collect()
+    assert sum(graph() is not None for graph in graphs) == len(f._order) == 8
+    lines = f.explain().splitlines()
+    assert [lines[0], lines[1]] == ["<lambda>: 120 traces", "  62 of the oldest, dropped since"]
+    lines = [line for line in lines if "through Python" not in line]
+    assert len(lines) == 2 + 58
+    assert re.match(r"  62: state has changed; .* dropped since", lines[2])
+    assert re.match(r"  119: state has changed; .* optimized", lines[-1])
+    assert count_of(f) == 120
+
+
+def test_objects_in_the_explanation_are_not_asked() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        scale: float
+
+        def __repr__(self) -> str:
+            raise RuntimeError("no text")
+
+    f = tj.function(lambda config, x: x * config.scale)
+    x = tj.constant(1.0)
+    for argument in (Config(1.0), Config(2.0), 3, (Config(1.0),)):
+        f.python_function(argument, x) if isinstance(argument, Config) else None
+        with pytest.raises(AttributeError) if not isinstance(argument, Config) else contextlib.nullcontext():
+            f(argument, x)
+    assert "config: a Config instead of another" in f.explain()

@@ -16,14 +16,24 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module imports its own row and the rows above it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("ir", "nest", "locks", "memory"),  # nest: structures of leaves; it, locks and memory know nothing of tracejit
+    ("ir", "objects", "nest", "locks", "memory"),  # nest: structures of leaves; it and those beside it know nothing of tracejit
     ("ops",),
     ("functions", "passes"),
     ("operators", "tensor", "variable", "tape", "custom", "random", "tracing"),
     ("llvm", "runtime"),
     ("function",),
     ("inspect",),
-    ("", "errors", "math", "linalg", "config", "data", "demo", "__main__"),  # what users see; "" is tracejit/__init__.py
+    (
+        "",
+        "errors",
+        "math",
+        "linalg",
+        "bitwise",
+        "config",
+        "data",
+        "demo",
+        "__main__",
+    ),  # what users see; "" is tracejit/__init__.py
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 

@@ -29,6 +29,7 @@ NOT_SAMPLED = {
 }
 
 CASES = all_cases()
+DIVISOR = {"function": "floordiv", "message": "an integer is divided by zero"}
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
@@ -83,15 +84,18 @@ def _truncated(x: Any, dtype: Any) -> Any:
     return (int(x) - dtype.min) % span + dtype.min
 
 
-def _mix(counter: int, key: int, dtype: Any) -> float:
+def _bits(counter: int, key: int) -> int:
     """SplitMix64 in Python's integers: the golden ratio times the counter, then its output function."""
     mask = 2**64 - 1
     z = (counter * 0x9E3779B97F4A7C15 + key) & mask
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
-    z ^= z >> 31
+    return z ^ (z >> 31)
+
+
+def _mix(counter: int, key: int, dtype: Any) -> float:
     bits = 24 if dtype.size == 4 else 53
-    return (z >> (64 - bits)) / 2**bits
+    return (_bits(counter, key) >> (64 - bits)) / 2**bits
 
 
 # Of one element of each operand, as Python numbers.
@@ -107,7 +111,12 @@ SCALAR: dict[str, Callable[..., Any]] = {
     "logical_and": lambda x, y: x and y, "logical_or": lambda x, y: x or y, "logical_xor": operator.ne,
     "select": lambda condition, x, y: x if condition else y, "cast": _truncated, "random_uniform": _mix,
     "identity": lambda x: x, "stop_gradient": lambda x: x,
-    "check_range": lambda x, low, high, what: x, "check_nonzero": lambda x: x,
+    "check_range": lambda x, low, high, what: x, "check_nonzero": lambda x, function, message: x,
+    "relu": lambda x: max(0, x), "if_positive": lambda x, a, b: a if x > 0 else b,
+    "leaky_relu": lambda x, alpha: x if x > 0 else alpha * x, "softplus": lambda x: math.log1p(math.exp(x)),
+    "power": lambda x, exponent: x**exponent, "one_minus_square": lambda x: 1 - x * x,
+    "bitwise_and": operator.and_, "bitwise_or": operator.or_, "bitwise_xor": operator.xor, "invert": operator.invert,
+    "random_integers": lambda counter, key, low, high: low + _bits(counter, key) % (high - low),
 }  # fmt: skip
 
 
@@ -139,8 +148,10 @@ def _first_best(better: Callable[[Any, Any], bool]) -> Callable[..., Any]:
         result = np.zeros(x.shape[:axis] + x.shape[axis + 1 :], object)
         for index in np.ndindex(result.shape):
             row = [x[(*index[:axis], k, *index[axis:])] for k in range(x.shape[axis])]
-            nans = [k for k, value in enumerate(row) if value != value]
-            result[index] = nans[0] if nans else next(k for k in range(len(row)) if not any(better(y, row[k]) for y in row))
+            numbers = [k for k, value in enumerate(row) if value == value]
+            best = [k for k in numbers if not any(better(row[other], row[k]) for other in numbers)]
+            # What is no better than infinitely bad is as good as a NaN.
+            result[index] = best[0] if best and any(better(row[best[0]], bad) for bad in (math.inf, -math.inf)) else 0
         return result
 
     return arg
@@ -285,7 +296,8 @@ NAN, INF = math.nan, math.inf
 @pytest.mark.parametrize(
     ("op", "operands", "attrs", "result"),
     [
-        (ops.floordiv, ([7, -7, 7, -7, 0.5, -0.5], [2, 2, -2, -2, INF, INF]), {}, [3, -4, -4, 3, 0, -1]),
+        (ops.floordiv, ([7, -7, 7, -7, 0.5, -0.5], [2, 2, -2, -2, INF, INF]), {}, [3, -4, -4, 3, 0, -0.0]),
+        (ops.floordiv, ([INF, -INF, INF, INF, 1, -1, 0], [2, 2, INF, 0, 0, 0, 0]), {}, [INF, -INF, NAN, INF, INF, -INF, NAN]),
         (ops.mod, ([7, -7, 7, -7, 0.5, 3.0], [4, 4, -4, -4, INF, 0.0]), {}, [3, 1, -1, -3, 0.5, NAN]),
         (ops.div, ([1, -1, 0, 0], [0, 0, 0, -0.0]), {}, [INF, -INF, NAN, NAN]),
         (ops.mul_or_zero, ([0, 0, -0.0, 2, NAN], [INF, NAN, 3, INF, 1]), {}, [0, 0, -0.0, INF, NAN]),
@@ -293,6 +305,7 @@ NAN, INF = math.nan, math.inf
         (ops.maximum, ([NAN, 1, INF, -INF], [1, NAN, 3, 3]), {}, [NAN, NAN, INF, 3]),
         (ops.minimum, ([NAN, 1, INF, -INF], [1, NAN, 3, 3]), {}, [NAN, NAN, 3, -INF]),
         (ops.pow, ([0, 0, -2, NAN, 1, 4], [0, -1, 3, 0, NAN, 0.5]), {}, [1, INF, -8, 1, 1, 2]),
+        (ops.pow, ([-INF, -0.0, 0, 4], [0.5] * 4), {}, [INF, 0, 0, 2]),
         (ops.round, ([0.5, 1.5, 2.5, -0.5, -1.5, INF],), {}, [0, 2, 2, -0.0, -2, INF]),
         (ops.floor, ([-0.5, 0.5, -INF, NAN],), {}, [-1, 0, -INF, NAN]),
         (ops.sign, ([-3, 0, 3, NAN, -INF],), {}, [-1, 0, 1, NAN, -1]),
@@ -370,9 +383,11 @@ def test_cast_outside_of_the_range_is_the_minimum(source: Any, target: Any) -> N
     assert found.tolist() == [least] * 6 + [int(below), 0, 1]
 
 
-def test_argmax_takes_the_first_nan_and_the_first_of_equals() -> None:
-    x = np.array([[1, 3, 3], [NAN, 5, NAN], [2, NAN, 9], [-INF, -INF, -INF]])
-    for op, result in ((ops.argmax, [1, 0, 1, 0]), (ops.argmin, [0, 0, 1, 0])):
+def test_argmax_passes_over_nan_and_takes_the_first_of_equals() -> None:
+    """TensorFlow's answers."""
+    rows = [[1, 3, 3], [NAN, 5, NAN], [2, NAN, 9], [-INF] * 3, [NAN] * 3, [NAN, INF, -INF], [NAN, -INF, 1], [-INF, NAN, -INF]]
+    x = np.array(rows)
+    for op, result in ((ops.argmax, [1, 1, 2, 0, 0, 1, 2, 0]), (ops.argmin, [0, 1, 0, 0, 0, 2, 1, 0])):
         assert_same(interpret(sample_graph(op, (x,), {"axis": 1}), (x,))[0][0], np.array(result, np.int64), op)
 
 
@@ -403,7 +418,7 @@ def test_random_uniform_depends_on_counter_and_key_alone() -> None:
         ),
         (ops.scatter_add, (np.zeros(2), np.array([0, 4])), {"axis": 0, "size": 4}, r"index 4 is not in \[0, 4\)"),
         (ops.check_range, (np.array([0, 7]),), {"low": 0, "high": 7, "what": "label"}, r"label 7 is not in \[0, 7\)"),
-        (ops.check_nonzero, (np.array([1, 0]),), {}, "divided by zero"),
+        (ops.check_nonzero, (np.array([1, 0]),), DIVISOR, "floordiv.*divided by zero"),
     ],
 )
 def test_ops_that_fail(op: Any, arrays: Any, attrs: Any, message: str) -> None:
@@ -640,6 +655,12 @@ ERRORS: list[ErrorCase] = [
     ("select", (BOOL, F32, F64), {}, DtypeError, "the operands' dtypes differ"),
     ("select", (BOOL, VECTOR, VECTOR), {}, InvalidArgumentError, "the operands' shapes differ"),
     ("cast", (F32,), {"dtype": 3}, DtypeError, "3 is no dtype"),
+    ("leaky_relu", (I32,), {"alpha": 0.5}, DtypeError, "not int32"),
+    ("leaky_relu", (F32,), {"alpha": 1}, InvalidArgumentError, "alpha must be a float, not 1"),
+    ("power", (F32,), {"exponent": 5}, InvalidArgumentError, "the exponent is 5"),
+    ("power", (I32,), {"exponent": 0.5}, DtypeError, "not int32"),
+    ("random_integers", (I32, I32, I64, I64), {}, DtypeError, "must be int64"),
+    ("random_integers", (I64, I64, I64, TensorType((3,), int64)), {}, InvalidArgumentError, "one shape"),
     ("random_uniform", (I32, I32), {"dtype": float32}, DtypeError, "must be int64"),
     ("random_uniform", (I64, TensorType((3,), int64)), {"dtype": float32}, InvalidArgumentError, "one shape"),
     ("random_uniform", (I64, I64), {"dtype": int32}, DtypeError, "not int32"),
@@ -724,7 +745,7 @@ ERRORS: list[ErrorCase] = [
     ("scatter_add", (F32, TensorType((), int32)), {"axis": 3, "size": 3}, InvalidArgumentError, "axis 3"),
     ("scatter_add", (F32, INDEX), {"axis": 0, "size": -1}, InvalidArgumentError, "size -1"),
     ("check_range", (F32,), {"low": 0, "high": 3, "what": "index"}, DtypeError, "not float32"),
-    ("check_nonzero", (F32,), {}, DtypeError, "it takes integers"),
+    ("check_nonzero", (F32,), DIVISOR, DtypeError, "it takes integers"),
     (
         "matmul",
         (F32, F64),

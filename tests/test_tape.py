@@ -232,6 +232,8 @@ def test_watch_refuses_what_is_no_tensor(thing):
 def test_watch_on_a_tape_that_was_never_entered():
     with pytest.raises(RuntimeError, match="watch: the tape has not been entered"):
         tj.GradientTape().watch(tj.constant(1.0))
+    with pytest.raises(ValueError, match="it takes tensors and variables"):
+        tj.GradientTape().watch(np.ones(2))
 
 
 def test_intermediate_results_are_sources():

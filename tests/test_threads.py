@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import queue
 import signal
 import sys
 import threading
@@ -409,3 +410,104 @@ def test_a_long_call_that_leaves_a_default_out_refers_to_nothing_of_the_call_bef
     assert id(other.value) not in list(frame.words)
     f(x, other)
     assert id(other.value) in list(frame.words)
+
+
+# -- a body that waits for other threads
+
+
+def in_time(work: Callable[[], Any]) -> Any:
+    """What `work` returns in a thread of its own, which does not wait forever."""
+    found: list[Any] = []
+    together(lambda: found.append(work()))
+    return found[0]
+
+
+def test_a_body_may_wait_for_a_thread_that_calls_the_function() -> None:
+    depth = threading.local()
+    others: queue.SimpleQueue[float] = queue.SimpleQueue()
+
+    @tj.function
+    def f(x: Any) -> Any:
+        if not getattr(depth, "inside", False):
+
+            def other() -> None:
+                depth.inside = True
+                others.put(float(f(tj.constant(3.0))))
+                others.put(float(f(tj.constant([3.0]))[0]))
+
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join()
+        return x * 2.0
+
+    assert in_time(lambda: float(f(tj.constant(1.0)))) == 2.0
+    assert [others.get(timeout=1), others.get(timeout=1)] == [6.0, 6.0]
+    assert f.experimental_get_tracing_count() == 2
+    assert float(f(tj.constant(4.0))) == 8.0
+
+
+def test_two_functions_may_wait_for_each_other_s_threads() -> None:
+    meeting = threading.Barrier(2, timeout=10)
+    inside = threading.local()
+
+    def meet(other: Callable[[], Any]) -> None:
+        if not getattr(inside, "now", False):
+            inside.now = True
+            meeting.wait()
+
+            def call() -> None:
+                inside.now = True
+                other()
+
+            thread = threading.Thread(target=call)
+            thread.start()
+            thread.join()
+
+    x = tj.constant(1.0)
+    f = tj.function(lambda x: [meet(lambda: g(x0)), x * 2.0][1])
+    g = tj.function(lambda x: [meet(lambda: f(x0)), x * 3.0][1])
+    x0 = tj.constant(5.0)
+    found: list[float] = []
+    together(lambda: found.append(float(f(x))), lambda: found.append(float(g(x))))
+    assert sorted(found) == [2.0, 3.0]
+
+
+def test_threads_that_call_at_once_share_one_trace() -> None:
+    traced: list[int] = []
+
+    @tj.function
+    def f(x: Any) -> Any:
+        traced.append(1)
+        time.sleep(0.05)
+        return x * 2.0
+
+    together(*[lambda: f(tj.constant(1.0))] * 4)
+    assert [len(traced), f.experimental_get_tracing_count()] == [1, 1]
+
+
+def test_a_trace_that_fails_lets_the_next_thread_trace() -> None:
+    attempts: list[int] = []
+
+    @tj.function
+    def f(x: Any) -> Any:
+        attempts.append(1)
+        time.sleep(0.05)
+        if len(attempts) == 1:
+            raise RuntimeError("the first fails")
+        return x * 2.0
+
+    errors: list[str] = []
+
+    def first() -> None:
+        try:
+            f(tj.constant(1.0))
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    while not attempts:
+        time.sleep(0.001)
+    assert in_time(lambda: float(f(tj.constant(1.0)))) == 2.0
+    thread.join()
+    assert errors == ["the first fails"]

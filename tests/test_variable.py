@@ -216,3 +216,16 @@ def test_a_variable_lies_where_a_register_begins_and_stays_there(given: np.ndarr
     step()
     assert v._tensor.value.base is not memory
     np.testing.assert_array_equal(v.numpy(), given + 8)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_update_that_is_not_read_gives_none(compiled):
+    v = tj.Variable(1.0)
+
+    def f():
+        read = [v.assign(2.0) is v, v.assign_add(1.0) is v, v.assign_sub(1.0) is v]
+        unread = [update(1.0, read_value=False) for update in (v.assign, v.assign_add, v.assign_sub)]
+        assert read == [True] * 3 and unread == [None] * 3
+
+    (tj.function(f) if compiled else f)()
+    assert float(v) == 1

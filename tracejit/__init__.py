@@ -34,7 +34,7 @@ from tracejit.tape import GradientTape, UnconnectedGradients
 from tracejit.operators import TensorShape
 from tracejit.tensor import Tensor, constant, convert_to_tensor
 from tracejit.variable import Variable
-from tracejit import config, inspect, linalg, math  # isort: skip  (they take their names from above)
+from tracejit import bitwise, config, inspect, linalg, math  # isort: skip  (they take their names from above)
 
 half = float16
 subtract, multiply, divide, negative = _ops.sub, _ops.mul, _functions.divide, _ops.neg

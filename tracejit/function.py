@@ -7,11 +7,13 @@ what is here is the general path, which can do all that the native one can and w
 
 from __future__ import annotations
 
+import collections
+import copy
 import functools
-import inspect
 import os
 import sys
 import time
+import types
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
@@ -24,6 +26,7 @@ from tracejit.ir import Graph, verify
 from tracejit.ir.errors import SignatureError
 from tracejit.ir.types import array_type
 from tracejit.locks import Lock, importing
+from tracejit.objects import Wrapper, attribute, in_class, is_a, is_exactly, module_of, type_name
 from tracejit.runtime import native
 from tracejit.runtime.calls import NativeCalls
 from tracejit.runtime.entry import Entry, MemoryUse
@@ -31,7 +34,7 @@ from tracejit.runtime.generated import MISS, PythonCalls
 from tracejit.runtime.step import Step
 from tracejit.tensor import Tensor, context, count_interpreted, interpreted
 from tracejit.tracing.guards import Guard, collect, settled, variables_behind
-from tracejit.tracing.signature import Parameters, Signature, describe_difference, signature_of
+from tracejit.tracing.signature import Parameters, Signature, describe_difference, differs, is_dynamic, signature_of
 from tracejit.tracing.trace import Binding, Trace, TracedTensor, trace
 from tracejit.variable import Variable
 
@@ -40,6 +43,11 @@ _RETRACES_TOLD = 5
 # The traces that are kept of one signature, for different captured values; what the cause of a new one ends with.
 _KEPT = 8
 _CHANGED = " has changed"
+# The traces no longer kept of which something is still told.
+_TOLD_OF = 50
+# A thread waits so long for another that traces the same function, since it may find its trace there; not longer, since the
+# other may be waiting for it. It traces on its own then.
+_PATIENCE_SECONDS = 1.0
 
 # The types that are made of a class add a layout of their own.
 _NO_LAYOUT: tuple[str, ...] = ()
@@ -71,7 +79,7 @@ def _frames_to_user() -> int:
     return level
 
 
-class Function:
+class Function(Wrapper):
     """What @function makes of a Python function. Call it as the function; `ir` and `explain` show what became of it."""
 
     __slots__ = _NO_LAYOUT
@@ -82,19 +90,23 @@ class Function:
 
     def __init__(self, python_function: Callable[..., Any], instance: Any = None):
         if not callable(python_function):
-            raise TypeError(f"function takes a callable, not {python_function!r}")
+            raise TypeError(f"function takes a callable, not a {type_name(python_function)}")
+        _take_names(self, python_function)
         self.python_function = python_function
         self._instance = None if instance is None else weakref.ref(instance)
         self._parameters = Parameters(python_function, bound=0 if instance is None else 1)
         self._entries: dict[Any, list[Entry]] = {}
-        self._order: list[Entry] = []
+        self._order: list[Entry] = []  # those that are kept, by age
+        self._dropped: collections.deque[tuple[int, str]] = collections.deque(maxlen=_TOLD_OF)
+        self._causes: collections.deque[str] = collections.deque(maxlen=_RETRACES_TOLD)
+        self._count = 0
         self._methods: dict[int, tuple[weakref.ref[Any], Function]] = {}  # by the object's id, while it lives
+        self._unbound: Function | None = None
         self._calls = self._make_calls()
         self._bound: weakref.ref[Any] | None = None
         self._was_traced = False
         self._told = False
-        self._lock = Lock()
-        functools.update_wrapper(self, python_function)
+        self._lock, self._tracing = Lock(), Lock()
 
     def _make_calls(self) -> Any:
         return NativeCalls(self._instance is not None)
@@ -137,62 +149,113 @@ class Function:
             try:
                 reference = weakref.ref(instance, functools.partial(self._methods.pop, key))
             except TypeError:
-                raise SignatureError(f"{self.name} is a method of {instance!r}, which cannot be weakly referred to") from None
-            known = self._methods.setdefault(key, (reference, type(self)(self.python_function, instance)))
+                raise SignatureError(
+                    f"{self.name} is a method of a {type_name(instance)}, which cannot be weakly referred to: its class needs "
+                    "'__weakref__' among its __slots__"
+                ) from None
+            made = type(self)(self.python_function, instance)
+            made._unbound = self
+            known = self._methods.setdefault(key, (reference, made))
         method = known[1]
         self._calls.remember(self, instance, method)
         return method
 
     @property
     def name(self) -> str:
-        return getattr(self.python_function, "__name__", "function")
+        return self.__name__  # type: ignore[attr-defined]  # which it takes from the function
+
+    # -- copies: as Python's functions it is not copied, and pickled by name; a method goes with its object
+
+    def __copy__(self) -> Function:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        copied = copy.deepcopy(self.python_function, memo)
+        return self if copied is self.python_function else function(copied)
+
+    def __reduce__(self) -> Any:
+        found: Any = sys.modules.get(self.__module__)
+        for name in self.__qualname__.split("."):  # type: ignore[attr-defined]
+            found = getattr(found, name, None)
+        return self.__qualname__ if found is self else (function, (self.python_function,))
 
     # -- tracing
 
     def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, signature: Signature) -> Entry:
         """A new trace for a call, compiled later; or the one that another thread has made meanwhile."""
-        with self._lock:
+        # No lock is held for longer while the user's code runs, which may wait for any thread.
+        alone = self._tracing.acquire(timeout=_PATIENCE_SECONDS)
+        try:
             for entry in self._entries.get(key, ()):
                 if entry.fits(signature.leaves) is None:
                     return entry
-            cause = self._cause(key, signature.leaves)
-            start = time.perf_counter()
-            tracing = Trace(self._graph_name(), variables_may_be_created=not self._was_traced)
-            given = self._placeholders(tracing, args, kwargs, signature)
-            guards = self._guards(args, kwargs)
-            owner = () if self._instance is None else (self._owner(),)
-            traced = trace(self.python_function, tracing, (*owner, *given[0]), given[1])
-            verify(traced.graph)
-            self._was_traced = True
-            entry = Entry(key, traced, settled(guards), cause, time.perf_counter() - start)
-            if any(type(leaf) is Variable for leaf in signature.leaves):
-                outside = variables_behind(guards)
-                entry.only = {
-                    index: weakref.ref(leaf)
-                    for index, leaf in enumerate(signature.leaves)
-                    if type(leaf) is Variable and id(leaf) in outside
-                }
-            entries = self._entries.setdefault(key, [])
+            cause, count = self._cause(key, signature.leaves), self._count
+            entry = self._kept(self._trace(args, kwargs, key, signature, cause), signature, count)
+        finally:
+            if alone:
+                self._tracing.release()
+        self._tell_of_retraces()
+        return entry
+
+    def _trace(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, signature: Signature, cause: str) -> Entry:
+        start = time.perf_counter()
+        tracing = Trace(self._graph_name(), variables_may_be_created=not self._was_traced)
+        given = self._placeholders(tracing, args, kwargs, signature)
+        guards = self._guards(args, kwargs)
+        owner = () if self._instance is None else (self._owner(),)
+        before = [(name, nest.containers(value)) for name, value in self._named(*given)]
+        traced = trace(self.python_function, tracing, (*owner, *given[0]), given[1])
+        if changed := [name for name, containers in before if not nest.are_unchanged(containers)]:
+            raise ValueError(
+                f"{self.name} changes its argument{'s' * (len(changed) > 1)} {', '.join(changed)}: a call of a traced function "
+                "would do so only once, when it is traced; change a copy, and return it"
+            )
+        verify(traced.graph)
+        self._was_traced = True
+        entry = Entry(key, traced, settled(guards), cause, time.perf_counter() - start)
+        if any(type(leaf) is Variable for leaf in signature.leaves):
+            outside = variables_behind(guards)
+            entry.only = {
+                index: weakref.ref(leaf)
+                for index, leaf in enumerate(signature.leaves)
+                if type(leaf) is Variable and id(leaf) in outside
+            }
+        return entry
+
+    def _kept(self, entry: Entry, signature: Signature, count: int) -> Entry:
+        """`entry` among the traces of the function; or one that does as well, where another thread has made it since there
+        were `count`."""
+        entries = self._entries.setdefault(entry.key, [])
+        with self._lock:
+            for other in entries:
+                if other.number >= count and other.fits(signature.leaves) is None:
+                    return other
+            entry.number = self._count
+            self._count += 1
+            self._causes.append(entry.cause)
             # A trace whose captured values have changed is not used again: the newest is looked at first.
             entries.insert(0, entry)
+            self._order.append(entry)
             for old in entries[_KEPT:]:
                 self._calls.forget(self, old)
                 old.forget()
+                self._dropped.append((old.number, old.describe()))
+                self._order.remove(old)
             del entries[_KEPT:]
-            self._order.append(entry)
-            self._tell_of_retraces()
-            return entry
+        return entry
+
+    def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
+        """Arguments with the names of their parameters."""
+        return [(self._parameters.name(place), value) for place, value in enumerate(args)] + list(kwargs.items())
 
     def _graph_name(self) -> str:
         name = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in self.name)
         return name if name[:1].isalpha() or name[:1] == "_" else f"f_{name}"
 
     def _guards(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Guard, ...]:
-        named = dict(zip(self._parameters.names, args, strict=False)) | kwargs
-        dynamic = (Tensor, Variable, np.ndarray, np.generic)
-        known = {name: value for name, value in named.items() if not isinstance(value, dynamic)}
+        known = {name: value for name, value in self._named(args, kwargs) if not is_dynamic(value)}
         function: Any = self.python_function
-        if self._instance is not None and inspect.isfunction(function):
+        if self._instance is not None and type(function) is types.FunctionType:
             # Through `_instance` only: the traces belong to the instance and must not keep it.
             known[function.__code__.co_varnames[0]] = self._owner()
         return collect(function, known)
@@ -202,13 +265,13 @@ class Function:
         numbers = iter(range(len(signature.leaves)))
 
         def placeholder(leaf: Any) -> Any:
-            if isinstance(leaf, (Tensor, np.ndarray, np.generic)):
-                index = next(numbers)
-                kind = leaf.type if isinstance(leaf, Tensor) else array_type(leaf)
-                return tracing.tensor(tracing.parameter(signature.names[index], kind, Binding("argument", index)))
             if type(leaf) is Variable:
                 index = next(numbers)
                 tracing.bind_variable(leaf, signature.names[index], Binding("argument variable", index))
+            elif is_dynamic(leaf):
+                index = next(numbers)
+                kind = leaf.type if is_a(leaf, Tensor) else array_type(signature.leaves[index])
+                return tracing.tensor(tracing.parameter(signature.names[index], kind, Binding("argument", index)))
             return leaf
 
         given = (args, kwargs)
@@ -216,15 +279,16 @@ class Function:
 
     def _cause(self, key: Any, leaves: Sequence[Any]) -> str:
         """Why a call needs a new trace, in words."""
-        if not self._order:
+        if not self._count:
             return "first call"
         for entry in self._entries.get(key, ()):
             return f"{entry.fits(leaves) or 'a captured value'}{_CHANGED}"
-        nearest = min(self._order, key=lambda entry: sum(a != b for a, b in zip(entry.key, key, strict=False)))
-        return describe_difference(self._parameters.names, key, nearest.key)
+        order = list(self._order)
+        nearest = min(order, key=lambda entry: sum(differs(a, b) for a, b in zip(entry.key, key, strict=False)))
+        return describe_difference(self._parameters, key, nearest.key)
 
     def _tell_of_retraces(self) -> None:
-        causes = [entry.cause for entry in self._order[-_RETRACES_TOLD:]][1:]
+        causes = list(self._causes)[1:]
         if self._told or len(causes) < _RETRACES_TOLD - 1:
             return
         if all(": the " in cause for cause in causes):
@@ -235,15 +299,17 @@ class Function:
             return
         self._told = True
         warnings.warn(
-            f"{self.name} was traced {len(self._order)} times, lately for {causes[-1]}. {advice}",
+            f"{self.name} was traced {self._count} times, lately for {causes[-1]}. {advice}",
             stacklevel=_frames_to_user(),
         )
 
     # -- looking at it
 
     def _entry(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry:
-        if not args and not kwargs and self._parameters.names and len(self._order) == 1:
-            return self._order[0]
+        if not args and not kwargs and self._parameters.names:
+            if len(self._order) == 1:
+                return self._order[0]
+            self._check_that_none_are_needed()
         args, kwargs = self._parameters.bind(args, kwargs)
         key, signature = signature_of(self._parameters, args, kwargs)
         for entry in self._entries.get(key, ()):
@@ -251,11 +317,22 @@ class Function:
                 return entry
         return self._traced(args, kwargs, key, signature)
 
+    def _check_that_none_are_needed(self) -> None:
+        """TypeError where no call without arguments is one of the function."""
+        try:
+            self._parameters.bind((), {})
+        except TypeError as error:
+            known = f"{len(self._order)} traces" if self._order else "no trace yet"
+            raise TypeError(
+                f"{self.name} has {known} ({error}): say which by the arguments of a call, as in {self.name}.ir(x)"
+                + ("; explain() lists them" if self._order else ", or call it first")
+            ) from None
+
     def ir(self, *args: Any, stage: str = "optimized", **kwargs: Any) -> str:
         """The function for a call with these arguments, as text; nothing is run, but it is traced where it was not yet.
 
         `stage` is "traced", the name of a pass (the graph after it), "optimized", "llvm" or "asm". Without arguments, where
-        there is one trace, that one. ValueError for another stage.
+        there is one trace, that one. ValueError for another stage, TypeError where the arguments do not fit.
         """
         entry = self._entry(args, kwargs)
         if stage == "traced":
@@ -292,8 +369,11 @@ class Function:
     def explain(self) -> str:
         """The traces so far, a line each: why it was made, whether its code came from the cache, how large it is, how long it
         took."""
-        lines = [f"{self.name}: {len(self._order)} trace{'' if len(self._order) == 1 else 's'}"]
-        lines += [f"  {number}: {entry.describe()}" for number, entry in enumerate(self._order)]
+        lines = [f"{self.name}: {self._count} trace{'' if self._count == 1 else 's'}"]
+        known = dict(self._dropped) | {entry.number: entry.describe() for entry in self._order}
+        if len(known) < self._count:
+            lines.append(f"  {self._count - len(known)} of the oldest, dropped since")
+        lines += [f"  {number}: {known[number]}" for number in sorted(known)]
         if (reason := native.unusable()) is not None:
             lines.append(f"  calls go through Python: {reason}")
         return "\n".join(lines)
@@ -304,14 +384,45 @@ class Function:
 
     def experimental_get_tracing_count(self) -> int:
         """How often the function was traced."""
-        return len(self._order)
+        return self._count
 
 
-class BoundFunction:
+def _take_names(function: Function, python_function: Any) -> None:
+    """Let `function` be called and documented as what it is made of."""
+    kind = type(python_function)
+    if issubclass(kind, Wrapper) or is_exactly(python_function, (types.FunctionType, types.MethodType)):
+        functools.update_wrapper(function, python_function)
+        return
+    # Another object says what it is in ways of its own; what its class is called is known without asking it.
+    names = (attribute(python_function, "__name__"), type_name(python_function))
+    name = next(each for each in names if type(each) is str)
+    document = in_class(kind, "__doc__")
+    vars(function).update(
+        __name__=name, __qualname__=name, __module__=module_of(kind), __wrapped__=python_function,
+        __doc__=document if type(document) is str else None,
+    )  # fmt: skip
+
+
+def _bind(function: Any, instance: Any) -> Any:
+    """The traced method of `instance`."""
+    return function.__get__(instance, type(instance))
+
+
+class BoundFunction(Wrapper):
     """A traced method of one object, which it keeps alive."""
 
     __slots__ = _NO_LAYOUT
+    __self__: Any
     _function: Function
+
+    def __copy__(self) -> BoundFunction:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return _bind(self._function._unbound, copy.deepcopy(self.__self__, memo))
+
+    def __reduce__(self) -> Any:
+        return _bind, (self._function._unbound, self.__self__)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._function, name)

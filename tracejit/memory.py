@@ -3,7 +3,9 @@ for each register."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+import mmap
 from typing import Any
 
 import numpy as np
@@ -37,3 +39,13 @@ def address(array: np.ndarray) -> int:
 def is_aligned(array: np.ndarray) -> bool:
     """Whether an array lies as one of `empty` does."""
     return array.nbytes < ALIGNED_FROM or address(array) % ALIGNMENT == 0
+
+
+def require_room(size: int, purpose: str) -> None:
+    """MemoryError unless this process can have `size` bytes more: for code that ends the process where it gets none."""
+    kind = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
+    try:
+        with contextlib.closing(mmap.mmap(-1, size, **kind)):  # untouched, it takes addresses only
+            pass
+    except OSError:
+        raise MemoryError(f"{purpose} takes {size >> 20} MiB, which this process cannot have") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,12 +12,43 @@ import numpy as np
 from tracejit import functions, ops
 from tracejit.ir.op import Op
 from tracejit.ir.types import DType, TensorType, bool_, broadcast_shapes
+from tracejit.nest import Leaf
 
 
-class TensorShape(tuple[int, ...]):
-    """A tuple of sizes, with the names that TensorFlow's shape has."""
+class TensorShape(Leaf, tuple[int, ...]):
+    """A tuple of sizes, with the names that TensorFlow's shape has; it is equal to a list of the same sizes, and its slices
+    and what is made of it by + are shapes too."""
 
     __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is TensorShape:
+            return tuple.__eq__(self, other)
+        if type(other) is tuple and not tuple.__eq__(self, other):  # the commonest; what is equal may yet be of floats
+            return False
+        try:
+            return tuple.__eq__(self, _sizes(other))
+        except (TypeError, ValueError):
+            return False
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = tuple.__hash__
+
+    def __getitem__(self, key: Any) -> Any:
+        found = tuple.__getitem__(self, key)
+        return TensorShape(found) if isinstance(key, slice) else found
+
+    def __add__(self, other: Any) -> TensorShape:
+        return TensorShape(tuple.__add__(self, _sizes(other)))
+
+    def __radd__(self, other: Any) -> TensorShape:
+        return TensorShape(_sizes(other) + tuple(self))
+
+    def concatenate(self, other: Any) -> TensorShape:
+        """The sizes of both, one after the other."""
+        return self + other
 
     @property
     def rank(self) -> int:
@@ -29,6 +61,20 @@ class TensorShape(tuple[int, ...]):
 
     def num_elements(self) -> int:
         return TensorType(self, bool_).size
+
+
+def _sizes(other: Any) -> tuple[int, ...]:
+    """A size or sizes, as integers. TypeError where they are none, ValueError where one is negative."""
+    if isinstance(other, TensorShape):
+        return tuple(other)
+    several = isinstance(other, (list, tuple, range, np.ndarray, Operators))
+    try:
+        sizes = tuple([operator.index(size) for size in (other if several else (other,))])
+    except TypeError:
+        raise TypeError(f"a shape is made of integers, not of {other!r}") from None
+    if min(sizes, default=0) < 0:
+        raise ValueError(f"a size is negative: {other!r}")
+    return sizes
 
 
 class Operators:
@@ -130,25 +176,25 @@ class Operators:
         return ops.abs(self)
 
     def __invert__(self) -> Any:
-        return ops.logical_not(self)
+        return _bits(ops.logical_not, ops.invert, self)
 
     def __and__(self, other: Any) -> Any:
-        return ops.logical_and(self, other)
+        return _bits(ops.logical_and, ops.bitwise_and, self, other)
 
     def __or__(self, other: Any) -> Any:
-        return ops.logical_or(self, other)
+        return _bits(ops.logical_or, ops.bitwise_or, self, other)
 
     def __xor__(self, other: Any) -> Any:
-        return ops.logical_xor(self, other)
+        return _bits(ops.logical_xor, ops.bitwise_xor, self, other)
 
     def __rand__(self, other: Any) -> Any:
-        return ops.logical_and(other, self)
+        return _bits(ops.logical_and, ops.bitwise_and, other, self)
 
     def __ror__(self, other: Any) -> Any:
-        return ops.logical_or(other, self)
+        return _bits(ops.logical_or, ops.bitwise_or, other, self)
 
     def __rxor__(self, other: Any) -> Any:
-        return ops.logical_xor(other, self)
+        return _bits(ops.logical_xor, ops.bitwise_xor, other, self)
 
     def __lt__(self, other: Any) -> Any:
         return ops.less(self, other)
@@ -174,6 +220,12 @@ class Operators:
             return otherwise
         x, y = Op.lift_values(op.name, (self, other))
         return op(x, y) if broadcast_shapes(x.type.shape, y.type.shape) is not None else otherwise
+
+
+def _bits(logical: Op, bitwise: Op, *operands: Any) -> Any:
+    """`bitwise` of integers; of bools, and of whatever else there may be, `logical`."""
+    operands = Op.lift_values(logical.name, operands)
+    return (bitwise if operands[0].type.dtype.is_integer else logical)(*operands)
 
 
 class Reference:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tracejit import functions, ops
+from tracejit.ir.errors import InvalidArgumentError, fail
 from tracejit.ir.types import TensorType, as_dtype, float32, int64
 from tracejit.tensor import Tensor, context, convert_to_tensor
 from tracejit.variable import Variable, holding
@@ -47,25 +48,54 @@ def _state(op_seed: int | None) -> Variable:
     return _states[op_seed]
 
 
-def _draw(shape: tuple[int, ...], dtype: Any, op_seed: int | None) -> Any:
-    """Numbers in [0, 1)."""
+def _counters(shape: tuple[int, ...], op_seed: int | None) -> tuple[Any, Any]:
+    """(counter, key) for each element of a flat draw; the state moves on."""
     state = _state(op_seed)
     count = math.prod(shape)
     with holding((state,)):  # no two threads draw the same numbers
         value = state.read()
         state.assign_add(convert_to_tensor([0, count], int64))
     key, counter = value[0], value[1]
-    numbers = ops.add(ops.iota(shape=(count,), axis=0, dtype=int64), counter)
-    drawn = ops.random_uniform(numbers, ops.broadcast_to(key, (count,)), dtype=as_dtype(dtype))
-    return ops.reshape(drawn, shape=shape)
+    return ops.add(ops.iota(shape=(count,), axis=0, dtype=int64), counter), ops.broadcast_to(key, (count,))
+
+
+def _draw(shape: tuple[int, ...], dtype: Any, op_seed: int | None) -> Any:
+    """Numbers in [0, 1)."""
+    counters, keys = _counters(shape, op_seed)
+    return ops.reshape(ops.random_uniform(counters, keys, dtype=as_dtype(dtype)), shape=shape)
 
 
 def uniform(
-    shape: Any, minval: Any = 0, maxval: Any = 1, dtype: Any = float32, seed: int | None = None, name: str | None = None
+    shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = float32, seed: int | None = None, name: str | None = None
 ) -> Any:
-    """Numbers drawn evenly from [minval, maxval); a number just below maxval may be rounded to it."""
-    drawn = _draw(functions.static_shape("random.uniform", shape), dtype, seed)
-    return ops.add(ops.mul(drawn, ops.sub(convert_to_tensor(maxval, dtype), minval)), minval)
+    """Numbers drawn evenly from [minval, maxval), where `maxval` is 1 if it is left out. Floats may be rounded to maxval.
+
+    Integers are those from minval to maxval - 1: ValueError where `maxval` is left out, InvalidArgumentError where it is not
+    above minval or one of them is no scalar.
+    """
+    sizes, kind = functions.static_shape("random.uniform", shape), as_dtype(dtype)
+    if kind.is_integer:
+        if maxval is None:
+            raise ValueError(f"random.uniform: maxval must be given for integers, here {kind.name}")
+        return _integers(sizes, convert_to_tensor(minval, kind), convert_to_tensor(maxval, kind), seed)
+    drawn = _draw(sizes, kind, seed)
+    span = ops.sub(convert_to_tensor(1 if maxval is None else maxval, kind), minval)
+    return ops.add(ops.mul(drawn, span), minval)
+
+
+def _integers(shape: tuple[int, ...], low: Any, high: Any, seed: int | None) -> Any:
+    for bound in (low, high):
+        if bound.type.shape:
+            fail(InvalidArgumentError, "random.uniform", (low, high), "minval and maxval must be scalars for integers")
+    dtype, count = low.type.dtype, math.prod(shape)
+    if count:
+        # Only then it matters, as in TensorFlow.
+        above = ops.cast(ops.less(low, high), dtype=dtype)
+        above = ops.check_nonzero(above, function="random.uniform", message="minval is not below maxval")
+        low = ops.mul(low, above)
+    counters, keys = _counters(shape, seed)
+    bounds = [ops.broadcast_to(functions.cast(bound, int64), (count,)) for bound in (low, high)]
+    return functions.cast(ops.reshape(ops.random_integers(counters, keys, *bounds), shape=shape), dtype)
 
 
 def normal(

@@ -104,19 +104,21 @@ class GradientTape:
     def watch(self, tensor: Any) -> None:
         """Record what is computed from `tensor`: a tensor or variable or a structure of them. TypeError for anything
         else, RuntimeError where the tape was never entered."""
-        if not self._entered:
-            raise RuntimeError("watch: the tape has not been entered; call it inside of its with block")
-        for leaf in nest.flatten(tensor):
+        leaves = nest.flatten(tensor)
+        for leaf in leaves:
             if not isinstance(leaf, Operators):
                 fail(_NotATensor, "watch", (repr(leaf),), "it takes tensors and variables; make one with constant")
-            if self not in context.tapes:
-                continue
+        if not self._entered:
+            raise RuntimeError("watch: the tape has not been entered; call it inside of its with block")
+        if self not in context.tapes:
+            return
+        for leaf in leaves:
             if isinstance(leaf, Variable):
                 self._reads.setdefault(id(leaf), (leaf, {}))
                 leaf.read()
                 handles = list(self._reads[id(leaf)][1].values())
             else:
-                handles = [_handle(leaf)]  # type: ignore[arg-type]
+                handles = [_handle(leaf)]
             inner = context.tapes[context.tapes.index(self) :]
             for handle in handles:
                 self._watched[id(handle)] = handle
@@ -188,7 +190,11 @@ class GradientTape:
             self._consumed = True
             self.__exit__()
             self._records, self._tracked = [], {}
-        found = iter((ops.reverse if context.trace is None else _traced_gradient)(records, targets, seeds, flat))
+        if context.trace is None:
+            given = seeds if output_gradients is None else [ops.Gapped(seed) for seed in seeds]
+            found = iter(ops.reverse(records, targets, given, flat))
+        else:
+            found = iter(_traced_gradient(records, targets, seeds, flat))
         result = []
         for leaf, group in zip(leaves, handles, strict=True):
             total = None
@@ -300,7 +306,8 @@ def _traced_gradient(records: list[Record], targets: list[Any], seeds: list[Any]
         return [None] * len(sources)
     path = [record for record in records if any(id(result) in live for result in record.results)]
     if context.tapes or any(end in sources for end in ends) or any(record.op is ops.custom_gradient for record in path):
-        return trace.differentiate(path, ends, seeds, sources)
+        given = [None if seed is None else ops.Gapped(seed) for seed in seeds]
+        return [ops.dense(cotangent) for cotangent in trace.differentiate(path, ends, given, sources)]
     seed_nodes = [trace.node(seed) for seed in seeds] if seeds[0] is not None else []
     constant = _unrecorded(path, connected)
     node = make(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from tracejit import functions
+from tracejit import functions, nest
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.op import Op
 from tracejit.ir.types import DType, TensorType, array_type, as_dtype, bool_, float32, int32, int64
@@ -109,9 +109,9 @@ class Tensor(Operators):
 def _read_only(array: np.ndarray) -> np.ndarray:
     """A view that cannot be made writable again, as one of an array can: it is one of memory that is exported to be read."""
     if array.dtype.isbuiltin == 1:
-        return np.asarray(memoryview(array).toreadonly())
+        return np.asarray(memoryview(array).toreadonly())  # type: ignore[arg-type]
     words = array.view(np.uint16)  # bfloat16, which memory that is exported cannot say it holds
-    return np.asarray(memoryview(words).toreadonly()).view(array.dtype)
+    return np.asarray(memoryview(words).toreadonly()).view(array.dtype)  # type: ignore[arg-type]
 
 
 def array_repr(value: Any) -> str:
@@ -167,6 +167,8 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
     given: int32 (int64 where it does not fit) for ints, float32 for floats. TypeError where a float would be cut to an
     integer or the dtype is none of tracejit's, ValueError where a list is ragged or mixes bools and numbers."""
     if isinstance(value, (np.ndarray, np.generic)):
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError("it is a masked array, whose mask a tensor does not have: pass its filled(...), or its data")
         if dtype is None:
             return copied(value, as_dtype(value.dtype).numpy)
         if dtype.is_integer and value.dtype.kind not in "iub":
@@ -202,8 +204,16 @@ def _holds_bool(value: Any) -> bool:
 
 
 def holds_tensor(value: Any) -> bool:
-    """Whether `value` is a list or tuple with a tensor or variable somewhere in it."""
-    return isinstance(value, (list, tuple)) and any(isinstance(item, Operators) or holds_tensor(item) for item in value)
+    """Whether `value` is a list or tuple with a tensor or variable somewhere in it. ValueError where it contains itself."""
+    try:
+        return _holds_tensor(value)
+    except RecursionError:
+        nest.check_finite(value, "a value")
+        raise
+
+
+def _holds_tensor(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and any(isinstance(item, Operators) or _holds_tensor(item) for item in value)
 
 
 def convert_to_tensor(value: Any, dtype: Any = None, dtype_hint: Any = None, name: str | None = None) -> Any:

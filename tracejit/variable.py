@@ -163,7 +163,7 @@ class Variable(Operators):
             value = context.trace.created(self, value)
         if shape is not None and tuple(shape) != value.type.shape:
             raise ValueError(f"the initial value has the shape {value.shape}, not {tuple(shape)}")
-        self._tensor: Tensor = Tensor(value.value, value.type)  # not `value`, which a tape may have recorded
+        self._tensor: Tensor = _detached("Variable", value)
         self.type: TensorType = value.type
         self.creation = next(Variable._created)
         self._trainable = bool(trainable)
@@ -224,25 +224,29 @@ class Variable(Operators):
         held = f", numpy={array_repr(self._tensor.numpy())}" if context.trace is None else ""
         return f"<tj.Variable '{self.name}' shape={self.type.shape} dtype={self.type.dtype.name}{held}>"
 
-    def assign(self, value: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Variable:
+    def assign(self, value: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
         """Hold `value`, whose shape must be the variable's: nothing is broadcast. A Python number or array takes its
-        dtype; a tensor must have it. InvalidArgumentError or DtypeError leave the old value."""
-        return self._replace("assign", self._fitting("assign", value))
+        dtype; a tensor must have it. InvalidArgumentError or DtypeError leave the old value. The variable comes back, or None
+        unless `read_value`."""
+        self._replace("assign", self._fitting("assign", value))
+        return self if read_value else None
 
-    def assign_add(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Variable:
+    def assign_add(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
         """Add `delta`, on which `assign`'s rules bind."""
-        return self._update("assign_add", ops.add, delta)
+        self._update("assign_add", ops.add, delta)
+        return self if read_value else None
 
-    def assign_sub(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Variable:
+    def assign_sub(self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
         """Subtract `delta`, on which `assign`'s rules bind."""
-        return self._update("assign_sub", ops.sub, delta)
+        self._update("assign_sub", ops.sub, delta)
+        return self if read_value else None
 
-    def _update(self, name: str, op: Any, delta: Any) -> Variable:
+    def _update(self, name: str, op: Any, delta: Any) -> None:
         fitting = self._fitting(name, delta)
         tapes, context.tapes = context.tapes, ()  # an update is state and no computation: no tape follows it
         try:
             with holding((self,)):
-                return self._replace(name, op(self.read(), fitting))
+                self._replace(name, op(self.read(), fitting))
         finally:
             context.tapes = tapes
 
@@ -259,13 +263,13 @@ class Variable(Operators):
             fail(InvalidArgumentError, name, (tensor,), message)
         return tensor
 
-    def _replace(self, name: str, tensor: Any) -> Variable:
+    def _replace(self, name: str, tensor: Any) -> None:
         if context.trace is not None:
             context.trace.assign(self, tensor)
         else:
+            held = _detached(name, tensor)
             with holding((self,)):
-                self._tensor = Tensor(tensor.value, tensor.type)  # the chain ends here: no tape knows this tensor
-        return self
+                self._tensor = held
 
     def array(self) -> np.ndarray:
         """The array that holds the value, for a compiled step to read: while it is referred to, nobody writes to it."""
@@ -309,6 +313,13 @@ class Variable(Operators):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (np.asarray(self._tensor.value), self._trainable, self._name, self.type.dtype)
+
+
+def _detached(name: str, tensor: Any) -> Tensor:
+    """The tensor's value in a tensor of its own, which no tape knows: the chain ends there. TracingError where it has none."""
+    if not hasattr(tensor, "value"):
+        tensor.refuse(f"{name} was given it")
+    return Tensor(tensor.value, tensor.type)
 
 
 def _restore(array: np.ndarray, trainable: bool, name: str, dtype: DType) -> Variable:

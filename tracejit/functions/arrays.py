@@ -244,7 +244,9 @@ def pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", constant_values: Any
     if not x.type.dtype.is_floating and int(constant_values) != constant_values:
         fail(DtypeError, "pad", (x,), f"constant_values={constant_values!r} is no {x.type.dtype.name}")
     low, high = (tuple(int(pair[side]) for pair in np.asarray(paddings).tolist()) for side in (0, 1))
-    return ops.pad(x, low=low, high=high, interior=(0,) * len(low), value=float(constant_values))
+    return ops.pad(
+        x, low=low, high=high, interior=(0,) * len(low), value=np.asarray(constant_values, x.type.dtype.numpy).item()
+    )
 
 
 def tile(input: Any, multiples: Any, name: str | None = None) -> Any:

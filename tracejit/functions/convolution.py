@@ -127,7 +127,7 @@ def max_pool2d(
     window = _pair("max_pool2d", "ksize", ksize, data_format)
     steps = _pair("max_pool2d", "strides", strides, data_format)
     sides = _sides("max_pool2d", x, padding, window, steps, data_format)
-    least = -math.inf if x.type.dtype.is_floating else float(x.type.dtype.min)
+    least = -math.inf if x.type.dtype.is_floating else x.type.dtype.min
     return _from_nhwc(ops.max_windows(_padded(x, sides, least), window=window, strides=steps), data_format)
 
 

@@ -14,6 +14,7 @@ from tracejit import ops
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.op import Op
 from tracejit.ir.types import as_dtype, broadcast_shapes, float32, float64, int32, int64
+from tracejit.ops.powers import PRODUCTS, product
 
 
 def tensor(name: str, x: Any) -> Any:
@@ -29,32 +30,36 @@ def divide(x: Any, y: Any, name: str | None = None) -> Any:
     return ops.div(x, y)
 
 
+def _divisor(function: str, y: Any) -> Any:
+    message = "an integer is divided by zero"
+    return ops.check_nonzero(y, function=function, message=message) if y.type.dtype.is_integer else y
+
+
 def floordiv(x: Any, y: Any, name: str | None = None) -> Any:
     """The quotient rounded towards minus infinity. InvalidArgumentError for an integer divided by zero."""
     x, y = ops.lift("floordiv", (x, y))
-    return ops.floordiv(x, ops.check_nonzero(y) if y.type.dtype.is_integer else y)
+    return ops.floordiv(x, _divisor("floordiv", y))
 
 
 def floormod(x: Any, y: Any, name: str | None = None) -> Any:
     """x - floor(x / y) * y, with the sign of y. InvalidArgumentError for an integer and zero."""
     x, y = ops.lift("mod", (x, y))
-    return ops.mod(x, ops.check_nonzero(y) if y.type.dtype.is_integer else y)
+    return ops.mod(x, _divisor("mod", y))
 
 
 def pow(x: Any, y: Any, name: str | None = None) -> Any:
-    """x ** y. A small whole Python number is multiplied out, so that its derivatives have no special points."""
+    """x ** y. A small whole Python number is multiplied out, so that its derivatives have no special points.
+    InvalidArgumentError for an integer and a negative one."""
     if isinstance(y, (int, float)) and not isinstance(y, bool) and not isinstance(x, (int, float)):
         x = tensor("pow", x)
-        if y in (1, 2, 3, 4) and not (isinstance(y, float) and x.type.dtype.is_integer):
-            if y == 1:
-                return ops.identity(x)
-            half = ops.mul(x, x)
-            return half if y == 2 else ops.mul(half, x if y == 3 else half)
-        if y == 0.5:
-            return ops.sqrt(x)
+        whole = y in PRODUCTS and not (isinstance(y, float) and x.type.dtype.is_integer)
+        if whole and y and x.type.dtype.is_half:
+            return ops.identity(x) if y == 1 else product(x, y, ops.mul)
+        if whole or (y == 0.5 and x.type.dtype.is_floating):
+            return ops.power(x, exponent=int(y) if whole else y)
     x, y = ops.lift("pow", (x, y))
     if y.type.dtype.is_integer:
-        y = ops.check_range(y, low=0, high=y.type.dtype.max, what="exponent")
+        y = ops.check_range(y, low=0, high=y.type.dtype.max + 1, what="exponent")
     return ops.pow(x, y)
 
 
@@ -93,7 +98,8 @@ def add_n(inputs: Any, name: str | None = None) -> Any:
 def matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, name: str | None = None) -> Any:
     """a: [..., n, k]; b: [..., k, m] -> [..., n, m]; batch axes are broadcast. InvalidArgumentError where the inner
     sizes differ or an operand has fewer than two axes, DtypeError where the dtypes differ. Of float16 and bfloat16 the sums are
-    float32, and each is rounded once."""
+    float32, and each is rounded once. Compiled, the error of a sum of k products is at most (1024 + sqrt(k)) eps/2 times the
+    sum of their absolute values."""
     a, b = ops.lift("matmul", (a, b))
     rank_a, rank_b = len(a.type.shape), len(b.type.shape)
     if rank_a > rank_b == 2 and not transpose_a:
@@ -201,11 +207,13 @@ def reduce_logsumexp(input_tensor: Any, axis: Any = None, keepdims: bool = False
 def _arg_function(op: Op) -> Callable[..., Any]:
     def index_of(input: Any, axis: Any = None, output_type: Any = int64, name: str | None = None) -> Any:
         x = tensor(op.name, input)
+        x = cast(x, int32) if x.type.dtype.is_bool else x
         (along,) = normalize_axes(op.name, x, 0 if axis is None else axis)
         return cast(op(x, axis=along), output_type)
 
     index_of.__name__ = index_of.__qualname__ = op.name
-    index_of.__doc__ = f"The index of the {op.name[3:]}imum along `axis` (0 where None), the first where several are equal."
+    what = f"The index of the {op.name[3:]}imum along `axis` (0 where None), the first where several are equal"
+    index_of.__doc__ = f"{what}; a NaN is never it."
     return index_of
 
 

@@ -10,7 +10,7 @@ from tracejit.functions import convolution
 from tracejit.functions.arrays import hot_mask
 from tracejit.functions.math import keep, normalize_axes, reduce_mean, square, tensor
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
-from tracejit.ir.types import int32, int64
+from tracejit.ir.types import float32, int32, int64
 
 sigmoid = ops.sigmoid
 tanh = ops.tanh
@@ -22,30 +22,29 @@ avg_pool, avg_pool2d = convolution.avg_pool, convolution.avg_pool2d
 
 def relu(features: Any, name: str | None = None) -> Any:
     """max(0, x); its derivative at 0 is 0."""
-    return ops.maximum(0, features)
+    return ops.relu(features)
 
 
 def relu6(features: Any, name: str | None = None) -> Any:
-    """min(max(0, x), 6)."""
-    return ops.minimum(relu(features), 6)
+    """min(max(0, x), 6); its derivative at 0 and at 6 is 0."""
+    return ops.minimum(6, relu(features))
 
 
 def leaky_relu(features: Any, alpha: float = 0.2, name: str | None = None) -> Any:
-    """x where it is positive, else alpha * x."""
+    """x where it is positive, else alpha * x. Integers become float32."""
     x = tensor("leaky_relu", features)
-    return ops.select(ops.greater(x, ops.zeros_like(x)), x, ops.mul(x, alpha))
+    return ops.leaky_relu(ops.cast(x, dtype=float32) if x.type.dtype.is_integer else x, alpha=float(alpha))
 
 
 def elu(features: Any, name: str | None = None) -> Any:
-    """x where it is positive, else exp(x) - 1."""
+    """x where it is not negative, else exp(x) - 1."""
     x = tensor("elu", features)
-    return ops.select(ops.greater(x, ops.zeros_like(x)), x, ops.expm1(ops.minimum(x, 0.0)))
+    return ops.select(ops.less(x, ops.zeros_like(x)), ops.expm1(x), x)
 
 
 def softplus(features: Any, name: str | None = None) -> Any:
-    """log(1 + exp(x)), without overflow: max(x, 0) + log1p(exp(-abs(x)))."""
-    x = tensor("softplus", features)
-    return ops.add(relu(x), ops.log1p(ops.exp(ops.neg(ops.abs(x)))))
+    """log(1 + exp(x)), without overflow."""
+    return ops.softplus(features)
 
 
 def log_sigmoid(x: Any, name: str | None = None) -> Any:

@@ -335,21 +335,13 @@ class Builder:
         """A float that is known to lie in the integer's range, towards zero."""
         return self.emit(dtype, x.lanes, f"fptosi {x} to {vector_type(SCALAR_TYPES[dtype], x.lanes)}")
 
-    # -- division with NumPy's rounding (towards minus infinity)
+    # -- division rounded towards minus infinity
 
     def floordiv(self, x: Lanes, y: Lanes) -> Lanes:
         x, y = self.match(x, y)
         if not x.dtype.is_floating:
             return self._divide_integers(x, y)[0]
-        zero, one = self.const(0, x.dtype), self.const(1, x.dtype)
-        rest = self.emit(x.dtype, x.lanes, f"frem {x}, {y.ref}")
-        quotient = self.div(self.sub(x, rest), y)
-        quotient = self.select(self._wrong_sign(rest, y), self.sub(quotient, one), quotient)
-        floored = self.floor(quotient)
-        near = self.compare("gt", self.sub(quotient, floored), self.const(0.5, x.dtype))
-        floored = self.select(near, self.add(floored, one), floored)
-        floored = self.select(self.compare("eq", quotient, zero), self.copysign(zero, self.div(x, y)), floored)
-        return self.select(self.compare("eq", y, zero), self.div(x, y), floored)
+        return self.floor(self.div(x, y))
 
     def mod(self, x: Lanes, y: Lanes) -> Lanes:
         x, y = self.match(x, y)

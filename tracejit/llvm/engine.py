@@ -17,12 +17,16 @@ from typing import Any, NamedTuple
 
 from tracejit.llvm.blas import find_blas
 from tracejit.locks import Lock, hold_over_fork, importing
+from tracejit.memory import require_room
 
 # Instruction selection at level 2; the passes on the IR, which level 2 stands for elsewhere, are never run.
 _CODEGEN_LEVEL = 2
 # What libraries share in one of LLVM's JITs. To make and close one takes 0.4 ms, and it holds 110 kB; but of a library that is
 # closed it keeps 9 kB.
 _LIBRARIES_OF_A_JIT = 8
+# Bytes that LLVM surely does with. It ends the process where it gets none.
+_TO_IMPORT, _TO_COMPILE, _TO_LOAD = 256 << 20, 16 << 20, 8 << 20
+_TO_COMPILE_A_LETTER, _TO_LOAD_A_BYTE = 32, 8
 _lock = Lock()
 _names = itertools.count()
 
@@ -50,6 +54,8 @@ class Target(NamedTuple):
 @functools.cache
 def _llvm() -> Any:
     with importing:
+        if "llvmlite" not in sys.modules:
+            require_room(_TO_IMPORT, "to load LLVM")
         import llvmlite.binding as llvm
 
         # llvmlite takes it without ours too, such as to dispose of what is dropped.
@@ -120,6 +126,7 @@ def assembly(text: str) -> str:
     """A module's text as this processor's assembly."""
     _llvm()
     with _lock:
+        require_room(_TO_COMPILE + _TO_COMPILE_A_LETTER * len(text), "to compile")
         return _machine().emit_assembly(_parsed(text))
 
 
@@ -132,6 +139,7 @@ def compile_text(text: str, level: int = _CODEGEN_LEVEL) -> bytes:
     """
     _llvm()  # what `_lock` guards waits for no import
     with _lock:
+        require_room(_TO_COMPILE + _TO_COMPILE_A_LETTER * len(text), "to compile")
         return _machine(level).emit_object(_parsed(text))
 
 
@@ -197,6 +205,7 @@ def load_object(code: bytes, names: Sequence[str], symbols: Mapping[str, int]) -
     library = Library()
     with _lock:
         _close_dropped()
+        require_room(_TO_LOAD + _TO_LOAD_A_BYTE * len(code), "to load code")
         jit = _open_jit
         if jit is None or not jit.room:
             jit = _open_jit = _Jit()

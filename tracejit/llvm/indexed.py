@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tracejit.ir.types import DType, bool_, int32, int64
@@ -101,7 +101,8 @@ def _joined(array: Array, indices: Array, axis: int) -> tuple[Array, Array]:
 
 
 def emit_arg_extreme(b: KernelBuilder, out: Array, x: Array, axis: int, better: str) -> None:
-    """Set `out` to where along `axis` the first NaN lies, or else the first of the elements than which none is `better`."""
+    """Set `out` to where along `axis` the first of the elements lies than which none is `better`; 0 where all are NaN or
+    infinitely bad."""
     step, count = x.strides[axis], x.shape[axis]
     rest = x.strides[:axis] + x.strides[axis + 1 :]
     shape, (down, across) = collapse(out.shape, [out.strides, rest])
@@ -129,8 +130,8 @@ def emit_arg_extreme(b: KernelBuilder, out: Array, x: Array, axis: int, better: 
 class _Search:
     """Writes the search through `count` elements that lie `step` apart.
 
-    Several vectors are looked at side by side; the best so far are [value, position, value, position..., whether a NaN was
-    seen]. Only where one was is the search done again by the rule that a NaN is better than any number.
+    Several vectors are looked at side by side; the best so far are [value, position, value, position...]. They begin with the
+    worst value at position 0, which every number but itself takes the place of, and no NaN.
     """
 
     def __init__(self, b: KernelBuilder, dtype: DType, count: int, step: int, better: str):
@@ -150,18 +151,9 @@ class _Search:
                 place = b.address(start, dtype, index=index, stride=self.step)
                 return [b.load_at(b.address(place, dtype, n * lanes * across), dtype, lanes, across) for n in range(times)]
 
-            def search(with_nan: bool) -> list[Lanes]:
-                return b.loop(
-                    self.count, lambda index, best: self._step(best, values(index), index, with_nan),
-                    self._begin(values(b.const(0, int64))),
-                )  # fmt: skip
-
-            def write(best: list[Lanes]) -> None:
-                for n, position in enumerate(best[1:-1:2]):
-                    b.store_at(b.cast(position, int64), b.address(end, int64, n * lanes * down), down)
-
-            best = search(False)
-            self._finish(best[-1], lambda: write(best), lambda: write(search(True)))
+            best = b.loop(self.count, lambda index, best: self._step(best, values(index), index), self._begin(times, lanes))
+            for n, position in enumerate(best[1::2]):
+                b.store_at(b.cast(position, int64), b.address(end, int64, n * lanes * down), down)
 
         covering(b, size, lanes * times, block)
 
@@ -176,55 +168,37 @@ class _Search:
             start = b.address(at, dtype, index=first, stride=step)
             return [b.load_at(b.address(start, dtype, n * lanes * step), dtype, lanes, step) for n in range(number)]
 
-        def search(with_nan: bool) -> list[Lanes]:
-            def rest(index: Lanes, best: list[Lanes]) -> list[Lanes]:
-                first = limited(b, b.add(index, b.const(whole, int64)), count, lanes)
-                after = self._step([*best[:2], best[-1]], values(first, 1), first, with_nan)
-                return [*after[:2], *best[2:-1], after[-1]]
+        def rest(index: Lanes, best: list[Lanes]) -> list[Lanes]:
+            first = limited(b, b.add(index, b.const(whole, int64)), count, lanes)
+            return [*self._step(best[:2], values(first, 1), first), *best[2:]]
 
-            best = b.loop(
-                whole, lambda index, best: self._step(best, values(index, times), index, with_nan),
-                self._begin(values(b.const(0, int64), times)), step=lanes * times,
-            )  # fmt: skip
-            return b.loop(count - whole, rest, best, step=lanes)
+        best = b.loop(
+            whole, lambda index, best: self._step(best, values(index, times), index), self._begin(times, lanes),
+            step=lanes * times,
+        )  # fmt: skip
+        best = b.loop(count - whole, rest, best, step=lanes)
+        # A lane knows at which vector it found its best; its own place in the block comes on top.
+        found = [[best[2 * n], b.add(best[2 * n + 1], self._numbers(lanes, n * lanes))] for n in range(times)]
+        while len(found) > 1:
+            found = [self._first(*found[n : n + 2]) for n in range(0, len(found), 2)]
+        (last,) = found
+        while last[0].lanes > 1:
+            last = self._first(*map(list, zip(*[_halves(b, each) for each in last], strict=True)))
+        b.store_at(b.cast(last[1], int64), to)
 
-        def write(best: list[Lanes]) -> None:
-            # A lane knows at which vector it found its best; its own place in the block comes on top.
-            found = [[best[2 * n], b.add(best[2 * n + 1], self._numbers(lanes, n * lanes))] for n in range(times)]
-            while len(found) > 1:
-                found = [self._first(*found[n : n + 2]) for n in range(0, len(found), 2)]
-            (last,) = found
-            while last[0].lanes > 1:
-                last = self._first(*map(list, zip(*[_halves(b, each) for each in last], strict=True)))
-            b.store_at(b.cast(last[1], int64), to)
+    def _begin(self, times: int, lanes: int) -> list[Lanes]:
+        dtype, upwards = self.dtype, self.better == "gt"
+        least, most = (-math.inf, math.inf) if dtype.is_floating else (dtype.min, dtype.max)
+        return [self.b.const(least if upwards else most, dtype, lanes), self.b.const(0, self.kind, lanes)] * times
 
-        best = search(False)
-        self._finish(best[-1], lambda: write(best), lambda: write(search(True)))
-
-    def _begin(self, values: list[Lanes]) -> list[Lanes]:
-        b = self.b
-        return [*(each for value in values for each in (value, b.const(0, self.kind, value.lanes))), b.const(False, bool_)]
-
-    def _step(self, best: list[Lanes], values: list[Lanes], index: Lanes, with_nan: bool) -> list[Lanes]:
+    def _step(self, best: list[Lanes], values: list[Lanes], index: Lanes) -> list[Lanes]:
         b = self.b
         position = b.widen(b.cast(index, self.kind), values[0].lanes)
         after: list[Lanes] = []
-        for value, held, place in zip(values, best[:-1:2], best[1:-1:2], strict=True):
-            wins = self._wins(value, held, with_nan)
+        for value, held, place in zip(values, best[::2], best[1::2], strict=True):
+            wins = b.compare(self.better, value, held)
             after += [b.select(wins, value, held), b.select(wins, position, place)]
-        seen = best[-1]
-        if self.dtype.is_floating and not with_nan:
-            # One comparison tells of two vectors whether a NaN is among them.
-            pairs = [(values[n], values[min(n + 1, len(values) - 1)]) for n in range(0, len(values), 2)]
-            unordered = [b.emit(bool_, x.lanes, f"fcmp uno {x}, {y.ref}") for x, y in pairs]
-            seen = b.or_(seen, any_lane(b, functools.reduce(b.or_, unordered)))
-        return [*after, seen]
-
-    def _finish(self, seen: Lanes, write: Callable[[], None], again: Callable[[], None]) -> None:
-        if self.dtype.is_floating:
-            self.b.when(seen, again, write)
-        else:
-            write()
+        return after
 
     def _numbers(self, lanes: int, first: int) -> Lanes:
         scalar = SCALAR_TYPES[self.kind]
@@ -232,19 +206,11 @@ class _Search:
             return self.b.const(first, self.kind)
         return Lanes("<" + ", ".join(f"{scalar} {first + lane}" for lane in range(lanes)) + ">", self.kind, lanes)
 
-    def _wins(self, value: Lanes, best: Lanes, with_nan: bool) -> Lanes:
-        """Whether a later value takes the place of the best."""
-        b = self.b
-        if not with_nan:
-            return b.compare(self.better, value, best)
-        above = b.emit(bool_, value.lanes, f"fcmp u{self.better} {value}, {best.ref}")
-        return b.and_(above, b.emit(bool_, value.lanes, f"fcmp ord {best}, {best.ref}"))
-
     def _first(self, x: Sequence[Lanes], y: Sequence[Lanes]) -> list[Lanes]:
         """The better of two, the one with the lower position where they are equal."""
-        b, nan = self.b, self.dtype.is_floating
-        equal = b.not_(self._wins(x[0], y[0], nan))
-        wins = b.or_(self._wins(y[0], x[0], nan), b.and_(equal, b.compare("lt", y[1], x[1])))
+        b = self.b
+        equal = b.not_(b.compare(self.better, x[0], y[0]))
+        wins = b.or_(b.compare(self.better, y[0], x[0]), b.and_(equal, b.compare("lt", y[1], x[1])))
         return [b.select(wins, y[0], x[0]), b.select(wins, y[1], x[1])]
 
 

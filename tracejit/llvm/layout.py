@@ -97,7 +97,7 @@ class Layout:
             axis -= 1
         old = rows[axis + 1 :] + lanes
         kept = [size if stride else 1 for size, stride in zip(self.row_shape[axis + 1 :] + self.lane_shape, old, strict=True)]
-        own = tuple(stride if before else 0 for stride, before in zip(contiguous_strides(kept), old, strict=True))
+        own = tuple(stride if before else 0 for stride, before in zip(contiguous_strides(tuple(kept)), old, strict=True))
         split = len(rows) - axis - 1
         copy = Access(array, (0,) * (axis + 1) + own[:split], own[split:], array.strides[0])
         self.blocks[node] = Block(axis, max(most // within, 1), copy, tuple(kept), own, totals)

@@ -15,8 +15,8 @@ from tracejit.ir import Node
 from tracejit.ir.types import int64
 from tracejit.llvm.builder import SCALAR_TYPES, Lanes, shuffled
 from tracejit.llvm.kernel import Array, KernelBuilder, power_above
-from tracejit.llvm.layout import Block, Key, Layout
-from tracejit.llvm.pieces import Piece, combine, compute, folded, identity
+from tracejit.llvm.layout import Key, Layout
+from tracejit.llvm.pieces import Piece, begin_blocks, combine, compute, end_blocks, folded, identity
 from tracejit.llvm.schedule import Schedule, Stage
 from tracejit.llvm.summation import Add, is_long, sum_by_blocks
 
@@ -94,10 +94,10 @@ class Fusion:
             return none
 
         def block(start: Lanes, steps: int, singles: int = 0) -> None:
-            self._begin_blocks(collected)
+            begin_blocks(b, collected, self.unit)
             b.loop(steps, lambda inside, none: one_step(b.add(start, inside), none), step=step)
             b.loop(singles, single)
-            self._end_blocks(collected, outer)
+            end_blocks(b, collected, self.unit, outer)
 
         def one_block(position: Lanes, none: list[Lanes]) -> list[Lanes]:
             block(position, size)
@@ -111,33 +111,6 @@ class Fusion:
             self._stepped(unit, count, size, one_block, last_block, [])
         else:
             self._stepped(unit, count, step, one_step, lambda none: b.loop(count - whole, single), [])
-
-    def _block_start(self, block: Block) -> str:
-        """Where this unit collects blocks."""
-        array = block.copy.array
-        assert array is not None
-        start = self.b.address(array.pointer, array.dtype, array.offset)
-        return start if self.unit is None else self.b.address(start, array.dtype, index=self.unit, stride=block.copy.unit)
-
-    def _begin_blocks(self, blocks: dict[Node, Block]) -> None:
-        for node, block in blocks.items():
-            self.b.fill(Array(self._block_start(block), block.shape, block.strides, node.dtype), identity(node))
-
-    def _end_blocks(self, blocks: dict[Node, Block], outer: list[Lanes]) -> None:
-        """Combine what was collected behind the index `outer` with the results."""
-        b = self.b
-        for node, block in blocks.items():
-            own = Array(self._block_start(block), block.shape, block.strides, node.dtype)
-            for total in block.totals:
-                array = total.array
-                assert array is not None
-                pointer = b.address(array.pointer, array.dtype, array.offset)
-                if self.unit is not None:
-                    pointer = b.address(pointer, array.dtype, index=self.unit, stride=total.unit)
-                for position, stride in zip(outer, total.rows, strict=False):
-                    pointer = b.address(pointer, array.dtype, index=position, stride=stride)
-                target = Array(pointer, block.shape, (*total.rows, *total.lanes)[block.axis + 1 :], array.dtype)
-                b.combine(target, [target, own], lambda x, y, node=node: combine(b, node, x, y))
 
     def _stepped(
         self,
@@ -316,7 +289,11 @@ class Fusion:
     def _added_along(self) -> int:
         """How often a total is added to along the last axis."""
         pieces = -(-self.count // self.width)
-        return pieces if pieces <= _LONG_ROW else pieces // max(_BLOCK, math.isqrt(pieces)) + 1
+        return pieces if pieces <= _LONG_ROW else pieces // self._block_pieces() + 1
+
+    def _block_pieces(self, units: int = 1) -> int:
+        """How many pieces of a long row, of which each unit has its part, are a block."""
+        return max(_BLOCK, math.isqrt(self.count // self.width // units))
 
     def _empty(self, node: Node) -> Lanes:
         return self.b.const(identity(node), node.dtype, self.rows * self.width)
@@ -395,7 +372,7 @@ class Fusion:
             return self._piece(piece, self._shared(width), summed, totals)
 
         unit = None if self.row_shape else self.unit
-        block = max(_BLOCK, math.isqrt(whole // self.width)) * self.width
+        block = self._block_pieces(1 if unit is None else self.plan.units) * self.width
         if not summed or self.count <= _LONG_ROW * self.width:
             carried = self._stepped(unit, self.count, self.width, piece, last, carried)
         else:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tracejit.ir import Node
 from tracejit.ir.op import Reduction
 from tracejit.ir.types import int64
 from tracejit.llvm.builder import Lanes, joined, shuffled
-from tracejit.llvm.kernel import KernelBuilder
-from tracejit.llvm.layout import Key
+from tracejit.llvm.kernel import Array, KernelBuilder
+from tracejit.llvm.layout import Access, Block, Key
 
 if TYPE_CHECKING:
     from tracejit.llvm.loops import Fusion
@@ -129,3 +130,35 @@ def folded(b: KernelBuilder, node: Node, value: Lanes, rows: int, width: int) ->
             first, second = shuffled(b, first, low, second), shuffled(b, first, high, second)
         value = combine(b, node, first, second)
     return value
+
+
+# -- end results that are collected by blocks
+
+
+def begin_blocks(b: KernelBuilder, blocks: Mapping[Node, Block], unit: Lanes | None) -> None:
+    """Begin a block of each of these end results."""
+    for node, block in blocks.items():
+        b.fill(_copy(b, node, block, unit), identity(node))
+
+
+def end_blocks(b: KernelBuilder, blocks: Mapping[Node, Block], unit: Lanes | None, outer: Sequence[Lanes]) -> None:
+    """Combine what was collected behind the index `outer` with the results."""
+    for node, block in blocks.items():
+        own = _copy(b, node, block, unit)
+        for total in block.totals:
+            pointer = _unit_start(b, total, unit)
+            for position, stride in zip(outer, total.rows, strict=False):
+                pointer = b.address(pointer, node.dtype, index=position, stride=stride)
+            target = Array(pointer, block.shape, (*total.rows, *total.lanes)[block.axis + 1 :], node.dtype)
+            b.combine(target, [target, own], partial(combine, b, node))
+
+
+def _copy(b: KernelBuilder, node: Node, block: Block, unit: Lanes | None) -> Array:
+    return Array(_unit_start(b, block.copy, unit), block.shape, block.strides, node.dtype)
+
+
+def _unit_start(b: KernelBuilder, access: Access, unit: Lanes | None) -> str:
+    """Where the part of a unit begins."""
+    assert access.array is not None
+    start = b.place(access.array)
+    return start if unit is None else b.address(start, access.dtype, index=unit, stride=access.unit)

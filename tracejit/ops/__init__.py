@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 
 from tracejit.ops.autodiff import (
-    Record, differentiated, expand_gradient, expand_gradients, reached_from, records_of, reverse,
+    Gapped, Record, dense, differentiated, expand_gradient, expand_gradients, gapped_reverse, reached_from, records_of, reverse,
+)  # fmt: skip
+from tracejit.ops.activations import if_positive, leaky_relu, relu, softplus
+from tracejit.ops.bits import (
+    bitwise_and, bitwise_or, bitwise_xor, invert, logical_and, logical_not, logical_or, logical_xor,
 )  # fmt: skip
 from tracejit.ops.control import (
     constant, constant_op, custom_gradient, element, frozen, fusion, gradient, identity, iota, parameter, stop_gradient,
@@ -16,15 +20,17 @@ from tracejit.ops.convolution import convolution, max_windows, transposed_convol
 from tracejit.ops.elementwise import (
     abs, acos, acosh, add, align, asin, asinh, atan, atan2, atanh, broadcast_to, cbrt, ceil, common_shape, cos, cosh, div,
     div_or_zero, equal, erf, erfc, exp, expm1, floor, floordiv, greater, greater_equal, is_finite, less, less_equal, lift,
-    log, log1p, logical_and, logical_not, logical_or, logical_xor, maximum, minimum, mod, mul, mul_or_zero, neg, not_equal,
-    pow, round, rsqrt, sigmoid, sign, sin, sinh, sqrt, sub, tan, tanh,
+    log, log1p, maximum, minimum, mod, mul, mul_or_zero, neg, not_equal, round, rsqrt, sigmoid, sign, sin, sinh, sqrt, sub,
+    tan, tanh,
 )  # fmt: skip
 from tracejit.ops.indexing import check_nonzero, check_range, gather, scatter_add
 from tracejit.ops.linalg import matmul
+from tracejit.ops.powers import pow, power
 from tracejit.ops.reduce import (
     argmax, argmin, in_float32, kept_axes, reduce_all, reduce_any, reduce_max, reduce_min, reduce_prod, reduce_sum,
 )  # fmt: skip
-from tracejit.ops.selection import cast, random_uniform, select
+from tracejit.ops.random import random_integers, random_uniform
+from tracejit.ops.selection import cast, select
 from tracejit.ops.shape import (
     broadcast,
     concat,

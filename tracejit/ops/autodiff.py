@@ -6,7 +6,7 @@ derivative exists.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tracejit import ops
@@ -28,6 +28,38 @@ class Record(NamedTuple):
     def location(self) -> Location | None:
         """The user's line that applied the op."""
         return location_of(self.place)
+
+
+class Gapped(NamedTuple):
+    """A cotangent with zeros that stand for elements which an op left out, as `where` leaves out the branch not taken.
+
+    A rule gives one where it makes such zeros, and so does whoever gives seeds of the user's. What is computed from it has gaps
+    too. In a gap nothing arrives, however infinite the derivatives on the way: there a zero wins over an infinite factor.
+    Elsewhere zero times infinity is NaN, which hides nothing.
+    """
+
+    cotangent: Any
+
+
+def dense(cotangent: Any) -> Any:
+    """The value of a cotangent, which may be `Gapped` or None."""
+    return cotangent.cotangent if type(cotangent) is Gapped else cotangent
+
+
+class Scale(NamedTuple):
+    """The rule of an operand whose cotangent is the result's divided by `over` and multiplied by `times`, where they are
+    given: functions of the result, the operands and the attributes."""
+
+    times: Callable[..., Any] | None = None
+    over: Callable[..., Any] | None = None
+
+    def cotangent(self, gapped: bool, ct: Any, out: Any, *operands: Any, **attrs: Any) -> Any:
+        """The operand's cotangent; a zero of `ct` stays zero if it is `gapped`."""
+        if self.over is not None:
+            ct = (ops.div_or_zero if gapped else ops.div)(ct, self.over(out, *operands, **attrs))
+        if self.times is not None:
+            ct = (ops.mul_or_zero if gapped else ops.mul)(ct, self.times(out, *operands, **attrs))
+        return ct
 
 
 def differentiable_operands(record: Record) -> list[int]:
@@ -64,42 +96,69 @@ def reverse(records: Sequence[Record], targets: Sequence[Any], seeds: Sequence[A
 
     `records` are in order of execution; `seeds` are the targets' cotangents.
     """
+    return [dense(cotangent) for cotangent in gapped_reverse(records, targets, seeds, sources)]
+
+
+def gapped_reverse(
+    records: Sequence[Record], targets: Sequence[Any], seeds: Sequence[Any], sources: Sequence[Any]
+) -> list[Any]:
+    """What `reverse` gives, `Gapped` where it may have gaps."""
     reached, path = _path_from(records, sources)
     kept = {id(source) for source in sources}
     cotangents: dict[int, Any] = {}
     for target, seed in zip(targets, seeds, strict=True):
         if id(target) in reached:
-            before = cotangents.get(id(target))
-            cotangents[id(target)] = seed if before is None else ops.add(before, seed)
+            _add(cotangents, id(target), seed)
     line = at(None)
     with line:
         for (op, operands, attrs, results, place), needed in reversed(path):
-            arrived = []
+            arrived, gapped = [], False
             for result in results:
                 key = id(result)
-                arrived.append(cotangents.get(key) if key in kept else cotangents.pop(key, None))
+                cotangent = cotangents.get(key) if key in kept else cotangents.pop(key, None)
+                if type(cotangent) is Gapped:
+                    cotangent, gapped = cotangent.cotangent, True
+                arrived.append(cotangent)
             if not arrived or (arrived[0] is None and all(cotangent is None for cotangent in arrived)):
                 continue
             line.move(place)
             vjp = op.vjp
             if type(vjp) is not tuple:
-                given = _cotangents_of_several(vjp, needed, arrived, results, operands, attrs)
+                gapped = gapped or any(cotangent is None for cotangent in arrived)
+                given = _cotangents_of_several(vjp, needed, arrived, results, operands, attrs, gapped)
             for index in needed:
                 rule = vjp[index] if type(vjp) is tuple else None
-                cotangent = given[index] if rule is None else rule(arrived[0], results[0], *operands, **attrs)
+                if rule is None:
+                    cotangent = given[index]
+                elif type(rule) is Scale:
+                    cotangent = rule.cotangent(gapped, arrived[0], results[0], *operands, **attrs)
+                else:
+                    cotangent = rule(arrived[0], results[0], *operands, **attrs)
                 if cotangent is not None:
-                    key = id(operands[index])
-                    before = cotangents.get(key)
-                    cotangents[key] = cotangent if before is None else ops.add(before, cotangent)
+                    if gapped and type(cotangent) is not Gapped:
+                        cotangent = Gapped(cotangent)
+                    _add(cotangents, id(operands[index]), cotangent)
     return [cotangents.get(id(source)) if source.type.dtype.is_floating else None for source in sources]
 
 
-def _cotangents_of_several(vjp: Any, needed: list[int], arrived: list[Any], results: Any, operands: Any, attrs: Any) -> Any:
+def _add(cotangents: dict[int, Any], key: int, cotangent: Any) -> None:
+    before = cotangents.get(key)
+    if before is None:
+        cotangents[key] = cotangent
+    elif type(before) is Gapped or type(cotangent) is Gapped:
+        cotangents[key] = Gapped(ops.add(dense(before), dense(cotangent)))
+    else:
+        cotangents[key] = ops.add(before, cotangent)
+
+
+def _cotangents_of_several(
+    vjp: Any, needed: list[int], arrived: list[Any], results: Any, operands: Any, attrs: Any, gapped: bool
+) -> Any:
     """What the rule of an op with any number of operands and results gives, one an operand."""
     cts = [
         ops.zeros_like(result) if cotangent is None else cotangent for cotangent, result in zip(arrived, results, strict=True)
     ]
-    return vjp(needed, cts, results, operands, attrs)
+    return vjp(needed, cts, results, operands, attrs, gapped)
 
 
 def differentiated(roots: Iterable[Node], rules: Sequence[Record]) -> list[Node]:
@@ -171,7 +230,7 @@ def _derive(node: Node) -> tuple[Node, ...]:
     cone = reachable(targets, stop=lambda node: node in constant)
     records = records_of([each for each in cone if each not in constant])
     with at(node.location):
-        seeds = node.operands[count:first] if seeded else [ops.ones_like(target) for target in targets]
+        seeds = [*map(Gapped, node.operands[count:first])] if seeded else [ops.ones_like(target) for target in targets]
         cotangents = reverse(records, targets, seeds, sources)
         return tuple(
             ops.zeros_like(source) if cotangent is None else cotangent

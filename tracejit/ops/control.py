@@ -13,6 +13,7 @@ from tracejit.ir.graph import Graph, Node
 from tracejit.ir.interpret import interpret
 from tracejit.ir.op import Kernel, Op, Scalar, View, require
 from tracejit.ir.types import DType, TensorType, TupleType, Type, array_type, has_dtype
+from tracejit.ops.autodiff import Gapped
 from tracejit.ops.elementwise import ALL, NUMBERS, sample_array
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
@@ -120,8 +121,9 @@ def _gradient_infer(*types: TensorType, targets: int, sources: int, seeded: bool
 gradient: Op = Op("gradient", infer=_gradient_infer, expand=lambda node: ops.expand_gradient(node))
 
 
-def _custom_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: dict[str, Any]) -> list[Any]:
-    return attrs["backward"](*cts)  # type: ignore[no-any-return]
+def _custom_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: dict[str, Any], gapped: bool) -> list[Any]:
+    # A rule of the user's may leave elements out on purpose.
+    return [None if cotangent is None else Gapped(cotangent) for cotangent in attrs["backward"](*cts)]
 
 
 # A rule of the user's for the cotangents of some values: `backward` takes the cotangents of its results and gives those of its

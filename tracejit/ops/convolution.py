@@ -15,6 +15,7 @@ from tracejit import ops
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.op import Kernel, Op, require
 from tracejit.ir.types import TensorType
+from tracejit.ops.autodiff import Gapped
 from tracejit.ops.elementwise import FLOATS, NUMBERS, require_dtype, sample_array
 
 Ints = tuple[int, ...]
@@ -220,7 +221,7 @@ def _max_vjp(ct: Any, out: Any, x: Any, window: Ints, strides: Ints) -> Any:
         term = ops.select(at, cotangent, ops.zeros_like(cotangent))
         total = term if total is None else ops.add(total, term)
     whole = ops.reshape(total, shape=(n, blocks[0] * strides[0], blocks[1] * strides[1], channels))
-    return ops.slice(whole, starts=(0,) * 4, sizes=x.type.shape, strides=(1,) * 4)
+    return Gapped(ops.slice(whole, starts=(0,) * 4, sizes=x.type.shape, strides=(1,) * 4))
 
 
 def _first_place(out: Any, x: Any, window: Ints, strides: Ints, code: int) -> Any:

@@ -18,6 +18,7 @@ from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.graph import Node, make
 from tracejit.ir.op import Op, Scalar, require
 from tracejit.ir.types import DTYPES, HALVES, DType, TensorType, bool_, broadcast_shapes, float32, float64, int32, int64
+from tracejit.ops.autodiff import Gapped, Scale
 from tracejit.ops.special import erf as erf_numpy
 from tracejit.ops.special import erfc as erfc_numpy
 
@@ -71,6 +72,7 @@ class Elementwise(Op):
         domain: tuple[float, float] | tuple[tuple[float, float], tuple[float, float]] = (-2, 2),
         arity: int = 1,
         costly: bool = False,
+        samples: Callable[..., Any] | None = None,
     ):
         def infer(*types: TensorType) -> TensorType:
             if len(types) != arity or types.count(types[0]) != arity or types[0].dtype not in dtypes:
@@ -88,12 +90,12 @@ class Elementwise(Op):
 
         domains: Any = domain if isinstance(domain[0], tuple) else (domain,) * arity
 
-        def samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]:
+        def drawn(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]:
             for dtype in dtypes:
                 for shape in SAMPLE_SHAPES if not dtype.is_half else HALF_SHAPES:
                     yield tuple(sample_array(rng, shape, dtype, limits) for limits in domains), {}
 
-        super().__init__(name, infer=infer, evaluate=evaluate, vjp=vjp, lower=Scalar(lower, costly), samples=samples)
+        super().__init__(name, infer=infer, evaluate=evaluate, vjp=vjp, lower=Scalar(lower, costly), samples=samples or drawn)
         self.dtypes, self.domain = dtypes, domains
 
     def _require_dtype(self, dtype: DType, operands: Any) -> None:
@@ -178,6 +180,10 @@ def _sigmoid(x: Any) -> Any:
     return np.where(x >= 0, 1 / (1 + decay), decay / (1 + decay))
 
 
+def _floordiv(x: Any, y: Any) -> Any:
+    return np.floor(np.true_divide(x, y)) if x.dtype.kind == "f" else np.floor_divide(x, y)
+
+
 def _or_zero(ufunc: np.ufunc) -> Callable[..., Any]:
     def evaluate(x: Any, y: Any) -> Any:
         result = ufunc(x, y)
@@ -189,12 +195,17 @@ def _or_zero(ufunc: np.ufunc) -> Callable[..., Any]:
 
 _SQRT_PI = math.sqrt(math.pi)
 
+
+def _squared_radius(out: Any, y: Any, x: Any) -> Any:
+    return add(mul(x, x), mul(y, y))
+
+
 neg: Unary = Unary(
     "neg", dtypes=ALL_NUMBERS, evaluate=np.negative, lower=lambda b, x: b.neg(x), vjp=(lambda ct, out, x: neg(ct),)
 )
 abs: Unary = Unary(
     "abs", dtypes=ALL_NUMBERS, evaluate=np.abs, lower=lambda b, x: b.abs(x), domain=(0.3, 2),
-    vjp=(lambda ct, out, x: mul_or_zero(ct, sign(x)),),
+    vjp=(Scale(lambda out, x: sign(x)),),
 )  # fmt: skip
 sign: Unary = Unary(
     "sign", dtypes=ALL_NUMBERS, evaluate=np.sign, lower=lambda b, x: b.sign(x), domain=(0.3, 2),
@@ -202,7 +213,10 @@ sign: Unary = Unary(
 )  # fmt: skip
 floor: Unary = Unary("floor", dtypes=FLOATS, evaluate=np.floor, lower=lambda b, x: b.floor(x))
 ceil: Unary = Unary("ceil", dtypes=FLOATS, evaluate=np.ceil, lower=lambda b, x: b.ceil(x))
-round: Unary = Unary("round", dtypes=FLOATS, evaluate=np.rint, lower=lambda b, x: b.round(x))
+round: Unary = Unary(
+    "round", dtypes=NUMBERS, evaluate=lambda x: np.rint(x) if x.dtype.kind == "f" else x,
+    lower=lambda b, x: b.round(x) if x.dtype.is_floating else x,
+)  # fmt: skip
 # 0 where the cotangent is 0, also at x = 0, where the derivative is infinite.
 sqrt: Unary = Unary(
     "sqrt", costly=True, dtypes=FLOATS, evaluate=np.sqrt, lower=lambda b, x: b.sqrt(x), domain=(0.5, 4),
@@ -219,19 +233,19 @@ exp: Unary = Unary(
     dtypes=FLOATS,
     evaluate=np.exp,
     lower=lambda b, x: b.exp(x),
-    vjp=(lambda ct, out, x: mul_or_zero(ct, out),),
+    vjp=(Scale(lambda out, x: out),),
 )
 expm1: Unary = Unary(
     "expm1", costly=True, dtypes=FLOATS, evaluate=np.expm1, lower=lambda b, x: b.expm1(x),
-    vjp=(lambda ct, out, x: mul_or_zero(ct, exp(x)),),
+    vjp=(Scale(lambda out, x: exp(x)),),
 )  # fmt: skip
 log: Unary = Unary(
     "log", costly=True, dtypes=FLOATS, evaluate=np.log, lower=lambda b, x: b.log(x), domain=(0.5, 4),
-    vjp=(lambda ct, out, x: div_or_zero(ct, x),),
+    vjp=(Scale(over=lambda out, x: x),),
 )  # fmt: skip
 log1p: Unary = Unary(
     "log1p", costly=True, dtypes=FLOATS, evaluate=np.log1p, lower=lambda b, x: b.log1p(x), domain=(-0.5, 3),
-    vjp=(lambda ct, out, x: div_or_zero(ct, add(x, 1.0)),),
+    vjp=(Scale(over=lambda out, x: add(x, 1.0)),),
 )  # fmt: skip
 sin: Unary = Unary(
     "sin",
@@ -239,7 +253,7 @@ sin: Unary = Unary(
     dtypes=FLOATS,
     evaluate=np.sin,
     lower=lambda b, x: b.sin(x),
-    vjp=(lambda ct, out, x: mul_or_zero(ct, cos(x)),),
+    vjp=(Scale(lambda out, x: cos(x)),),
 )
 cos: Unary = Unary(
     "cos",
@@ -247,69 +261,74 @@ cos: Unary = Unary(
     dtypes=FLOATS,
     evaluate=np.cos,
     lower=lambda b, x: b.cos(x),
-    vjp=(lambda ct, out, x: neg(mul_or_zero(ct, sin(x))),),
+    vjp=(Scale(lambda out, x: neg(sin(x))),),
 )
 tan: Unary = Unary(
     "tan", costly=True, dtypes=FLOATS, evaluate=np.tan, lower=lambda b, x: b.tan(x), domain=(-1, 1),
-    vjp=(lambda ct, out, x: mul_or_zero(ct, add(mul(out, out), 1.0)),),
+    vjp=(Scale(lambda out, x: add(mul(out, out), 1.0)),),
 )  # fmt: skip
 tanh: Unary = Unary(
     "tanh", costly=True, dtypes=FLOATS, evaluate=np.tanh, lower=lambda b, x: b.tanh(x),
-    vjp=(lambda ct, out, x: mul_or_zero(ct, sub(1.0, mul(out, out))),),
+    vjp=(Scale(lambda out, x: sub(1.0, mul(out, out))),),
 )  # fmt: skip
 sigmoid: Unary = Unary(
     "sigmoid", costly=True, dtypes=FLOATS, evaluate=_sigmoid, lower=lambda b, x: b.sigmoid(x),
-    vjp=(lambda ct, out, x: mul_or_zero(ct, mul(out, sub(1.0, out))),),
+    vjp=(Scale(lambda out, x: mul(out, sub(1.0, out))),),
 )  # fmt: skip
 erf: Unary = Unary(
     "erf", costly=True, dtypes=FLOATS, evaluate=erf_numpy, lower=lambda b, x: b.erf(x),
-    vjp=(lambda ct, out, x: mul_or_zero(ct, mul(2 / _SQRT_PI, exp(neg(mul(x, x))))),),
+    vjp=(Scale(lambda out, x: mul(2 / _SQRT_PI, exp(neg(mul(x, x))))),),
 )  # fmt: skip
 erfc: Unary = Unary(
     "erfc", costly=True, dtypes=FLOATS, evaluate=erfc_numpy, lower=lambda b, x: b.erfc(x),
-    vjp=(lambda ct, out, x: mul_or_zero(ct, mul(-2 / _SQRT_PI, exp(neg(mul(x, x))))),),
+    vjp=(Scale(lambda out, x: mul(-2 / _SQRT_PI, exp(neg(mul(x, x))))),),
+)  # fmt: skip
+# 1 - x * x, as a product that loses no digits where x is near 1 or -1.
+one_minus_square: Unary = Unary(
+    "one_minus_square", dtypes=FLOATS, evaluate=lambda x: (1 - x) * (x + 1),
+    lower=lambda b, x: b.mul(b.sub(b.const(1, x.dtype), x), b.add(x, b.const(1, x.dtype))),
+    vjp=(Scale(lambda out, x: mul(x, -2.0)),),
 )  # fmt: skip
 asin: Unary = Unary(
     "asin", costly=True, dtypes=FLOATS, evaluate=np.arcsin, lower=lambda b, x: b.asin(x), domain=(-0.6, 0.6),
-    vjp=(lambda ct, out, x: div_or_zero(ct, sqrt(mul(sub(1.0, x), add(x, 1.0)))),),
+    vjp=(Scale(over=lambda out, x: sqrt(one_minus_square(x))),),
 )  # fmt: skip
 acos: Unary = Unary(
     "acos", costly=True, dtypes=FLOATS, evaluate=np.arccos, lower=lambda b, x: b.acos(x), domain=(-0.6, 0.6),
-    vjp=(lambda ct, out, x: neg(div_or_zero(ct, sqrt(mul(sub(1.0, x), add(x, 1.0))))),),
+    vjp=(Scale(over=lambda out, x: neg(sqrt(one_minus_square(x)))),),
 )  # fmt: skip
 atan: Unary = Unary(
     "atan", costly=True, dtypes=FLOATS, evaluate=np.arctan, lower=lambda b, x: b.atan(x),
-    vjp=(lambda ct, out, x: div_or_zero(ct, add(mul(x, x), 1.0)),),
+    vjp=(Scale(over=lambda out, x: add(mul(x, x), 1.0)),),
 )  # fmt: skip
 sinh: Unary = Unary(
     "sinh", costly=True, dtypes=FLOATS, evaluate=np.sinh, lower=lambda b, x: b.sinh(x),
-    vjp=(lambda ct, out, x: mul_or_zero(ct, cosh(x)),),
+    vjp=(Scale(lambda out, x: cosh(x)),),
 )  # fmt: skip
 cosh: Unary = Unary(
     "cosh", costly=True, dtypes=FLOATS, evaluate=np.cosh, lower=lambda b, x: b.cosh(x),
-    vjp=(lambda ct, out, x: mul_or_zero(ct, sinh(x)),),
+    vjp=(Scale(lambda out, x: sinh(x)),),
 )  # fmt: skip
 asinh: Unary = Unary(
     "asinh", costly=True, dtypes=FLOATS, evaluate=np.arcsinh, lower=lambda b, x: b.asinh(x),
-    vjp=(lambda ct, out, x: div_or_zero(ct, sqrt(add(mul(x, x), 1.0))),),
+    vjp=(Scale(over=lambda out, x: cosh(out)),),
 )  # fmt: skip
 acosh: Unary = Unary(
     "acosh", costly=True, dtypes=FLOATS, evaluate=np.arccosh, lower=lambda b, x: b.acosh(x), domain=(1.5, 4),
-    vjp=(lambda ct, out, x: div_or_zero(ct, sqrt(mul(sub(x, 1.0), add(x, 1.0)))),),
+    vjp=(Scale(over=lambda out, x: sinh(out)),),
 )  # fmt: skip
 atanh: Unary = Unary(
     "atanh", costly=True, dtypes=FLOATS, evaluate=np.arctanh, lower=lambda b, x: b.atanh(x), domain=(-0.6, 0.6),
-    vjp=(lambda ct, out, x: div_or_zero(ct, mul(sub(1.0, x), add(x, 1.0))),),
+    vjp=(Scale(over=lambda out, x: one_minus_square(x)),),
 )  # fmt: skip
 cbrt: Unary = Unary(
     "cbrt", costly=True, dtypes=FLOATS, evaluate=np.cbrt, lower=lambda b, x: b.cbrt(x), domain=(0.5, 4),
-    vjp=(lambda ct, out, x: div_or_zero(ct, mul(mul(out, out), 3.0)),),
+    vjp=(Scale(over=lambda out, x: mul(mul(out, out), 3.0)),),
 )  # fmt: skip
 is_finite: Unary = Unary(
     "is_finite", dtypes=ALL_FLOATS, evaluate=np.isfinite, result=bool_,
     lower=lambda b, x: b.compare("lt", b.abs(x), b.const(math.inf, x.dtype)),
 )  # fmt: skip
-logical_not: Unary = Unary("logical_not", dtypes=BOOL, evaluate=np.logical_not, lower=lambda b, x: b.not_(x))
 
 add: Binary = Binary(
     "add", arity=2, dtypes=ALL_NUMBERS, evaluate=np.add, lower=lambda b, x, y: b.add(x, y),
@@ -321,69 +340,57 @@ sub: Binary = Binary(
 )  # fmt: skip
 mul: Binary = Binary(
     "mul", arity=2, dtypes=ALL_NUMBERS, evaluate=np.multiply, lower=lambda b, x, y: b.mul(x, y),
-    vjp=(lambda ct, out, x, y: mul_or_zero(ct, y), lambda ct, out, x, y: mul_or_zero(ct, x)),
+    vjp=(Scale(lambda out, x, y: y), Scale(lambda out, x, y: x)),
 )  # fmt: skip
 div: Binary = Binary(
     "div", costly=True, arity=2, dtypes=ALL_FLOATS, evaluate=np.true_divide, lower=lambda b, x, y: b.div(x, y),
     domain=((-2, 2), (0.5, 2)),
-    vjp=(lambda ct, out, x, y: div_or_zero(ct, y), lambda ct, out, x, y: neg(mul_or_zero(div_or_zero(ct, y), out))),
+    vjp=(Scale(over=lambda out, x, y: y), Scale(over=lambda out, x, y: y, times=lambda out, x, y: neg(out))),
 )  # fmt: skip
 floordiv: Binary = Binary(
-    "floordiv", costly=True, arity=2, dtypes=NUMBERS, evaluate=np.floor_divide, lower=lambda b, x, y: b.floordiv(x, y),
+    "floordiv", costly=True, arity=2, dtypes=NUMBERS, evaluate=_floordiv, lower=lambda b, x, y: b.floordiv(x, y),
     domain=((-4, 4), (0.7, 3)),
 )  # fmt: skip
 mod: Binary = Binary(
     "mod", costly=True, arity=2, dtypes=NUMBERS, evaluate=np.mod, lower=lambda b, x, y: b.mod(x, y),
     domain=((0.1, 0.4), (0.7, 3)),
-    vjp=(lambda ct, out, x, y: ct, lambda ct, out, x, y: neg(mul_or_zero(ct, floordiv(x, y)))),
-)  # fmt: skip
-pow: Binary = Binary(
-    "pow", costly=True, arity=2, dtypes=NUMBERS, evaluate=np.power, lower=lambda b, x, y: b.pow(x, y),
-    domain=((0.5, 2), (0, 2)),
-    vjp=(
-        lambda ct, out, x, y: mul_or_zero(ct, mul(y, pow(x, sub(y, 1.0)))),
-        # d(x**y)/dy is x**y * log(x); 0 for x <= 0, where it is taken as a limit or has no value.
-        lambda ct, out, x, y: ops.select(
-            greater(x, ops.zeros_like(x)),
-            mul_or_zero(ct, mul(out, log(ops.select(greater(x, ops.zeros_like(x)), x, ops.ones_like(x))))),
-            ops.zeros_like(x),
-        ),
-    ),
+    vjp=(lambda ct, out, x, y: ct, Scale(lambda out, x, y: neg(floordiv(x, y)))),
 )  # fmt: skip
 atan2: Binary = Binary(
     "atan2", costly=True, arity=2, dtypes=FLOATS, evaluate=np.arctan2, lower=lambda b, y, x: b.atan2(y, x),
     domain=((-2, 2), (0.5, 2)),
     vjp=(
-        lambda ct, out, y, x: div_or_zero(mul_or_zero(ct, x), add(mul(x, x), mul(y, y))),
-        lambda ct, out, y, x: neg(div_or_zero(mul_or_zero(ct, y), add(mul(x, x), mul(y, y)))),
+        Scale(over=_squared_radius, times=lambda out, y, x: x),
+        Scale(over=_squared_radius, times=lambda out, y, x: neg(y)),
     ),
 )  # fmt: skip
 # Where both are equal the first operand takes the whole cotangent, as in TensorFlow.
 maximum: Binary = Binary(
     "maximum", arity=2, dtypes=ALL_NUMBERS, evaluate=np.maximum, lower=lambda b, x, y: b.max(x, y), domain=((-2, 0), (0.2, 2)),
     vjp=(
-        lambda ct, out, x, y: ops.select(greater_equal(x, y), ct, ops.zeros_like(ct)),
-        lambda ct, out, x, y: ops.select(greater_equal(x, y), ops.zeros_like(ct), ct),
+        lambda ct, out, x, y: Gapped(ops.select(greater_equal(x, y), ct, ops.zeros_like(ct))),
+        lambda ct, out, x, y: Gapped(ops.select(greater_equal(x, y), ops.zeros_like(ct), ct)),
     ),
 )  # fmt: skip
 minimum: Binary = Binary(
     "minimum", arity=2, dtypes=ALL_NUMBERS, evaluate=np.minimum, lower=lambda b, x, y: b.min(x, y), domain=((-2, 0), (0.2, 2)),
     vjp=(
-        lambda ct, out, x, y: ops.select(less_equal(x, y), ct, ops.zeros_like(ct)),
-        lambda ct, out, x, y: ops.select(less_equal(x, y), ops.zeros_like(ct), ct),
+        lambda ct, out, x, y: Gapped(ops.select(less_equal(x, y), ct, ops.zeros_like(ct))),
+        lambda ct, out, x, y: Gapped(ops.select(less_equal(x, y), ops.zeros_like(ct), ct)),
     ),
 )  # fmt: skip
-# A zero first operand, a cotangent that does not arrive, stays zero however infinite the derivative is.
+# A zero first operand, a cotangent that does not arrive, stays zero however infinite the derivative is; and so does the
+# derivative by the second operand there.
 mul_or_zero: Binary = Binary(
     "mul_or_zero", arity=2, dtypes=ALL_FLOATS, evaluate=_or_zero(np.multiply),
     lower=lambda b, x, y: b.select(b.compare("ne", x, b.const(0, x.dtype)), b.mul(x, y), b.const(0, x.dtype)),
     domain=((0.2, 2), (-2, 2)),
-    vjp=(lambda ct, out, x, y: mul_or_zero(ct, y), lambda ct, out, x, y: mul_or_zero(ct, x)),
+    vjp=(Scale(lambda out, x, y: y), lambda ct, out, x, y: Gapped(mul_or_zero(x, ct))),
 )  # fmt: skip
 div_or_zero: Binary = Binary(
     "div_or_zero", costly=True, arity=2, dtypes=ALL_FLOATS, evaluate=_or_zero(np.true_divide),
     lower=lambda b, x, y: b.select(b.compare("eq", x, b.const(0, x.dtype)), x, b.div(x, y)), domain=((0.2, 2), (0.5, 2)),
-    vjp=(lambda ct, out, x, y: div_or_zero(ct, y), lambda ct, out, x, y: neg(mul_or_zero(div_or_zero(ct, y), out))),
+    vjp=(Scale(over=lambda out, x, y: y), lambda ct, out, x, y: Gapped(mul_or_zero(neg(out), div(ct, y)))),
 )  # fmt: skip
 
 
@@ -399,6 +406,3 @@ less: Binary = _comparison("less", "lt", np.less)
 less_equal: Binary = _comparison("less_equal", "le", np.less_equal)
 greater: Binary = _comparison("greater", "gt", np.greater)
 greater_equal: Binary = _comparison("greater_equal", "ge", np.greater_equal)
-logical_and: Binary = Binary("logical_and", arity=2, dtypes=BOOL, evaluate=np.logical_and, lower=lambda b, x, y: b.and_(x, y))
-logical_or: Binary = Binary("logical_or", arity=2, dtypes=BOOL, evaluate=np.logical_or, lower=lambda b, x, y: b.or_(x, y))
-logical_xor: Binary = Binary("logical_xor", arity=2, dtypes=BOOL, evaluate=np.logical_xor, lower=lambda b, x, y: b.xor(x, y))

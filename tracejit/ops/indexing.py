@@ -11,6 +11,7 @@ from tracejit import ops
 from tracejit.ir.errors import DtypeError, IndexOutOfRangeError, InvalidArgumentError, fail
 from tracejit.ir.op import Kernel, Op, require
 from tracejit.ir.types import TensorType, array_type
+from tracejit.ops.autodiff import Gapped
 from tracejit.ops.elementwise import ALL, INTS, NUMBERS, require_dtype, sample_array
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
@@ -56,13 +57,13 @@ check_range: Op = Op(
 )  # fmt: skip
 
 
-def _nonzero_evaluate(x: Any) -> Any:
+def _nonzero_evaluate(x: Any, function: str, message: str) -> Any:
     if not np.all(x):
-        fail(InvalidArgumentError, "floordiv", (), "an integer is divided by zero")
+        fail(InvalidArgumentError, function, (), message)
     return x
 
 
-def _nonzero_infer(x: TensorType) -> TensorType:
+def _nonzero_infer(x: TensorType, function: str, message: str) -> TensorType:
     require(x.dtype in INTS, "check_nonzero", (x,), "it takes integers", DtypeError)
     return x
 
@@ -78,13 +79,13 @@ def _nonzero_lower(b: Any, node: Any, out: Any, x: Any) -> None:
 
 def _nonzero_samples(rng: np.random.Generator) -> Samples:
     for dtype in INTS:
-        yield (rng.integers(1, 4, (7,)).astype(dtype.numpy),), {}
+        yield (rng.integers(1, 4, (7,)).astype(dtype.numpy),), {"function": "floordiv", "message": "it is zero"}
 
 
-# The operand itself, once no element is zero.
+# The operand itself, once no element is zero; else `function` fails with `message`.
 check_nonzero: Op = Op(
     "check_nonzero", infer=_nonzero_infer, evaluate=_nonzero_evaluate, vjp=(None,), lower=Kernel(_nonzero_lower),
-    samples=_nonzero_samples, fails=lambda types: (InvalidArgumentError, "floordiv", "an integer is divided by zero"),
+    samples=_nonzero_samples, fails=lambda types, function, message: (InvalidArgumentError, function, message),
 )  # fmt: skip
 
 
@@ -127,8 +128,8 @@ gather: Op = Op(
     infer=_gather_infer,
     evaluate=_gather_evaluate,
     vjp=(
-        lambda ct, out, params, indices, axis: ops.in_float32(
-            scatter_add, ct, indices, axis=axis, size=params.type.shape[axis]
+        lambda ct, out, params, indices, axis: Gapped(
+            ops.in_float32(scatter_add, ct, indices, axis=axis, size=params.type.shape[axis])
         ),
         None,
     ),

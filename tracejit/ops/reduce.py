@@ -11,6 +11,7 @@ import numpy as np
 from tracejit import ops
 from tracejit.ir.op import Kernel, Op, Reduction, require
 from tracejit.ir.types import DType, TensorType, array_type, bool_, float32, int64
+from tracejit.ops.autodiff import Gapped
 from tracejit.ops.elementwise import NUMBERS, require_dtype, sample_array
 
 _SAMPLES: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
@@ -85,7 +86,7 @@ def _reduction(
 def _extreme_vjp(ct: Any, out: Any, x: Any, axes: tuple[int, ...]) -> Any:
     """Elements that share the extreme value share its cotangent evenly."""
     at = ops.cast(ops.equal(x, spread(out, x, axes)), dtype=x.type.dtype)
-    return ops.mul(spread(ops.div(ct, reduce_sum(at, axes=axes)), x, axes), at)
+    return Gapped(ops.mul(spread(ops.div(ct, reduce_sum(at, axes=axes)), x, axes), at))
 
 
 def _shift(x: Any, distance: int) -> Any:
@@ -145,7 +146,16 @@ reduce_any = _reduction("reduce_any", np.logical_or, (bool_,), lambda b, x, y: b
 reduce_all = _reduction("reduce_all", np.logical_and, (bool_,), lambda b, x, y: b.and_(x, y), lambda dtype: True)
 
 
-def _arg_op(name: str, evaluate: Callable[..., Any], better: str) -> Op:
+def _arg_op(name: str, arg: Callable[..., Any], worst: float, better: str) -> Op:
+    """The index of the first best element. As in TensorFlow a NaN is never better than another, nor is what is `worst`; where
+    there is nothing else, it is 0."""
+
+    def evaluate(x: Any, axis: int) -> Any:
+        # NumPy finds the first NaN. Where the sum is finite there is none.
+        if x.dtype.kind == "f" and not math.isfinite(np.add.reduce(x, axis=None)):
+            x = np.where(np.isnan(x), x.dtype.type(worst), x)
+        return np.asarray(arg(x, axis=axis), np.int64)
+
     def infer(x: TensorType, axis: int) -> TensorType:
         require_dtype(name, (x,), x.dtype, NUMBERS)
         _check_axes(name, x, (axis,))
@@ -156,13 +166,18 @@ def _arg_op(name: str, evaluate: Callable[..., Any], better: str) -> Op:
         for dtype in NUMBERS:
             for shape, axis in (((7,), 0), ((3, 5), 0), ((3, 5), 1), ((2, 3, 4), 1)):
                 yield (sample_array(rng, shape, dtype),), {"axis": axis}
-        yield (np.array([1.0, np.nan, 3.0, np.nan], np.float32),), {"axis": 0}
+        for row in ([1.0, np.nan, 3.0, np.nan], [np.nan, worst, np.nan], [np.nan, np.inf, -np.inf], [worst, worst]):
+            yield (np.array(row, np.float32),), {"axis": 0}
+        rows = rng.uniform(-2, 2, (40, 37)).astype(np.float32)
+        rows[rng.uniform(size=rows.shape) < 0.3] = np.nan
+        for axis in (0, 1):
+            yield (rows,), {"axis": axis}
 
     return Op(
-        name, infer=infer, evaluate=lambda x, axis: np.asarray(evaluate(x, axis=axis), np.int64), vjp=(None,),
+        name, infer=infer, evaluate=evaluate, vjp=(None,),
         lower=Kernel(lambda b, node, out, x: b.arg_extreme(out, x, node.attrs["axis"], better)), samples=samples,
     )  # fmt: skip
 
 
-argmax = _arg_op("argmax", np.argmax, "gt")
-argmin = _arg_op("argmin", np.argmin, "lt")
+argmax = _arg_op("argmax", np.argmax, -math.inf, "gt")
+argmin = _arg_op("argmin", np.argmin, math.inf, "lt")

@@ -1,4 +1,4 @@
-"""Elementwise ops whose operands differ in dtype: select, cast, and the counter-based random numbers."""
+"""Elementwise ops whose operands differ in dtype: select and cast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from tracejit import ops
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.op import Op, Scalar, require
-from tracejit.ir.types import DTYPES, HALVES, DType, TensorType, bool_, int64
+from tracejit.ir.types import DTYPES, HALVES, DType, TensorType, bool_
+from tracejit.ops.autodiff import Gapped
 from tracejit.ops.elementwise import ALL, FLOATS, SAMPLE_SHAPES, sample_array
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
@@ -36,8 +37,8 @@ select: Op = Op(
     evaluate=np.where,
     vjp=(
         None,
-        lambda ct, out, condition, x, y: select(condition, ct, ops.zeros_like(ct)),
-        lambda ct, out, condition, x, y: select(condition, ops.zeros_like(ct), ct),
+        lambda ct, out, condition, x, y: Gapped(select(condition, ct, ops.zeros_like(ct))),
+        lambda ct, out, condition, x, y: Gapped(select(condition, ops.zeros_like(ct), ct)),
     ),
     lower=Scalar(lambda b, condition, x, y: b.select(condition, x, y)),
     samples=_select_samples,
@@ -88,55 +89,4 @@ cast: Op = Op(
     vjp=(_cast_vjp,),
     lower=Scalar(lambda b, x, dtype: b.cast(x, dtype)),
     samples=_cast_samples,
-)
-
-
-def _random_infer(counter: TensorType, key: TensorType, dtype: DType) -> TensorType:
-    types = (counter, key)
-    require(counter.dtype is key.dtype is int64, "random_uniform", types, "counter and key must be int64", DtypeError)
-    require(counter is key, "random_uniform", types, "counter and key must have one shape")
-    require(dtype in FLOATS, "random_uniform", types, f"it draws float32 or float64, not {dtype.name}", DtypeError)
-    return TensorType(counter.shape, dtype)
-
-
-# The output function of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014) on
-# key + counter * golden ratio, so that an element's number depends on its counter alone. A signed shift keeps the sign;
-# the mask takes it off.
-_GOLDEN, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-
-
-def _random_evaluate(counter: Any, key: Any, dtype: DType) -> Any:
-    z = np.asarray(counter).astype(np.uint64) * np.uint64(_GOLDEN) + np.asarray(key).astype(np.uint64)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(_MIX1)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(_MIX2)
-    z = z ^ (z >> np.uint64(31))
-    bits = 24 if dtype.size == 4 else 53
-    return (z >> np.uint64(64 - bits)).astype(np.int64).astype(dtype.numpy) * dtype.numpy.type(2.0**-bits)
-
-
-def _random_lower(b: Any, counter: Any, key: Any, dtype: DType) -> Any:
-    def signed(value: int) -> Any:
-        return b.const(value - 2**64 if value >= 2**63 else value, int64)
-
-    z = b.add(b.mul(counter, signed(_GOLDEN)), key)
-    z = b.mul(b.xor(z, b.shift_right(z, 30)), signed(_MIX1))
-    z = b.mul(b.xor(z, b.shift_right(z, 27)), signed(_MIX2))
-    z = b.xor(z, b.shift_right(z, 31))
-    bits = 24 if dtype.size == 4 else 53
-    return b.mul(b.cast(b.shift_right(z, 64 - bits), dtype), b.const(2.0**-bits, dtype))
-
-
-def _random_samples(rng: np.random.Generator) -> Samples:
-    for dtype in FLOATS:
-        counter = np.arange(37, dtype=np.int64)
-        yield (counter, np.full_like(counter, rng.integers(-(2**63), 2**63 - 1))), {"dtype": dtype}
-
-
-random_uniform: Op = Op(
-    "random_uniform",
-    infer=_random_infer,
-    evaluate=_random_evaluate,
-    vjp=(None, None),
-    lower=Scalar(_random_lower, costly=True),
-    samples=_random_samples,
 )

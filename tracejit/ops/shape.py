@@ -18,6 +18,7 @@ from tracejit import ops
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.op import Kernel, Op, View, require
 from tracejit.ir.types import TensorType
+from tracejit.ops.autodiff import Gapped
 from tracejit.ops.elementwise import ALL, sample_array
 
 Ints = tuple[int, ...]
@@ -174,7 +175,7 @@ def _slice_vjp(ct: Any, out: Any, x: Any, starts: Ints, sizes: Ints, strides: In
         start + ((size - 1) * stride + 1 if size else 0) for start, size, stride in zip(starts, sizes, strides, strict=True)
     ]
     high = tuple(extent - end for extent, end in zip(x.type.shape, covered, strict=True))
-    return pad(ct, low=starts, high=high, interior=tuple(stride - 1 for stride in strides), value=0.0)
+    return Gapped(pad(ct, low=starts, high=high, interior=tuple(stride - 1 for stride in strides), value=0.0))
 
 
 def _slice_address(view: Any, node: Any) -> Any:
@@ -284,7 +285,7 @@ def _concat_parts(shapes: list[Ints], axis: int) -> Iterator[dict[str, Ints]]:
         start += shape[axis]
 
 
-def _concat_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: dict[str, Any]) -> list[Any]:
+def _concat_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: dict[str, Any], gapped: bool) -> list[Any]:
     parts = list(_concat_parts([operand.type.shape for operand in operands], attrs["axis"]))
     return [slice(cts[0], **parts[index]) if index in needed else None for index in range(len(operands))]
 

@@ -47,6 +47,7 @@ class Entry:
         self.traced_seconds = traced_seconds
         self.compiled_seconds = 0.0
         self.forgotten = False
+        self.number = 0  # among the traces of its function
         # What the native call path needs of this trace; why only the general path can call it, where that is so.
         self.program: Any = None
         self.only_general: str | None = None

@@ -15,7 +15,7 @@ from tracejit.ir import Graph, Node, make, verify
 from tracejit.ir.errors import TracingError
 from tracejit.ir.op import Op
 from tracejit.ir.types import TensorType, TupleType
-from tracejit.ops import Record, differentiated, reached_from, records_of, reverse
+from tracejit.ops import Gapped, Record, dense, differentiated, gapped_reverse, reached_from, records_of
 from tracejit.runtime.step import Step, buffer_of, run_graph
 from tracejit.tensor import Tensor, context
 from tracejit.tracing.trace import Binding, Trace, within
@@ -31,7 +31,8 @@ class Callee:
     ) -> None:
         self.graph, self.step, self.rules, self.trace = graph, step, rules, trace
         self._parts: list[Part] | None = None
-        self.backwards: dict[tuple[int, ...], Backward] = {}  # by the operands whose gradient is needed
+        # By the operands whose gradient is needed, and whether the cotangents of the results are gapped.
+        self.backwards: dict[tuple[tuple[int, ...], bool], Backward] = {}
 
     def parts(self) -> list[Part]:
         """What depends on the same operands, each by itself."""
@@ -82,27 +83,28 @@ def _moved(rule: Record, replaced: dict[Node, Node]) -> Record:
 
 class Backward(NamedTuple):
     """The gradient of a callee with respect to some operands. `callee` takes the operands, the cotangents of the results,
-    and what the rules captured, and computes the forward values that it needs again; it is None where nothing is connected."""
+    and what the rules captured, and computes the forward values that it needs again; it is None where nothing is connected.
+    `kinds` has, for each operand, what makes a cotangent of its result: Gapped, or dense; None where it is not connected."""
 
     callee: Callee | None
-    connected: list[bool]
+    kinds: Sequence[Callable[[Any], Any] | None]
     captured: Sequence[tuple[Binding, Any]] = ()
 
 
-def _call_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: Any) -> list[Any]:
+def _call_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: Any, gapped: bool) -> list[Any]:
     places, given = attrs["places"], list(attrs["given"])
     for place, operand in zip(places, operands, strict=True):
         given[place] = operand
-    backward = _backward_of(attrs["callee"], tuple([places[index] for index in needed]))
+    backward = _backward_of(attrs["callee"], tuple([places[index] for index in needed]), gapped)
     results: list[Tensor] = []
     if backward.callee is not None:
         captured = [operand_of(binding.source, kind) for binding, kind in backward.captured]
         results = _call(backward.callee, [*given, *cts, *captured])
     remaining = iter(results)
     cotangents: list[Any] = [None] * len(operands)
-    for index, is_connected in zip(needed, backward.connected, strict=True):
-        if is_connected:
-            cotangents[index] = next(remaining)
+    for index, kind in zip(needed, backward.kinds, strict=True):
+        if kind is not None:
+            cotangents[index] = kind(next(remaining))
     return cotangents
 
 
@@ -144,13 +146,14 @@ def record_call(callee: Callee, operands: Sequence[Tensor], results: Sequence[Te
             tape.record(call_op, [operands[place] for place in places], attrs, made)
 
 
-def _backward_of(callee: Callee, needed: tuple[int, ...]) -> Backward:
-    if needed not in callee.backwards:
-        callee.backwards[needed] = _derive(callee, needed)
-    return callee.backwards[needed]
+def _backward_of(callee: Callee, needed: tuple[int, ...], gapped: bool) -> Backward:
+    key = (needed, gapped)
+    if key not in callee.backwards:
+        callee.backwards[key] = _derive(callee, needed, gapped)
+    return callee.backwards[key]
 
 
-def _derive(callee: Callee, needed: tuple[int, ...]) -> Backward:
+def _derive(callee: Callee, needed: tuple[int, ...], gapped: bool) -> Backward:
     graph = callee.graph
     taken = {parameter.attrs["name"] for parameter in graph.parameters}
     free = (name for name in (f"cotangent{number}" for number in itertools.count()) if name not in taken)
@@ -159,18 +162,18 @@ def _derive(callee: Callee, needed: tuple[int, ...]) -> Backward:
     records = records_of(differentiated(graph.results, callee.rules), callee.rules)
     reached = reached_from(records, sources)
     ends = [(result, seed) for result, seed in zip(graph.results, cotangents, strict=True) if id(result) in reached]
-    targets, seeds = [result for result, _ in ends], [seed for _, seed in ends]
+    targets, seeds = [result for result, _ in ends], [Gapped(seed) if gapped else seed for _, seed in ends]
     inner: Trace | None = None
     if callee.trace is None:
-        derived = reverse(records, targets, seeds, sources)
+        derived = gapped_reverse(records, targets, seeds, sources)
     else:
         inner = callee.trace.of_gradient([*graph.parameters, *cotangents])
         derived = within(inner, functools.partial(_run_rules, inner, records, targets, seeds, sources))
-    connected = [each is not None for each in derived]
-    if not any(connected):
-        return Backward(None, connected)
+    kinds = [None if each is None else Gapped if type(each) is Gapped else dense for each in derived]
+    kept = [dense(each) for each in derived if each is not None]
+    if not kept:
+        return Backward(None, kinds)
     captured = inner.parameters if inner is not None else []
-    kept = [each for each in derived if each is not None]
     backward = verify(Graph(f"{graph.name}_gradient", [*graph.parameters, *cotangents, *captured], kept))
 
     @functools.cache
@@ -178,14 +181,19 @@ def _derive(callee: Callee, needed: tuple[int, ...]) -> Backward:
         return Step.of_traced(backward)
 
     if inner is None:
-        return Backward(Callee(backward, step, callee.rules), connected)
+        return Backward(Callee(backward, step, callee.rules), kinds)
     bindings = [(binding, node.type) for binding, node in zip(inner.bindings, captured, strict=True)]
-    return Backward(Callee(backward, step, [*callee.rules, *inner.rules], inner), connected, bindings)
+    return Backward(Callee(backward, step, [*callee.rules, *inner.rules], inner), kinds, bindings)
 
 
-def _run_rules(trace: Trace, records: list[Record], targets: list[Node], seeds: list[Node], sources: list[Node]) -> list[Any]:
-    """The cotangent of each source as a node, or None."""
-    derived = trace.differentiate(records, targets, [trace.tensor(seed) for seed in seeds], sources)
+def _run_rules(trace: Trace, records: list[Record], targets: list[Node], seeds: list[Any], sources: list[Node]) -> list[Any]:
+    """The cotangent of each source as a node, `Gapped` where its seed is, or None."""
+    given = [_same_kind(seed, trace.tensor(dense(seed))) for seed in seeds]
+    derived = trace.differentiate(records, targets, given, sources)
     if trace.updates():
         raise TracingError(f"{trace.name}: the rule of a custom gradient assigned a variable; only the function itself can")
-    return [None if each is None else trace.node(each) for each in derived]
+    return [None if each is None else _same_kind(each, trace.node(dense(each))) for each in derived]
+
+
+def _same_kind(cotangent: Any, value: Any) -> Any:
+    return Gapped(value) if type(cotangent) is Gapped else value

@@ -11,14 +11,15 @@ import numpy as np
 
 from tracejit import nest
 from tracejit.ir.types import TensorType
+from tracejit.objects import MISSING, is_a, items, namespace, type_name
 from tracejit.runtime import native
 from tracejit.runtime.step import Step, buffer_of, new_pool
 from tracejit.runtime.structures import KIND, MOST_NODES, MOST_RESULTS, Memory, addresses, peek, poke, row, table
 from tracejit.tensor import Tensor
 from tracejit.tracing.callshape import CallShape, Given, Node, Undescribable
-from tracejit.tracing.guards import MISSING
+from tracejit.tracing.guards import is_watched
 from tracejit.tracing.trace import Binding, Traced
-from tracejit.tracing.watches import Watch, is_plain, is_watched
+from tracejit.tracing.watches import Watch, is_plain
 from tracejit.variable import Variable
 
 # No object lies at this address.
@@ -211,14 +212,19 @@ def _structure(traced: Traced) -> Memory | None:
     kept: list[Any] = []
 
     def add(structure: Any) -> None:
-        if isinstance(structure, (tuple, list)):
+        if is_a(structure, (tuple, list)):
             kind = type(structure)
-            named = id(kind) if hasattr(structure, "_fields") else 0
+            is_own = kind is not tuple and kind is not list
+            if is_own and (issubclass(kind, list) or namespace(structure) is not None):
+                raise Undescribable(f"the function returns a {type_name(structure)}")
             kept.append(kind)
-            words.extend((KIND["TUPLE" if isinstance(structure, tuple) else "LIST"], len(structure), named))
-            for item in structure:
+            content = items(structure)
+            words.extend((KIND["TUPLE" if issubclass(kind, tuple) else "LIST"], len(content), id(kind) if is_own else 0))
+            for item in content:
                 add(item)
-        elif isinstance(structure, dict):
+        elif is_a(structure, dict):
+            if type(structure) is not dict:
+                raise Undescribable(f"the function returns a {type_name(structure)}")
             words.extend((KIND["DICT"], len(structure), 0))
             for key in structure:
                 kept.append(key)
@@ -238,7 +244,7 @@ def _watch(watch: Watch) -> tuple[list[int], Any]:
     for index, value in enumerate(watch.values):
         if value is not MISSING:
             kept.append(_protected(value, values, index))
-    kind = watch.kind if watch.kind != "items" else "tuple" if isinstance(watch.watched, tuple) else "list"
+    kind = watch.kind if watch.kind != "items" else "tuple" if is_a(watch.watched, tuple) else "list"
     if (watch.kind == "names" and not watch.whole) or watch.kind == "bases":
         kept.append(watch.watched)
     elif watch.kind == "object":

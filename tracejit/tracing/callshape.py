@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tracejit.ir.types import TensorType, as_dtype
-from tracejit.nest import sorted_keys
+from tracejit.nest import sorted_pairs
+from tracejit.objects import in_class, is_a, is_exactly, items, namespace, type_name
 from tracejit.tensor import Tensor
-from tracejit.tracing.signature import Parameters
+from tracejit.tracing.signature import Parameters, is_dynamic
 from tracejit.variable import Variable
 
 # The ways to call a function that are kept; others go by the general path.
@@ -102,29 +103,31 @@ class _Maker:
 
     def _default(self, value: Any) -> None:
         """A default is what it was: only its leaves count."""
-        if isinstance(value, Tensor | Variable | np.ndarray | np.generic):
+        if is_dynamic(value):
+            if is_a(value, np.ndarray) and type(value) is not np.ndarray:
+                raise Undescribable(f"a default is a {type_name(value)}")
             self.leaves.append(Given(value))
-        elif isinstance(value, dict):
-            for key in sorted_keys(value):
-                self._default(value[key])
-        elif isinstance(value, (tuple, list)):
-            for item in value:
+        elif is_a(value, dict):
+            for _, item in sorted_pairs(value):
+                self._default(item)
+        elif is_a(value, (tuple, list)):
+            for item in items(value):
                 self._default(item)
 
     def _value(self, value: Any, place: int) -> None:
         kind = type(value)
-        if isinstance(value, (Tensor, np.generic)) or kind in (np.ndarray, Variable):
+        if is_dynamic(value):
             self._leaf(value, kind, place)
-        elif kind in (int, str, bytes):
+        elif is_exactly(value, (int, str, bytes, range)):
             self.nodes[place] = Node("equal", kind, value)
         elif kind is float:
             self.nodes[place] = Node("float", kind, value)
-        elif isinstance(value, (tuple, list, dict)):
+        elif is_a(value, (tuple, list, dict)):
             self._structure(value, kind, place)
-        elif value is None or kind is bool or kind.__eq__ is object.__eq__:
+        elif value is None or kind is bool or in_class(kind, "__eq__") is object.__dict__["__eq__"]:
             self.nodes[place] = Node("same", kind, value)
         else:
-            raise Undescribable(f"an argument is a {kind.__name__}, which has its own __eq__")
+            raise Undescribable(f"an argument is a {type_name(value)}, which has its own __eq__")
 
     def _leaf(self, value: Any, kind: type, place: int) -> None:
         self.leaves.append(place)
@@ -135,25 +138,28 @@ class _Maker:
             self.nodes[place] = Node("variable", kind, value.type, value.trainable, first if first != place else -1)
         elif kind is np.ndarray:
             self.nodes[place] = Node("array", kind, TensorType(value.shape, as_dtype(value.dtype)))
-        elif isinstance(value, np.generic):
+        elif issubclass(kind, np.generic):
             self.nodes[place] = Node("scalar", kind, TensorType((), as_dtype(value.dtype)))
         else:
-            raise Undescribable(f"an argument is a {kind.__name__}")
+            raise Undescribable(f"an argument is a {type_name(value)}")
 
     def _structure(self, value: Any, kind: type, place: int) -> None:
         first = len(self.nodes)
-        if isinstance(value, dict):
-            if kind is not dict or not all(type(key) in (str, int) for key in value):
+        if issubclass(kind, dict):
+            content = sorted_pairs(value)
+            if kind is not dict or not all(is_exactly(key, (str, int)) for key, _ in content):
                 raise Undescribable("an argument is a dict with keys other than strings and integers, or of a type of its own")
             self.nodes[place] = Node("dict", kind, first=first, size=len(value), keys=tuple(value))
-        else:
-            layout = "tuple" if isinstance(value, tuple) else "list"
-            self.nodes[place] = Node(layout, kind, first=first, size=len(value))
-        self.nodes.extend([None] * len(value))
-        if isinstance(value, dict):
+            self.nodes.extend([None] * len(value))
             places = {key: first + index for index, key in enumerate(value)}
-            for key in sorted_keys(value):
-                self._value(value[key], places[key])
+            for key, item in content:
+                self._value(item, places[key])
         else:
-            for index, item in enumerate(value):
+            if (issubclass(kind, list) and kind is not list) or namespace(value) is not None:
+                raise Undescribable(f"an argument is a {type_name(value)}, which may have attributes")
+            content = items(value)
+            layout = "tuple" if issubclass(kind, tuple) else "list"
+            self.nodes[place] = Node(layout, kind, first=first, size=len(content))
+            self.nodes.extend([None] * len(content))
+            for index, item in enumerate(content):
                 self._value(item, first + index)

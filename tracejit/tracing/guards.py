@@ -15,16 +15,32 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tracejit.objects import (
+    HIDDEN,
+    MISSING,
+    Wrapper,
+    attribute,
+    in_class,
+    is_a,
+    is_exactly,
+    items,
+    module_of,
+    namespace,
+    pairs,
+    slots,
+)
 from tracejit.operators import Operators
 from tracejit.variable import Variable
 
-MISSING = object()
 LIMIT = 1000  # leaves of a container that are compared
+DEEPEST = 100  # containers in containers that are compared
 _REACH = 100_000  # objects that are looked at for variables behind them
-_OWN_MODULES = ("tracejit", "numpy", "builtins")
+_OWN_MODULES = ("tracejit", "numpy", "llvmlite", "builtins")
+_PLAIN = (int, bool, str, bytes, type(None))
 
 
-# Where a value is read from: each gives it when it is called.
+# Where a value is read from: each gives it when it is called. A read never runs the user's code: what only that could tell is
+# HIDDEN, and is no guard.
 
 
 class Global(NamedTuple):
@@ -73,22 +89,24 @@ class Attribute(NamedTuple):
     name: str
 
     def __call__(self) -> Any:
-        return getattr(self.owner(), self.name, MISSING)
+        return attribute(self.owner(), self.name)
 
 
-class Property(NamedTuple):
-    """The code of a property, as a method of its owner."""
+class Hook(NamedTuple):
+    """The code that its class runs when an attribute is read, as a method of the owner: that of a property, or
+    `__getattr__`."""
 
     owner: Read
     name: str
 
     def __call__(self) -> Any:
         owner = self.owner()
-        found = getattr(type(owner), self.name, None)
-        return types.MethodType(found.fget, owner) if isinstance(found, property) and found.fget is not None else MISSING
+        code = in_class(type(owner), self.name)
+        code = code.fget if type(code) is property else code
+        return types.MethodType(code, owner) if type(code) is types.FunctionType else MISSING
 
 
-Read = Global | Cell | Given | Attribute | Property
+Read = Global | Cell | Given | Attribute | Hook
 
 
 class Guard(NamedTuple):
@@ -99,22 +117,37 @@ class Guard(NamedTuple):
     kept: Any
 
 
-def snapshot(value: Any) -> Any:
-    """What to compare later: plain values by type and value, containers leaf by leaf, anything else by identity."""
-    kind = type(value)
-    if kind in (int, bool, str, bytes, type(None)):
-        return (kind, value)
+def snapshot(value: Any, above: tuple[int, ...] = ()) -> Any:
+    """What to compare later: plain values by type and value, containers leaf by leaf, anything else by identity. `above` are
+    the ids of the containers around it."""
+    kind: Any = type(value)
     if kind is float:
         return (kind, value.hex())
-    if isinstance(value, (list, tuple)) and len(value) <= LIMIT:
-        return (kind, [snapshot(item) for item in value])
-    if isinstance(value, dict) and len(value) <= LIMIT:
-        return (kind, [(snapshot(key), snapshot(item)) for key, item in value.items()])
-    if isinstance(value, np.generic) or (kind is np.ndarray and value.ndim == 0):
-        return (kind, value.tobytes())
+    if is_exactly(value, _PLAIN):
+        return (kind, value)
+    mark = kind if type(kind) is type else _Same(kind)  # a metaclass may compare as it likes
+    if is_watched(value) and len(above) < DEEPEST:
+        if id(value) in above:
+            return (mark, above.index(id(value)))
+        above = (*above, id(value))
+        if issubclass(kind, dict):
+            return (mark, [(snapshot(key, above), snapshot(item, above)) for key, item in pairs(value)])
+        return (mark, [snapshot(item, above) for item in items(value)])
+    if issubclass(kind, np.generic):
+        return (mark, np.generic.tobytes(value))
+    if kind is np.ndarray and value.ndim == 0:
+        return (mark, value.tobytes())
     if kind is types.MethodType:
-        return (kind, _Same(value.__func__), _Same(value.__self__))
-    return (kind, _Same(value))
+        return (mark, _Same(value.__func__), _Same(value.__self__))
+    return (mark, _Same(value))
+
+
+def is_watched(value: Any) -> bool:
+    """Whether a value is a container whose items count, and not which container it is."""
+    for kind in (list, tuple, dict):
+        if is_a(value, kind):
+            return kind.__len__(value) <= LIMIT
+    return False
 
 
 class _Same:
@@ -152,22 +185,19 @@ def collect(function: Callable[..., Any], arguments: dict[str, Any]) -> tuple[Gu
     """Guards for what `function` reads from outside when it is called with `arguments` (the non-tensor ones)."""
     found: dict[str, Guard] = {}
     seen: set[Any] = set()
-    pending: list[tuple[Any, dict[str, Any]]] = [(function, {name: Given(_getter(value)) for name, value in arguments.items()})]
+    given: dict[str, Read] = {name: Given(_getter(value)) for name, value in arguments.items()}
+    pending = [(code, given | known) for code, known in _code_behind(function)]
     while pending:
-        each, given = pending.pop()
-        if isinstance(each, types.MethodType):
-            self_name = each.__func__.__code__.co_varnames[:1] if hasattr(each.__func__, "__code__") else ()
-            given, each = dict(zip(self_name, (Given(_getter(each.__self__)),), strict=False)), each.__func__
-        each = getattr(each, "python_function", each)
-        if not isinstance(each, types.FunctionType) or _is_own(each.__module__):
+        code, known = pending.pop()
+        if _is_own(code.__module__):
             continue
-        mark = (each.__code__, tuple([id(get()) for get in given.values()]))
+        mark = (code.__code__, tuple([id(get()) for get in known.values()]))
         if mark in seen:
             continue
         seen.add(mark)
-        for name, get in _reads(each, given):
+        for name, get in _reads(code, known):
             value = get()
-            if value is MISSING or isinstance(value, types.ModuleType):
+            if value is MISSING or is_a(value, types.ModuleType):
                 continue
             found.setdefault(name, Guard(name, get, snapshot(value)))
             pending.extend(_code_behind(value))
@@ -176,15 +206,21 @@ def collect(function: Callable[..., Any], arguments: dict[str, Any]) -> tuple[Gu
 
 def settled(before: tuple[Guard, ...]) -> tuple[Guard, ...]:
     """The guards to keep once the trace is made. What the traced function itself counts up or appends to is its own affair;
-    an object that it put in place is kept as it is now."""
+    an object that it put in place is kept as it is now, and so is what it computed and put where nobody could see it."""
     kept = []
     for guard in before:
-        now = snapshot(guard.get())
+        value = guard.get()
+        now = snapshot(value)
+        if value is HIDDEN:
+            continue
         if now == guard.kept:
             kept.append(guard)
-        elif isinstance(now[1], _Same):
+        elif is_a(now[1], _Same) or guard.kept == _UNSEEN:
             kept.append(guard._replace(kept=now))
     return tuple(kept)
+
+
+_UNSEEN = snapshot(HIDDEN)
 
 
 def variables_behind(guards: tuple[Guard, ...]) -> set[int]:
@@ -194,38 +230,63 @@ def variables_behind(guards: tuple[Guard, ...]) -> set[int]:
     pending = [guard.get() for guard in guards]
     while pending and len(seen) < _REACH:
         value = pending.pop()
-        if id(value) in seen or isinstance(value, (type, types.ModuleType, types.FunctionType, str, bytes)):
+        if id(value) in seen:
             continue
         seen.add(id(value))
-        if isinstance(value, Variable):
+        if type(value) is Variable:
             found.add(id(value))
-        elif isinstance(value, (list, tuple, set, frozenset)):
-            pending.extend(value)
-        elif isinstance(value, dict):
-            pending.extend(value.values())
-        elif isinstance(value, types.MethodType):
-            pending.append(value.__self__)
         else:
-            pending.extend(getattr(value, "__dict__", {}).values())
+            pending.extend(_held(value))
     return found
 
 
-def _is_own(module: str | None) -> bool:
-    root = (module or "").partition(".")[0]
+# What leads to no variable that the traced code could read without being guarded itself: code, and names of modules.
+_CLOSED = (type, types.ModuleType, types.FunctionType, Wrapper, str, bytes)
+
+
+def _held(value: Any) -> Iterator[Any]:
+    """What a value of the user's holds: items, and what stands in its dict and its slots."""
+    if type(value) is types.MethodType:
+        yield value.__self__
+    elif not is_a(value, _CLOSED):
+        for kind in (list, tuple, set, frozenset):
+            if is_a(value, kind):
+                yield from list(kind.__iter__(value))
+        if is_a(value, dict):
+            yield from [item for _, item in pairs(value)]
+        if not _is_own(module_of(type(value))):
+            yield from dict.values(namespace(value) or {})
+            yield from slots(value)
+
+
+def _is_own(module: Any) -> bool:
+    root = module.partition(".")[0] if type(module) is str else ""
     return root in _OWN_MODULES and module != "tracejit.demo"
 
 
-def _code_behind(value: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """The Python functions that calling `value` runs, with the arguments known beforehand."""
-    if isinstance(value, (types.FunctionType, types.MethodType)) or hasattr(value, "python_function"):
-        yield value, {}
-    elif isinstance(value, (list, tuple)):
-        for item in value[:LIMIT]:
-            yield from _code_behind(item)
-    elif not isinstance(value, (type, Operators, np.ndarray, types.ModuleType)):
-        call = getattr(type(value), "__call__", None)  # noqa: B004  (the function itself is wanted)
-        if isinstance(call, types.FunctionType) and not _is_own(type(value).__module__):
-            yield types.MethodType(call, value), {}
+def _code_behind(value: Any) -> Iterator[tuple[types.FunctionType, dict[str, Read]]]:
+    """The Python functions that calling `value`, or an item of it, runs, with the arguments known beforehand."""
+    pending: list[Any] = [(value, None)]  # what may be called, and the object of which it is a method
+    seen: set[tuple[int, int]] = set()
+    while pending:
+        value, owner = pending.pop()
+        kind = type(value)
+        if (id(value), id(owner)) in seen:
+            continue
+        seen.add((id(value), id(owner)))
+        if kind is types.FunctionType:
+            names = value.__code__.co_varnames[:1] if owner is not None else ()
+            yield value, {name: Given(_getter(owner)) for name in names}
+        elif kind is types.MethodType:
+            pending.append((value.__func__, value.__self__))
+        elif issubclass(kind, Wrapper):
+            pending.append((value.python_function, getattr(value, "__self__", owner)))
+        elif issubclass(kind, (list, tuple)):
+            pending.extend([(item, None) for item in reversed(items(value)[:LIMIT])])
+        elif not issubclass(kind, (type, Operators, np.ndarray, types.ModuleType)) and not _is_own(module_of(kind)):
+            call = in_class(kind, "__call__")
+            if type(call) is types.FunctionType:
+                pending.append((call, value))
 
 
 def _reads(function: types.FunctionType, given: dict[str, Read]) -> Iterator[tuple[str, Read]]:
@@ -264,13 +325,23 @@ def _code_reads(code: types.CodeType, names: dict[str, Any], cells: dict[str, An
             yield from _code_reads(constant, names, cells | inner, {})
 
 
+_NO_NAMESPACE = (Operators, np.ndarray, np.generic)
+_BUILT_IN = (str, int, float, bytes, list, tuple, dict)
+
+
 def _attribute(chain: tuple[str, Read], name: str) -> tuple[str, Read] | None:
     """The chain that goes on to the attribute `name`; None where its owner is no plain object of the user's."""
     owner = chain[1]()
-    if owner is MISSING or isinstance(owner, (Operators, np.ndarray, np.generic, str, int, float, list, tuple, dict)):
+    if owner is MISSING or owner is HIDDEN or is_a(owner, _NO_NAMESPACE) or is_exactly(owner, _BUILT_IN):
         return None
-    if isinstance(owner, types.ModuleType) and _is_own(owner.__name__):
+    if is_a(owner, types.ModuleType) and _is_own(attribute(owner, "__name__")):
         return None
-    if isinstance(getattr(type(owner), name, None), property):
-        return (f"{chain[0]}.{name}", Property(chain[1], name))
-    return (f"{chain[0]}.{name}", Attribute(chain[1], name))
+    if isinstance(chain[1], Hook):
+        return None
+    get = Attribute(chain[1], name)
+    if get() is HIDDEN and not is_a(owner, type):
+        for hook in ("__getattribute__", name, "__getattr__"):
+            code = in_class(type(owner), hook)
+            if type(code) is (property if hook is name else types.FunctionType):
+                return (f"{chain[0]}.{name}", Hook(chain[1], hook))
+    return (f"{chain[0]}.{name}", get)

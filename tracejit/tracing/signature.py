@@ -7,6 +7,7 @@ type and value: 1, 1.0 and True are three signatures.
 from __future__ import annotations
 
 import inspect
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,20 @@ import numpy as np
 
 from tracejit.ir.errors import SignatureError
 from tracejit.ir.types import TensorType, as_dtype
-from tracejit.nest import sorted_keys
+from tracejit.nest import check_finite, sorted_pairs
+from tracejit.objects import (
+    MISSING,
+    Wrapper,
+    attribute,
+    in_class,
+    is_a,
+    is_exactly,
+    items,
+    name_of,
+    namespace,
+    slots,
+    type_name,
+)  # fmt: skip
 from tracejit.tensor import Tensor
 from tracejit.variable import Variable
 
@@ -23,12 +37,19 @@ class Parameters:
     """The parameters of a Python function: brings every way to write a call into one order."""
 
     def __init__(self, function: Callable[..., Any], bound: int = 0):
-        self.signature = inspect.signature(function)
+        self.signature = _signature_of(function)
         parameters = list(self.signature.parameters.values())[bound:]
         self.signature = self.signature.replace(parameters=parameters)
         self.names = tuple(parameter.name for parameter in parameters)
+        self._positional = [each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.KEYWORD_ONLY)]
+        self._rest = next((each.name for each in parameters if each.kind is each.VAR_POSITIONAL), "args")
         # A call with all arguments by position needs no binding, where every parameter may be given so.
         self.plain = all(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in parameters)
+
+    def name(self, index: int) -> str:
+        """What the argument at a place among the positional ones is called."""
+        count = len(self._positional)
+        return self._positional[index] if index < count else f"{self._rest}_{index - count}"
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """(args, kwargs) in the one order, defaults filled in. TypeError as Python raises it."""
@@ -37,6 +58,42 @@ class Parameters:
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return bound.args, bound.kwargs
+
+
+def is_dynamic(value: Any) -> bool:
+    """Whether a trace takes an argument as a parameter."""
+    return type(value) is Variable or is_a(value, (Tensor, np.ndarray, np.generic))
+
+
+class _Object:
+    """An object as a part of a key: equal to itself alone, whatever its class says."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is _Object and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+_PLAIN = (int, bool, str, bytes, type(None))
+# What NumPy, and other libraries by its example, take for an array.
+_ARRAY_LIKE = ("__array__", "__array_interface__", "__array_struct__", "__dlpack__", "__buffer__")
+
+
+def _signature_of(function: Any) -> inspect.Signature:
+    """The signature of what can be called; of an object of the user's that of its `__call__`, without asking the object."""
+    if is_a(function, Wrapper):
+        signature, is_bound = _signature_of(function.python_function), hasattr(function, "__self__")
+    else:
+        call = in_class(type(function), "__call__")
+        is_bound = type(call) is types.FunctionType
+        signature = inspect.signature(call if is_bound else function)
+    return signature.replace(parameters=list(signature.parameters.values())[1:]) if is_bound else signature
 
 
 class Signature:
@@ -52,7 +109,7 @@ class Signature:
     def key(self, value: Any, name: str) -> Any:
         """The hashable key of an argument called `name`. SignatureError where it has none."""
         kind = type(value)
-        if isinstance(value, Tensor):
+        if issubclass(kind, Tensor):
             self.leaves.append(value)
             self.names.append(name)
             return value.type
@@ -61,48 +118,117 @@ class Signature:
             self.leaves.append(value)
             self.names.append(name)
             return (Variable, value.type, value.trainable, place)
-        if kind is np.ndarray or isinstance(value, np.generic):
-            self.leaves.append(value)
+        if issubclass(kind, (np.ndarray, np.generic)):
+            array = as_plain(value, name)
+            self.leaves.append(array)
             self.names.append(name)
-            return TensorType(value.shape, as_dtype(value.dtype))
-        if isinstance(value, float):
-            return (kind, value.hex())
-        if value is None or kind in (int, bool, str, bytes):
+            return TensorType(array.shape, as_dtype(array.dtype))
+        if issubclass(kind, float):
+            return (kind, float.hex(value))
+        if is_exactly(value, _PLAIN):
             return (kind, value)
-        if isinstance(value, (tuple, list)):
-            names = getattr(kind, "_fields", None) or range(len(value))
-            return (kind, tuple([self.key(item, f"{name}_{each}") for each, item in zip(names, value, strict=True)]))
-        if isinstance(value, dict):
-            keys = sorted_keys(value)
-            return (kind, tuple([(key, self.key(value[key], f"{name}_{key}")) for key in keys]))
+        if issubclass(kind, (tuple, list)):
+            names = attribute(kind, "_fields")
+            content = items(value)
+            if type(names) is not tuple or len(names) != len(content):
+                names = range(len(content))
+            key = tuple([self.key(item, f"{name}_{each}") for each, item in zip(names, content, strict=True)])
+            return (kind, key, *_attributes(value))
+        if issubclass(kind, dict):
+            content = sorted_pairs(value)
+            keys = [key if is_exactly(key, (str, int)) else place for place, (key, _) in enumerate(content)]
+            parts = [(key, self.key(item, f"{name}_{each}")) for each, (key, item) in zip(keys, content, strict=True)]
+            return (kind, tuple(parts), *_attributes(value))
+        _check_not_an_array(value, name)
         try:
-            hash(value)
-        except TypeError:
+            hash((kind, value))
+        except Exception as error:
             raise SignatureError(
-                f"the argument {name} is a {kind.__name__}, which cannot be hashed, so a trace cannot be found by it: pass "
+                f"the argument {name} is a {type_name(value)}, which cannot be hashed, so a trace cannot be found by it: pass "
                 "tensors, numbers, strings, None, structures of them, or an object with __hash__ and __eq__"
-            ) from None
+            ) from (None if type(error) is TypeError else error)
         return (kind, value)
+
+
+def as_plain(value: Any, name: str) -> Any:
+    """An array of a class of its own, such as a memmap, as an ndarray of the same memory. SignatureError for a masked array."""
+    if is_a(value, np.ma.MaskedArray):
+        raise SignatureError(
+            f"the argument {name} is a masked array, and its mask would be lost: pass {name}.filled(...) or the mask as well"
+        )
+    return value if type(value) is np.ndarray or is_a(value, np.generic) else np.ndarray.view(value, np.ndarray)
+
+
+def _check_not_an_array(value: Any, name: str) -> None:
+    """SignatureError for what holds numbers that may change while it stays the same object, and would be a constant."""
+    names = namespace(value) or {}
+    if any(in_class(type(value), each) is not MISSING or each in names for each in _ARRAY_LIKE) or _has_buffer(value):
+        raise SignatureError(
+            f"the argument {name} is a {type_name(value)}, an array of another library: pass tj.constant({name}) or "
+            f"np.asarray({name}); the trace would not see a change of its elements"
+        )
+
+
+def _has_buffer(value: Any) -> bool:
+    if is_a(value, bytes):
+        return False
+    try:
+        memoryview(value).release()
+    except Exception:
+        return False
+    return True
+
+
+def _attributes(value: Any) -> tuple[Any, ...]:
+    """The key of what an object of a container's subclass has beside its items."""
+    if is_exactly(value, (tuple, list, dict)):
+        return ()
+    names = namespace(value)
+    known = [] if names is None or names is value else dict.items(names)
+    places = list(slots(value))
+    if not known and not places:
+        return ()
+    return (tuple([(name, _attribute_key(each)) for name, each in known]), *map(_attribute_key, places))
+
+
+def _attribute_key(value: Any) -> Any:
+    return (type(value), value) if is_exactly(value, _PLAIN) else _Object(value)
 
 
 def signature_of(parameters: Parameters, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Signature]:
     """The key of a bound call and its dynamic leaves."""
     found = Signature()
-    names = parameters.names
-    count = len(names)
-    key = tuple([found.key(value, names[i] if i < count else f"args_{i}") for i, value in enumerate(args)])
-    if kwargs:
-        key = (key, tuple([(name, found.key(value, name)) for name, value in sorted(kwargs.items())]))
+    try:
+        key = tuple([found.key(value, parameters.name(place)) for place, value in enumerate(args)])
+        if kwargs:
+            key = (key, tuple([(name, found.key(value, name)) for name, value in sorted(kwargs.items())]))
+    except RecursionError:
+        for place, value in enumerate(args):
+            check_finite(value, f"the argument {parameters.name(place)}")
+        for name, value in kwargs.items():
+            check_finite(value, f"the argument {name}")
+        raise
     return key, found
 
 
-def describe_difference(names: tuple[str, ...], key: Any, other: Any) -> str:
+def differs(key: Any, other: Any) -> bool:
+    """Whether two keys differ. Objects that have the same hash are not told apart."""
+    if key is other or type(key) is not type(other):
+        return key is not other
+    if type(key) is tuple:
+        return len(key) != len(other) or any(map(differs, key, other))
+    if is_exactly(key, (*_PLAIN, _Object)):
+        return key != other
+    return is_a(key, (type, TensorType)) or hash(key) != hash(other)
+
+
+def describe_difference(parameters: Parameters, key: Any, other: Any) -> str:
     """How `key` differs from the key of an earlier trace, in words, naming the argument."""
     differences = []
     for index, (new, old) in enumerate(zip(key, other, strict=False)):
-        if new != old:
-            name = names[index] if index < len(names) else f"argument {index}"
-            differences.append(f"{name}: {describe(new)} instead of {describe(old)}")
+        if differs(new, old):
+            one, other_one = describe(new), describe(old)
+            differences.append(f"{parameters.name(index)}: {one} instead of {other_one if one != other_one else 'another'}")
     if len(key) != len(other):
         differences.append(f"{len(key)} arguments instead of {len(other)}")
     return "; ".join(differences) or "another structure of the arguments"
@@ -110,17 +236,19 @@ def describe_difference(names: tuple[str, ...], key: Any, other: Any) -> str:
 
 def describe(key: Any) -> str:
     """The key of one argument in words."""
-    if isinstance(key, TensorType):
+    if type(key) is TensorType:
         return str(key)
-    if isinstance(key, tuple) and key and isinstance(key[0], type):
+    if type(key) is tuple and key and is_a(key[0], type):
         kind, rest = key[0], key[1:]
         if kind is Variable:
             return f"Variable {rest[0]}"
         if kind is float:
             return f"the float {float.fromhex(rest[0])!r}"
-        if kind in (tuple, list) and isinstance(rest[0], tuple):
+        if (kind is tuple or kind is list) and type(rest[0]) is tuple:
             return f"{kind.__name__} of {', '.join(map(describe, rest[0]))}"
-        if kind in (int, bool, str):
+        if kind is int or kind is bool or kind is str or kind is bytes:
             return f"the {kind.__name__} {rest[0]!r}"
-        return f"{kind.__name__} {rest[0]!r}" if rest else kind.__name__
-    return repr(key)
+        return f"a {name_of(kind)}"
+    if type(key) is tuple:
+        return f"({', '.join(map(describe, key))})"
+    return repr(key) if is_exactly(key, _PLAIN) else f"a {type_name(key)}"

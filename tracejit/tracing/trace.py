@@ -203,7 +203,8 @@ class Trace:
     def differentiate(
         self, records: Iterable[Record], targets: Sequence[Node], seeds: Sequence[Any], sources: Sequence[Node]
     ) -> list[Any]:
-        """The cotangent of each source as a traced tensor, or None. What computes it is recorded by the active tapes."""
+        """The cotangent of each source: a traced tensor, `Gapped` where it may have gaps, or None. The active tapes record
+        what computes it."""
         tensors: dict[Node, TracedTensor] = {}
 
         def tensors_of(nodes: Iterable[Node]) -> tuple[TracedTensor, ...]:
@@ -214,7 +215,7 @@ class Trace:
         ]
         ends = tensors_of(targets)
         given = [ops.ones_like(end) if seed is None else seed for end, seed in zip(ends, seeds, strict=True)]
-        return ops.reverse(applied, ends, given, tensors_of(sources))
+        return ops.gapped_reverse(applied, ends, given, tensors_of(sources))
 
     def of_gradient(self, taken: Iterable[Node]) -> Trace:
         """A trace for the gradient of what this one holds, whose tensors its rules may have closed over. `taken` are parameters

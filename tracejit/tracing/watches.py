@@ -6,6 +6,7 @@ those that it leads to: when one is looked at, the ones before it have shown tha
 
 from __future__ import annotations
 
+import collections
 import gc
 import types
 from collections.abc import Sequence
@@ -13,9 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.tracing.guards import LIMIT, MISSING, Attribute, Cell, Given, Global, Guard, Property
+from tracejit.objects import (
+    MISSING,
+    bases,
+    can_be_set,
+    class_names,
+    in_class,
+    is_a,
+    is_exactly,
+    items,
+    namespace,
+    pairs,
+    type_name,
+)  # fmt: skip
+from tracejit.tracing.guards import DEEPEST, Attribute, Cell, Given, Global, Guard, Hook, is_watched
 
-_HEAP_TYPE = 1 << 9  # of a type's flags: its attributes can be set
 # Compared by value and never changed; they are kept, so that nothing else comes to lie at their address.
 _PLAIN = (int, float, bool, str, bytes, type(None), np.generic)
 
@@ -66,75 +79,77 @@ class _Watches:
             self._watch("names", get.names).add(get.name, get.names.get(get.name, MISSING))
         elif isinstance(get, Cell):
             self._watch("cell", get.cell).values[:] = [get()]
-        elif isinstance(get, (Attribute, Property)):
+        elif isinstance(get, (Attribute, Hook)):
             self.place(get.owner)
             self._attribute(get.owner(), get.name)
         elif not isinstance(get, Given):
             raise AssertionError(f"no watch is known for {get!r}")
 
     def _attribute(self, owner: Any, name: str) -> None:
-        if isinstance(owner, types.ModuleType):
-            if name not in vars(owner):
-                raise Unwatchable("is made by the module when it is read")
-            self._watch("names", vars(owner)).add(name, vars(owner)[name])
-            return
         kind = type(owner)
-        if isinstance(owner, type):
+        if issubclass(kind, types.ModuleType):
+            names = namespace(owner)
+            if type(names) is not dict or name not in names:
+                raise Unwatchable("is made by the module when it is read")
+            self._watch("names", names).add(name, names[name])
+            return
+        if issubclass(kind, type):
             if kind is not type:
                 raise Unwatchable("belongs to a class with a metaclass")
             self._in_classes(owner, name)
             return
-        if kind.__getattribute__ is not object.__getattribute__:
-            raise Unwatchable(f"is read by the __getattribute__ of {kind.__name__}")
+        if in_class(kind, "__getattribute__") is not object.__dict__["__getattribute__"]:
+            raise Unwatchable(f"is read by the __getattribute__ of {type_name(owner)}")
         self._watch("object", owner)
-        in_class = self._in_classes(kind, name)
-        if isinstance(in_class, property):
+        found = self._in_classes(kind, name)
+        if type(found) is property:
             return
-        if in_class is not MISSING and hasattr(type(in_class), "__set__"):
-            raise Unwatchable(f"is read by a descriptor of {kind.__name__}")
-        names = getattr(owner, "__dict__", None)
+        if found is not MISSING and in_class(type(found), "__set__") is not MISSING:
+            raise Unwatchable(f"is read by a descriptor of {type_name(owner)}")
+        names = namespace(owner)
         if type(names) is not dict:
-            raise Unwatchable(f"belongs to a {kind.__name__}, which has no dict")
-        if in_class is MISSING and name not in names and hasattr(kind, "__getattr__"):
-            raise Unwatchable(f"is made by the __getattr__ of {kind.__name__}")
+            raise Unwatchable(f"belongs to a {type_name(owner)}, which has no dict")
+        if found is MISSING and name not in names and in_class(kind, "__getattr__") is not MISSING:
+            raise Unwatchable(f"is made by the __getattr__ of {type_name(owner)}")
         self._watch("object", owner).add(name, names.get(name, MISSING))
 
     def _in_classes(self, kind: type, name: str) -> Any:
         """Watch a name in a class and its bases, up to the first that has it; what stands there, or MISSING."""
-        if kind.__flags__ & _HEAP_TYPE:
-            self._watch("bases", kind).values[:] = [kind.__mro__]
-        for each in kind.__mro__:
-            if each.__flags__ & _HEAP_TYPE:
-                (names,) = (found for found in gc.get_referents(vars(each)) if type(found) is dict)
+        if can_be_set(kind):
+            self._watch("bases", kind).values[:] = [bases(kind)]
+        for each in bases(kind):
+            if can_be_set(each):
+                (names,) = [known for known in gc.get_referents(class_names(each)) if type(known) is dict]
                 self._watch("names", names).add(name, names.get(name, MISSING))
-            if name in vars(each):
-                return vars(each)[name]
+            if name in class_names(each):
+                return class_names(each)[name]
         return MISSING
 
-    def content(self, value: Any) -> None:
+    def content(self, value: Any, depth: int = 0) -> None:
         """Watch what a container holds, as `guards.snapshot` compares it."""
         if not is_watched(value):
             if type(value) is np.ndarray and value.ndim == 0:
                 raise Unwatchable("is an array without axes, whose content counts")
-        elif isinstance(value, (list, tuple)):
-            self._watch("items", value).values[:] = value
-            for item in value:
-                self.content(item)
-        else:
-            if not all(type(key) in (str, int) for key in value):
+            return
+        if depth == DEEPEST:
+            raise Unwatchable(f"holds containers that hold others, and so on {DEEPEST} deep, or itself")
+        if is_a(value, dict):
+            content = pairs(value)
+            if is_a(value, collections.OrderedDict):
+                raise Unwatchable("has an OrderedDict, which has an order of its own")
+            if not all(is_exactly(key, (str, int)) for key, _ in content):
                 raise Unwatchable("has a dict with keys other than strings and integers")
             watch = self._watch("names", value)
             watch.whole = True
-            for key, item in value.items():
+            for key, item in content:
                 watch.add(key, item)
-                self.content(item)
-
-
-def is_watched(value: Any) -> bool:
-    """Whether a value is a container whose items count, and not which container it is."""
-    return isinstance(value, (list, tuple, dict)) and len(value) <= LIMIT
+                self.content(item, depth + 1)
+        else:
+            self._watch("items", value).values[:] = items(value)
+            for item in items(value):
+                self.content(item, depth + 1)
 
 
 def is_plain(value: Any) -> bool:
     """Whether a value is one to keep, so that its address stays its own."""
-    return isinstance(value, _PLAIN)
+    return is_a(value, _PLAIN)
