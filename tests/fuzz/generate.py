@@ -3,7 +3,6 @@ raises a documented error is left out."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -237,8 +236,11 @@ class Generator:
     def _program(self) -> Program:
         tj.random.set_seed(1)
         self.value()
-        with contextlib.suppress(Stop):
+        last: list[str] = []
+        try:
             self.draw_lines(self.length)
+        except Stop:
+            last = [name for name in self.lines[-1].defines() if name[0] in "vg"]
         made = [name for line in self.lines for name in line.defines() if name[0] in "vg"]
         made = [name for name in dict.fromkeys(made) if name in self.types or name in self.gradients]
         if self.smooth:
@@ -251,6 +253,7 @@ class Generator:
         results = list(chosen)
         if self.chance(0.2) and not self.smooth:
             results.append(self.pick(self.visible))
+        results = last or results
         head = Line(0, f"@outer\ndef f({', '.join(self.inputs)}):")
         lines = [*self.functions, head, *self.lines, Line(1, f"return [{', '.join(results)}]")]
         types = {name: (kind.shape, kind.dtype.name) for name, kind in self.types.items()}

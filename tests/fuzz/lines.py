@@ -11,6 +11,7 @@ import numpy as np
 
 from tracejit.ir import OPS
 from tracejit.ir.types import array_type, bool_, float32, float64, int32
+from tracejit.ops.elementwise import Binary
 
 from .arguments import call_text, public_functions
 from .generate import Generator, Stop
@@ -61,7 +62,10 @@ def elementwise(draw: Generator) -> None:
         return
     operands = [first]
     for _ in op.domain[1:]:
-        operands.append(draw.scalar(kind.dtype) if draw.chance(0.3) else draw.fitting(kind))
+        if not isinstance(op, Binary):  # an op for the inside, which takes tensors of one shape
+            operands.append(draw.same_type(kind))
+        else:
+            operands.append(draw.scalar(kind.dtype) if draw.chance(0.3) else draw.fitting(kind))
     if kind.dtype.is_floating and (draw.smooth or not draw.special) and (draw.smooth or draw.chance(0.8)):
         operands = [_within(each, limits) for each, limits in zip(operands, op.domain, strict=True)]
     draw.add(f"{draw.name('v')} = {called}({', '.join(operands)})")

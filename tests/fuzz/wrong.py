@@ -15,6 +15,7 @@ from tracejit.ir.types import bool_, float32, float64, int32
 from .arguments import call_text, public_functions
 from .check import DOCUMENTED, Difference
 from .generate import Generator
+from .program import new_space
 
 # The wrong arguments as Python: sizes and axes out of reach, of other types, of structures that end nowhere, of dtypes that no
 # op has, and tensors of another dtype or shape.
@@ -91,13 +92,7 @@ def _split(text: str) -> list[str]:
 
 def check_call(name: str, wrong: str, call: str, setup: str, traced: bool) -> Difference | None:
     """What is wrong with the error of a call; None where it has none, or a good one."""
-    space = {
-        "np": np, "tj": tj, "nan": float("nan"), "inf": float("inf"), "cyclic": cyclic, "rng": np.random.default_rng,
-        **{},
-    }  # fmt: skip
-    from .program import new_space
-
-    space |= new_space()
+    space = {**new_space(), "cyclic": cyclic}
     mode = "arguments" + (", traced" if traced else "")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -119,28 +114,35 @@ def check_call(name: str, wrong: str, call: str, setup: str, traced: bool) -> Di
     return None
 
 
+# Where an error says another name than the public one: the op's, or that of the function which this one is.
+_NAMES = {
+    "multiply": "mul", "subtract": "sub", "negative": "neg", "divide": "div", "floormod": "mod|floordiv", "swish": "silu",
+    "avg_pool": "avg_pool2d", "max_pool": "max_pool2d", "mod": "mod|floordiv",
+    "sparse_softmax_cross_entropy_with_logits": "sparse_softmax_cross_entropy_with_logits|check_range",
+}  # fmt: skip
+# What Python and NumPy say by themselves.
+_FOREIGN = (
+    "interpreted as an integer", "has no attribute", "unhashable", "truth value", "could not be broadcast", "object is not iterable",
+    "setting an array element", "maximum recursion", "inhomogeneous", "not subscriptable", "unsupported operand",
+    "not supported between", "Unable to allocate", "unexpected keyword",
+)  # fmt: skip
+_TENSORS = (
+    "x", "y", "a", "b", "t", "input", "input_tensor", "tensor", "features", "logits", "labels", "value", "values", "inputs",
+    "params", "indices", "condition", "filters", "filter", "bias",
+)  # fmt: skip
+
+
 def _fault(name: str, wrong: str, error: Exception) -> str | None:
-    """What the text of an error leaves out."""
-    text = str(error).lower()
+    """What is wrong with the text of an error. It begins with the function and the types of what it was given; what is no tensor
+    is called by its name."""
+    text = str(error)
     function = name.rpartition(".")[2]
-    if traceback_is_deep(error) and type(error) is TypeError and "unexpected keyword" in text:
-        return "an internal call"
-    known = {function, function.replace("reduce_", ""), function.replace("2d", ""), _op_names().get(function, function)}
-    if not any(each in text for each in known):
+    if isinstance(error, tj.errors.TracingError):
+        return None
+    if any(phrase in text for phrase in _FOREIGN):
+        return "a text of Python's or NumPy's"
+    if not re.match(rf"(random\.)?({_NAMES.get(function, function)})\(", text):
         return "does not name the function"
-    tensor = wrong in ("x", "y", "a", "b", "t", "input", "input_tensor", "tensor", "features", "logits", "value", "params")
-    words = _WORDS.get(wrong, (wrong,))
-    if not tensor and not any(each in text for each in words) and "operand" not in text and "dtype" not in text:
+    if wrong not in _TENSORS and not any(word in text.partition("): ")[2] for word in (*_WORDS.get(wrong, (wrong,)), "dtype")):
         return "does not name the argument"
     return None
-
-
-def _op_names() -> dict[str, str]:
-    return {"multiply": "mul", "subtract": "sub", "negative": "neg", "divide": "div", "floormod": "mod", "floordiv": "floordiv"}
-
-
-def traceback_is_deep(error: Exception) -> bool:
-    depth, frame = 0, error.__traceback__
-    while frame is not None:
-        depth, frame = depth + 1, frame.tb_next
-    return depth > 2
