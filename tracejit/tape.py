@@ -131,7 +131,7 @@ class GradientTape:
     def watch(self, tensor: Any) -> None:
         """Record what is computed from `tensor`: a tensor or variable or a structure of them. TypeError for anything
         else, RuntimeError where the tape was never entered."""
-        leaves = nest.flatten(tensor)
+        leaves = nest.flatten(tensor, "watch: what to watch")
         for leaf in leaves:
             if not isinstance(leaf, Operators):
                 fail(_NotATensor, "watch", (repr(leaf),), "it takes tensors and variables; make one with constant")
@@ -211,8 +211,8 @@ class GradientTape:
         if context.trace is not self._trace:
             raise RuntimeError("gradient: the tape was recorded outside of this traced function; call it where it recorded")
         settle()
-        targets = [self._as_target(leaf) for leaf in nest.flatten(target)]
-        leaves = nest.flatten(sources)
+        targets = [self._as_target(leaf) for leaf in nest.flatten(target, "gradient: the target")]
+        leaves = nest.flatten(sources, "gradient: the sources")
         handles = [self._handles(leaf) for leaf in leaves]
         seeds = self._seeds(target, targets, output_gradients)
         flat = [handle for group in handles for handle in group]
@@ -242,8 +242,9 @@ class GradientTape:
             fail(_NotATensor, "gradient", (repr(leaf),), "the target must be a tensor or a structure of tensors")
         if isinstance(leaf, Variable):
             reads = self._reads.get(id(leaf))
-            if reads and context.trace is None:
-                return list(reads[1].values())[-1]
+            if reads:
+                last = list(reads[1].values())[-1]
+                return last if context.trace is None else context.trace.tensor(last)
         return convert_to_tensor(leaf)
 
     def _handles(self, leaf: Any) -> list[Any]:
@@ -265,7 +266,7 @@ class GradientTape:
             if context.trace is not None:
                 return [None] * len(targets)
             return [Tensor(np.ones(each.type.shape, each.type.dtype.numpy), each.type) for each in targets]
-        leaves = nest.flatten(output_gradients)
+        leaves = nest.flatten(output_gradients, "gradient: output_gradients")
         if len(leaves) != len(targets):
             message = f"output_gradients has {len(leaves)} tensors, the target {len(targets)}"
             fail(InvalidArgumentError, "gradient", targets, message)
@@ -323,7 +324,8 @@ def _traced_gradient(records: list[Record], targets: list[Any], seeds: list[Any]
     """The cotangents of the sources, None where nothing is connected.
 
     They are the elements of one `gradient` node, which is derived when the trace is optimized. But where a tape goes on
-    recording, which has to know what each is made from, or where a rule of the user's is to be run, they are derived now.
+    recording, which has to know what each is made from, where a target is a source, whose gradient is then the seed itself, or
+    where a rule of the user's is to be run, they are derived now.
     """
     trace = context.trace
     assert trace is not None
@@ -334,7 +336,7 @@ def _traced_gradient(records: list[Record], targets: list[Any], seeds: list[Any]
     if not connected:
         return [None] * len(sources)
     path = [record for record in records if any(id(result) in live for result in record.results)]
-    if context.tapes or any(record.op is ops.custom_gradient for record in path):
+    if context.tapes or any(end in sources for end in ends) or any(record.op is ops.custom_gradient for record in path):
         given = [None if seed is None else ops.Gapped(seed) for seed in seeds]
         return [ops.dense(cotangent) for cotangent in trace.differentiate(path, ends, given, sources)]
     seed_nodes = [trace.node(seed) for seed in seeds] if seeds[0] is not None else []

@@ -282,7 +282,7 @@ def _traced(function: Callable[..., Any], trace: Trace, args: Any, kwargs: Any) 
     returned = function(*args, **kwargs)
     results: list[Any] = []
     places: list[Any] = []
-    for leaf in nest.flatten(returned):
+    for leaf in nest.flatten(returned, f"what {trace.name} returned"):
         if leaf is None:
             places.append(None)
             continue
