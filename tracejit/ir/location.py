@@ -123,7 +123,7 @@ def _innermost() -> at | None:
 class at:
     """Nodes made inside carry `location`; those made inside of `at(None)` the user's line.
 
-    Its end is the release of a lock, one call that no interrupt comes between; `_innermost` then goes back to the one around it.
+    Its end is the release of a lock, one call that no interrupt comes between; `_innermost` goes back to the one around it.
     """
 
     __slots__ = ("before", "block", "place")
