@@ -76,7 +76,7 @@ def squared_difference(x: Any, y: Any, name: str | None = None) -> Any:
 
 def reciprocal(x: Any, name: str | None = None) -> Any:
     """1 / x."""
-    return ops.div(1.0, x)
+    return ops.reciprocal(x)
 
 
 def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
