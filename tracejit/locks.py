@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Lock(_thread.RLock):  # to enter and leave a block is one operation, which no interrupt divides
+# By inheritance, so that to enter and to leave a block is one operation, which no interrupt divides.
+class Lock(_thread.RLock):  # type: ignore[misc]
     """A lock that its owner may take again, and that a forked child finds free."""
 
     def __init__(self) -> None:
@@ -67,6 +68,7 @@ def _after_fork() -> None:
 
 
 def _in_child() -> None:
+    lock: Any
     for lock in _locks:
         if not lock._is_owned():  # by the thread that forked
             lock._at_fork_reinit()

@@ -16,12 +16,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tracejit import ops
+from tracejit.functions import arguments
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.types import DType, TensorType
 from tracejit.locks import before_fork
 from tracejit.memory import ALIGNED_FROM, copied, empty, is_aligned
 from tracejit.operators import Operators
-from tracejit.tensor import Tensor, array_repr, as_array, context, convert_to_tensor, holds_tensor
+from tracejit.tensor import Tensor, array_repr, context, make_tensor
 
 # Who updates a variable, a thread or a native call, by the variable's id. Each entry is made by one setdefault, which no
 # other thread comes between. A native call that keeps the interpreter's lock from its first look at a variable to the last
@@ -32,22 +33,27 @@ held: dict[int, Any] = {}
 waiting: dict[int, _Waiter] = {}
 _numbers = itertools.count()
 _TURN_SECONDS = 0.01
+# After so long one looks by oneself: who should have told may have been interrupted.
+_UNTOLD_SECONDS = 0.5
 _unnamed = itertools.count()
 
 
 class holding:
-    """Hold variables for an update: until the end of the block no other thread reads or updates them."""
+    """Hold variables for an update: until the end of the block no other thread reads or updates them.
 
-    __slots__ = ("_keys", "_variables")
+    Where an interrupt comes as the block is entered or left, they are held until this is gone.
+    """
+
+    __slots__ = ("_keys", "_me", "_variables")
 
     def __init__(self, variables: Sequence[Variable]):
-        self._variables = variables
+        self._variables, self._me = variables, threading.get_ident()
         self._keys: list[int] = []
 
     def __enter__(self) -> None:
-        me = threading.get_ident()
+        me = self._me
         while (taken := self._take(me)) is not None:
-            self._release(me)
+            self._release()
             _wait(taken, me)
 
     def _take(self, me: int) -> int | None:
@@ -61,16 +67,22 @@ class holding:
                 return key
         return None
 
-    def _release(self, me: int) -> None:
-        while self._keys:
-            key = self._keys.pop()
-            if held.get(key) == me:
+    def _release(self) -> None:
+        keys = self._keys
+        while keys:
+            key = keys[-1]
+            if held.get(key) == self._me:
                 del held[key]
+            del keys[-1]  # no call since it was let go, so no interrupt
         if waiting:
             tell_waiting()
 
     def __exit__(self, *exception: Any) -> None:
-        self._release(threading.get_ident())
+        self._release()
+
+    def __del__(self) -> None:
+        if self._keys:
+            self._release()
 
 
 class _Waiter:
@@ -91,7 +103,7 @@ def _wait(key: int, me: int) -> None:
         waiting[number] = waiter
         try:
             if held.get(key, me) != me:  # else it was let go before it could be seen that one waits
-                waiter.wake.acquire()
+                waiter.wake.acquire(timeout=_UNTOLD_SECONDS)
         finally:
             waiting.pop(number, None)
             waiter.served.release()
@@ -157,16 +169,18 @@ class Variable(Operators):
         shape: Any = None,
     ):
         if initial_value is None:
-            raise ValueError("a Variable needs an initial_value")
-        value = convert_to_tensor(initial_value() if callable(initial_value) else initial_value, dtype)
+            fail(InvalidArgumentError, "Variable", (), "it needs an initial_value")
+        value = make_tensor("Variable", initial_value() if callable(initial_value) else initial_value, dtype)
         if context.trace is not None:
             value = context.trace.created(self, value)
-        if shape is not None and tuple(shape) != value.type.shape:
-            raise ValueError(f"the initial value has the shape {value.shape}, not {tuple(shape)}")
+        if shape is not None and (sizes := arguments.shape("Variable", "shape", shape)) != value.type.shape:
+            fail(InvalidArgumentError, "Variable", (value,), f"the initial value has the shape {value.shape}, not {sizes}")
+        if name is not None and not isinstance(name, str):
+            arguments.refuse("Variable", "name", "a str", name, (value,))
         self._tensor: Tensor = _detached("Variable", value)
         self.type: TensorType = value.type
         self.creation = next(Variable._created)
-        self._trainable = bool(trainable)
+        self._trainable = trainable is None or arguments.flag("Variable", "trainable", trainable)
         self._name = name or ("Variable" if (number := next(_unnamed)) == 0 else f"Variable_{number}")
 
     @property
@@ -252,12 +266,12 @@ class Variable(Operators):
 
     def _fitting(self, name: str, value: Any) -> Any:
         if isinstance(value, Operators):
-            tensor = convert_to_tensor(value)
+            tensor = make_tensor(name, value, None)
             if tensor.type.dtype is not self.type.dtype:
                 message = f"the variable {self.name!r} is {self.type.dtype.name}; convert the value with cast"
                 fail(DtypeError, name, (tensor,), message)
         else:
-            tensor = convert_to_tensor(as_array(value, self.type.dtype) if not holds_tensor(value) else value)
+            tensor = make_tensor(name, value, self.type.dtype)
         if tensor.type.shape != self.type.shape:
             message = f"the variable {self.name!r} has the shape {self.type.shape}; nothing is broadcast"
             fail(InvalidArgumentError, name, (tensor,), message)

@@ -23,7 +23,8 @@ from tracejit.variable import Variable
 
 
 class Callee:
-    """A graph without updates, and its machine code. `rules` are the custom gradients in it, which are traced in `trace`."""
+    """A graph without updates, and its machine code. `rules` stand for nodes of it: custom gradients, which are
+    traced in `trace`, and the values that variables were assigned."""
 
     def __init__(
         self, graph: Graph, step: Callable[[], Step], rules: Sequence[Record] = (), trace: Trace | None = None
@@ -86,7 +87,7 @@ class Backward(NamedTuple):
     `kinds` has, for each operand, what makes a cotangent of its result: Gapped, or dense; None where it is not connected."""
 
     callee: Callee | None
-    kinds: list[Callable[[Any], Any] | None]
+    kinds: Sequence[Callable[[Any], Any] | None]
     captured: Sequence[tuple[Binding, Any]] = ()
 
 
@@ -168,7 +169,9 @@ def _derive(callee: Callee, needed: tuple[int, ...], gapped: bool) -> Backward:
     else:
         inner = callee.trace.of_gradient([*graph.parameters, *cotangents])
         derived = within(inner, functools.partial(_run_rules, inner, records, targets, seeds, sources))
-    kinds = [None if each is None else Gapped if type(each) is Gapped else dense for each in derived]
+    kinds: list[Callable[[Any], Any] | None] = [
+        None if each is None else Gapped if type(each) is Gapped else dense for each in derived
+    ]
     kept = [dense(each) for each in derived if each is not None]
     if not kept:
         return Backward(None, kinds)
@@ -180,7 +183,7 @@ def _derive(callee: Callee, needed: tuple[int, ...], gapped: bool) -> Backward:
         return Step.of_traced(backward)
 
     if inner is None:
-        return Backward(Callee(backward, step), kinds)
+        return Backward(Callee(backward, step, callee.rules), kinds)
     bindings = [(binding, node.type) for binding, node in zip(inner.bindings, captured, strict=True)]
     return Backward(Callee(backward, step, [*callee.rules, *inner.rules], inner), kinds, bindings)
 
