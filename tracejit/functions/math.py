@@ -93,7 +93,7 @@ def squared_difference(x: Any, y: Any, name: str | None = None) -> Any:
 
 def reciprocal(x: Any, name: str | None = None) -> Any:
     """1 / x."""
-    return ops.div(1.0, floats("reciprocal", x))
+    return ops.reciprocal(floats("reciprocal", x))
 
 
 def cast(x: Any, dtype: Any, name: str | None = None) -> Any:

@@ -169,7 +169,9 @@ def _derive(callee: Callee, needed: tuple[int, ...], gapped: bool) -> Backward:
     else:
         inner = callee.trace.of_gradient([*graph.parameters, *cotangents])
         derived = within(inner, functools.partial(_run_rules, inner, records, targets, seeds, sources))
-    kinds = [None if each is None else Gapped if type(each) is Gapped else dense for each in derived]
+    kinds: list[Callable[[Any], Any] | None] = [
+        None if each is None else Gapped if type(each) is Gapped else dense for each in derived
+    ]
     kept = [dense(each) for each in derived if each is not None]
     if not kept:
         return Backward(None, kinds)
