@@ -51,15 +51,16 @@ class DType:
     @property
     def max(self) -> Any:
         """The largest finite value."""
-        return True if self.is_bool else self._limits.max
+        return True if self.is_bool else self.limits.max
 
     @property
     def min(self) -> Any:
         """The smallest (most negative) finite value."""
-        return False if self.is_bool else self._limits.min
+        return False if self.is_bool else self.limits.min
 
     @property
-    def _limits(self) -> Any:
+    def limits(self) -> Any:
+        """What NumPy's finfo or iinfo says of it."""
         if self is bfloat16:
             with importing:
                 from ml_dtypes import finfo
