@@ -242,8 +242,9 @@ class GradientTape:
             fail(_NotATensor, "gradient", (repr(leaf),), "the target must be a tensor or a structure of tensors")
         if isinstance(leaf, Variable):
             reads = self._reads.get(id(leaf))
-            if reads and context.trace is None:
-                return list(reads[1].values())[-1]
+            if reads:
+                last = list(reads[1].values())[-1]
+                return last if context.trace is None else context.trace.tensor(last)
         return convert_to_tensor(leaf)
 
     def _handles(self, leaf: Any) -> list[Any]:
@@ -323,7 +324,8 @@ def _traced_gradient(records: list[Record], targets: list[Any], seeds: list[Any]
     """The cotangents of the sources, None where nothing is connected.
 
     They are the elements of one `gradient` node, which is derived when the trace is optimized. But where a tape goes on
-    recording, which has to know what each is made from, or where a rule of the user's is to be run, they are derived now.
+    recording, which has to know what each is made from, where a target is a source, whose gradient is then the seed itself, or
+    where a rule of the user's is to be run, they are derived now.
     """
     trace = context.trace
     assert trace is not None
@@ -334,7 +336,7 @@ def _traced_gradient(records: list[Record], targets: list[Any], seeds: list[Any]
     if not connected:
         return [None] * len(sources)
     path = [record for record in records if any(id(result) in live for result in record.results)]
-    if context.tapes or any(record.op is ops.custom_gradient for record in path):
+    if context.tapes or any(end in sources for end in ends) or any(record.op is ops.custom_gradient for record in path):
         given = [None if seed is None else ops.Gapped(seed) for seed in seeds]
         return [ops.dense(cotangent) for cotangent in trace.differentiate(path, ends, given, sources)]
     seed_nodes = [trace.node(seed) for seed in seeds] if seeds[0] is not None else []
