@@ -56,9 +56,9 @@ def test_every_op_and_public_function_is_drawn_from() -> None:
 
 def test_wrong_calls_are_calls() -> None:
     for seed in range(30):
-        name, wrong, call, setup = wrong_call(seed)
+        name, wrong, call, right, setup = wrong_call(seed)
         assert call.startswith(f"{name}(") and f"{wrong}=" in call
-        compile(f"{setup}\n{call}", "<call>", "exec")
+        compile(f"{setup}\n{right}\n{call}", "<call>", "exec")
 
 
 def _first_finding(kind: str, most: int) -> dict[str, str]:

@@ -883,3 +883,63 @@ def test_output_gradients_have_the_structure_of_the_target():
         tape.gradient(target, x, output_gradients=[1.0, 10.0])
     pair = list(target.values())
     assert tape.gradient(pair, x, output_gradients=(1.0, 10.0)).numpy() == 42
+
+
+# -- a variable that a traced function assigns
+
+
+def _both(function):
+    return function(), tj.function(function)()
+
+
+def test_a_variable_that_was_assigned_is_a_target():
+    """Its gradient with respect to itself is 1, as in TensorFlow."""
+    v = tj.Variable([1.0, 2.0])
+
+    def f():
+        with tj.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(v)
+            v.assign_add(v)
+        return tape.gradient(v, v)
+
+    assert [gradient.numpy().tolist() for gradient in _both(f)] == [[1, 1]] * 2
+
+
+def test_the_gradient_of_a_source_is_its_seed():
+    x = tj.constant([1.0, 2.0])
+
+    def f():
+        with tj.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+        seed = tape.gradient(x, x, output_gradients=x)
+        return seed, tape.gradient(seed, x)
+
+    assert [[each.numpy().tolist() for each in found] for found in _both(f)] == [[[1, 2], [1, 1]]] * 2
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_tape_around_a_function_knows_a_variable_after_its_assignment(order):
+    """Every value that is read, before the assignment and after, is the variable; how it was computed is not followed."""
+    x = tj.constant([3.0, 4.0])
+
+    def step(v, compiled):
+        def f(x):
+            before = v * v
+            v.assign(x * v)
+            return before, v * v * v
+
+        found = tj.function(f) if compiled else f
+        with tj.GradientTape() as outer:
+            outer.watch(x)
+            with tj.GradientTape() as tape:
+                tape.watch(x)
+                first, second = found(x)
+                target = first + second
+            gradients = tape.gradient(target, [v, x])
+        return gradients if order == 1 else outer.gradient(gradients[0], [v, x])
+
+    eager, compiled = (step(tj.Variable([1.0, 2.0]), compiled) for compiled in (False, True))
+    # 2 v + 3 (x v)**2 at the two values, and once more.
+    assert eager[0].numpy().tolist() == ([29.0, 196.0] if order == 1 else [20.0, 50.0])
+    assert compiled[0].numpy().tolist() == eager[0].numpy().tolist()
+    assert eager[1] is None and compiled[1] is None

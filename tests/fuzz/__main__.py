@@ -31,6 +31,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--case", type=int, default=None, metavar="SEED", help="only this case, of --what programs or gradients"
     )
     parser.add_argument("--output", default=None, metavar="FILE", help="write the findings to FILE as well")
+    parser.add_argument("--first", action="store_true", help="end with the first finding")
     parser.add_argument("--worker", nargs=3, type=float, default=None, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"python -m tests.fuzz --minutes {options.minutes:g} --seed {seed} --what {options.what}", flush=True)
     with tempfile.TemporaryDirectory(prefix="tracejit-fuzz-") as folder:
         fuzz = Fuzz(seed, options.what, options.minutes * 60, options.workers, folder)
-        fuzz.run()
+        fuzz.run(options.first)
     print(fuzz.summary())
     if options.output:
         with open(options.output, "w", encoding="utf-8") as file:
@@ -74,15 +75,15 @@ class Fuzz:
         self._events: queue.Queue[tuple[int, str | None]] = queue.Queue()
         self._said: dict[int, dict[str, Any]] = {}
 
-    def run(self) -> None:
-        """Until the time is up; a worker that ends before is followed by another."""
+    def run(self, first: bool = False) -> None:
+        """Until the time is up, or there is a `first` finding; a worker that ends before is followed by another."""
         processes: dict[int, subprocess.Popen[str]] = {}
         errors: dict[int, Any] = {}
         told, number = time.monotonic(), 0
         while True:
             left = self.end - time.monotonic()
             while left > 1 and len(processes) < self.workers:
-                errors[number] = tempfile.TemporaryFile("w+", dir=self.folder)
+                errors[number] = tempfile.TemporaryFile("w+", dir=self.folder)  # noqa: SIM115
                 processes[number] = self._start(number, left, errors[number])
                 number += 1
             try:
@@ -100,6 +101,10 @@ class Fuzz:
             if time.monotonic() - told > 10:
                 told = time.monotonic()
                 print(self._progress(), flush=True)
+            if first and self.findings:
+                for process in processes.values():
+                    process.kill()
+                return
             if not processes and self._events.empty():
                 return
 

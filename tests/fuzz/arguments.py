@@ -22,6 +22,9 @@ _LEFT_OUT = {
 }  # fmt: skip
 
 
+_OF_NN = ("tracejit.functions.nn", "tracejit.functions.convolution")
+
+
 def public_functions() -> dict[str, Callable[..., Any]]:
     """Every public function by the name that a user writes, each once."""
     found: dict[str, Callable[..., Any]] = {}
@@ -36,19 +39,13 @@ def public_functions() -> dict[str, Callable[..., Any]]:
             own = getattr(value, "__module__", type(value).__module__) or ""
             if name.startswith("_") or not callable(value) or inspect.isclass(value) or not own.startswith("tracejit"):
                 continue
-            if name in _LEFT_OUT or (prefix == "tj.nn" and name not in _nn_names()) or isinstance(value, tj.DType):
+            if name in _LEFT_OUT or (prefix == "tj.nn" and own not in _OF_NN):
                 continue
             if prefix == "tj.random" and name not in ("uniform", "normal"):
                 continue
             if not any(value is other for other in found.values()):
                 found[f"{prefix}.{name}"] = value
     return found
-
-
-def _nn_names() -> set[str]:
-    source = vars(tj.nn)
-    helpers = {"hot_mask", "keep", "normalize_axes", "reduce_mean", "square", "tensor", "fail"}
-    return {name for name in source if name not in helpers}
 
 
 def call_text(name: str, function: Callable[..., Any], draw: Generator) -> str | None:

@@ -3,7 +3,6 @@ raises a documented error is left out."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -173,9 +172,9 @@ class Generator:
         self.types[name] = self.space[name].type
         return name  # and in nobody else's sight
 
-    def new_variable(self) -> str:
-        dtype = self.pick((float32, float32, float64, int32, tj.float16))
-        name, shape = self.name("V"), self.shape()
+    def new_variable(self, dtype: DType | None = None, shape: tuple[int, ...] | None = None) -> str:
+        dtype = dtype or self.pick((float32, float32, float64, int32, tj.float16))
+        name, shape = self.name("V"), self.shape() if shape is None else shape
         trainable = "" if self.chance(0.8) else ", trainable=False"
         self.variables[name] = f"tj.Variable({self.expression(dtype, shape)}, dtype=tj.{dtype.name}{trainable})"
         self.space[name] = eval(self.variables[name], self.space)
@@ -237,8 +236,11 @@ class Generator:
     def _program(self) -> Program:
         tj.random.set_seed(1)
         self.value()
-        with contextlib.suppress(Stop):
+        last: list[str] = []
+        try:
             self.draw_lines(self.length)
+        except Stop:
+            last = [name for name in self.lines[-1].defines() if name[0] in "vg"]
         made = [name for line in self.lines for name in line.defines() if name[0] in "vg"]
         made = [name for name in dict.fromkeys(made) if name in self.types or name in self.gradients]
         if self.smooth:
@@ -251,11 +253,11 @@ class Generator:
         results = list(chosen)
         if self.chance(0.2) and not self.smooth:
             results.append(self.pick(self.visible))
+        results = last or results
         head = Line(0, f"@outer\ndef f({', '.join(self.inputs)}):")
         lines = [*self.functions, head, *self.lines, Line(1, f"return [{', '.join(results)}]")]
-        outer = self.outer and not any("assign" in line.text for line in lines)
         types = {name: (kind.shape, kind.dtype.name) for name, kind in self.types.items()}
-        return Program(self.seed, self.inputs, self.variables, tuple(lines), types, outer, self.special)
+        return Program(self.seed, self.inputs, self.variables, tuple(lines), types, self.outer, self.special)
 
 
 def _broadcast(one: tuple[int, ...], other: tuple[int, ...]) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir import OPS
-from tracejit.ir.types import array_type, bool_, float32, float64
+from tracejit.ir.types import array_type, bool_, float32, float64, int32
+from tracejit.ops.elementwise import Binary
 
 from .arguments import call_text, public_functions
 from .generate import Generator, Stop
@@ -61,7 +62,10 @@ def elementwise(draw: Generator) -> None:
         return
     operands = [first]
     for _ in op.domain[1:]:
-        operands.append(draw.scalar(kind.dtype) if draw.chance(0.3) else draw.fitting(kind))
+        if not isinstance(op, Binary):  # an op for the inside, which takes tensors of one shape
+            operands.append(draw.same_type(kind))
+        else:
+            operands.append(draw.scalar(kind.dtype) if draw.chance(0.3) else draw.fitting(kind))
     if kind.dtype.is_floating and (draw.smooth or not draw.special) and (draw.smooth or draw.chance(0.8)):
         operands = [_within(each, limits) for each, limits in zip(operands, op.domain, strict=True)]
     draw.add(f"{draw.name('v')} = {called}({', '.join(operands)})")
@@ -221,6 +225,44 @@ def variable(draw: Generator) -> None:
     draw.add(f"{name}.{how}({other})")
 
 
+_OLD = ("{}", "{}.read_value()", "{}[...]", "{} * 2", "tj.identity({})")
+_LATER = (
+    "tj.reverse({o}, [0])", "{o}[::-1] + {n}", "tj.concat([{o}, {n}], 0)", "tj.reduce_sum({o} * {n}, axis=0)", "{o} - {n}",
+    "tj.reduce_max({o}, axis=0) + tj.reduce_sum({n}, axis=0)", "tj.matmul({o}, {n})", "tj.matmul({o}, {n}, transpose_a=True)",
+    "tj.transpose({o})", "tj.pad({o}, [[1, 0]] + [[0, 0]] * (len({o}.shape) - 1))", "tj.gather({o}, [0, -1 % len({o})])",
+)  # fmt: skip
+_NEW = (
+    "{} + 1",
+    "{} * {}",
+    "{}[::-1]",
+    "tj.reverse({}, [0])",
+    "tj.transpose({})",
+    "tj.matmul({}, {})",
+    "{} - tj.reduce_sum({}, axis=0)",
+)
+
+
+def hazard(draw: Generator) -> None:
+    """A variable that is written while its old value is still wanted, by itself or in turn with another."""
+    size = draw.pick([2, 3, 7, 16, 17, 33, 65])
+    dtype = draw.pick([float32, float32, float64, int32])
+    names = [draw.new_variable(dtype, draw.pick([(size,), (size, size), (size, size)]))]
+    if draw.chance(0.4):
+        names.append(draw.new_variable(dtype, draw.types[names[0]].shape))
+    olds = [draw.name("v") for _ in names]
+    for name, old in zip(names, olds, strict=True):
+        draw.add(f"{old} = tj.convert_to_tensor({draw.pick(_OLD).format(name)})", must=True)
+    if draw.chance(0.3):
+        draw.draw_lines(1)
+    values = [*names[1:], *olds[:1]] if len(names) > 1 and draw.chance(0.5) else names
+    for name, other in zip(names, values, strict=True):
+        text = draw.pick(_NEW).format(other, other) if draw.chance(0.7) else other
+        scale = " * 0.1" if dtype.is_floating else ""
+        draw.add(f"{name}.assign({text}{scale})" if draw.chance(0.7) else f"{name}.assign_sub(({text}){scale})")
+    for _ in range(draw.pick([1, 2])):
+        draw.add(f"{draw.name('v')} = {draw.pick(_LATER).format(o=draw.pick(olds), n=draw.pick([*names, *olds]))}")
+
+
 # -- gradients
 
 
@@ -352,7 +394,7 @@ def custom(draw: Generator) -> None:
 
 
 _KINDS: dict[Callable[[Generator], None], float] = {
-    elementwise: 5, sampled: 2.5, public: 7, operator: 3, index: 3, loop: 0.5, conditional: 0.3, alias: 0.6, variable: 2,
+    elementwise: 5, sampled: 2.5, public: 7, operator: 3, index: 3, loop: 0.5, conditional: 0.3, alias: 0.6, variable: 1.5, hazard: 0.9,
     tape: 2.2, function: 0.8, custom: 0.9,
 }  # fmt: skip
 _SMOOTH: dict[Callable[[Generator], None], float] = {elementwise: 5, sampled: 2.5, public: 7, operator: 3, index: 2, loop: 0.5}

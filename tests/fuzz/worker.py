@@ -87,10 +87,10 @@ def key_of(program: Program, difference: Difference) -> str:
 
 def _wrong_calls(seed: int) -> dict[str, str] | None:
     for number in range(20):
-        name, wrong, call, setup = wrong_call(seed * 20 + number)
+        name, wrong, call, right, setup = wrong_call(seed * 20 + number)
         source = f"{setup}\n{call}\n"
         tell("source", source=source)
-        difference = check_call(name, wrong, call, setup, traced=number % 4 == 3)
+        difference = check_call(name, wrong, call, right, setup, traced=number % 4 == 3)
         tell("call")
         if difference is not None:
             kind = ":".join(difference.text.split(":")[:2])

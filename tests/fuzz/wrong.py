@@ -7,14 +7,13 @@ import re
 import warnings
 from typing import Any
 
-import numpy as np
-
 import tracejit as tj
 from tracejit.ir.types import bool_, float32, float64, int32
 
 from .arguments import call_text, public_functions
 from .check import DOCUMENTED, Difference
 from .generate import Generator
+from .program import new_space
 
 # The wrong arguments as Python: sizes and axes out of reach, of other types, of structures that end nowhere, of dtypes that no
 # op has, and tensors of another dtype or shape.
@@ -32,7 +31,8 @@ WRONG = (
 _WORDS = {
     "axis": ("axis", "axes"), "axes": ("axis", "axes"), "perm": ("perm",), "dtype": ("dtype", "type"),
     "out_type": ("dtype", "type"), "output_type": ("dtype", "type"), "shape": ("shape", "size"), "dims": ("shape", "dims", "size"),
-    "num_or_size_splits": ("split", "size", "num"), "num": ("num",), "output_shape": ("shape",), "begin": ("begin", "start"),
+    "num_rows": ("shape", "num_rows"), "num_columns": ("shape", "num_columns"), "batch_shape": ("shape",),
+    "num_or_size_splits": ("split", "does not divide", "size", "num"), "num": ("num",), "output_shape": ("shape",), "begin": ("begin", "start"),
 }  # fmt: skip
 
 
@@ -43,8 +43,8 @@ def cyclic() -> list[Any]:
     return made
 
 
-def wrong_call(seed: int) -> tuple[str, str, str, str]:
-    """(the function, its parameter, the call, the lines before it) with one wrong argument."""
+def wrong_call(seed: int) -> tuple[str, str, str, str, str]:
+    """(the function, its parameter, the call with one wrong argument, the call without it, the lines before them)."""
     draw = Generator(seed)
     draw.large, draw.special = False, False
     names = sorted(public_functions())
@@ -62,16 +62,16 @@ def wrong_call(seed: int) -> tuple[str, str, str, str]:
             text = None
         if text is None:
             continue
-        given: list[str] = []
         placed = _split(text[len(name) + 1 : -1])
         keywords = {each.partition("=")[0]: each.partition("=")[2] for each in placed if _KEYWORD.match(each)}
         positional = [each for each in placed if not _KEYWORD.match(each)]
         for parameter, value in zip(parameters, positional, strict=False):
             keywords[parameter] = value
+        right = ", ".join(f"{parameter}={keywords[parameter]}" for parameter in parameters if parameter in keywords)
         keywords[wrong] = draw.pick(WRONG)
         given = [f"{parameter}={keywords[parameter]}" for parameter in parameters if parameter in keywords]
         setup = "\n".join([f"{key} = {value}" for key, value in draw.inputs.items()] + [line.text for line in draw.lines])
-        return name, wrong, f"{name}({', '.join(given)})", setup
+        return name, wrong, f"{name}({', '.join(given)})", f"{name}({right})", setup
 
 
 _KEYWORD = re.compile(r"[a-z_]+=(?!=)")
@@ -89,28 +89,32 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def check_call(name: str, wrong: str, call: str, setup: str, traced: bool) -> Difference | None:
-    """What is wrong with the error of a call; None where it has none, or a good one."""
-    space = {
-        "np": np, "tj": tj, "nan": float("nan"), "inf": float("inf"), "cyclic": cyclic, "rng": np.random.default_rng,
-        **{},
-    }  # fmt: skip
-    from .program import new_space
+def _runs(call: str, space: dict[str, Any]) -> bool:
+    try:
+        eval(call, space)
+    except Exception:
+        return False
+    return True
 
-    space |= new_space()
+
+def check_call(name: str, wrong: str, call: str, right_call: str, setup: str, traced: bool) -> Difference | None:
+    """What is wrong with the error of a call; None where it has none, or a good one. Where `right_call`, the call without the wrong
+    argument, raises as well, the error may be about another argument."""
+    space = {**new_space(), "cyclic": cyclic}
     mode = "arguments" + (", traced" if traced else "")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exec(setup, space)
+        right = _runs(right_call, space)
         try:
             if traced:
                 tj.function(lambda: eval(call, space))()
             else:
                 eval(call, space)
-        except MemoryError as error:
-            return Difference(mode, None, f"{name}, {wrong}: MemoryError: {error}")
+        except MemoryError:
+            return None  # the worker's limit; the limits of a machine are an error of its own
         except DOCUMENTED as error:
-            fault = _fault(name, wrong, error)
+            fault = _fault(name, wrong if right else None, error)
             return (
                 None if fault is None else Difference(mode, None, f"{name}, {wrong}: {fault}: {type(error).__name__}: {error}")
             )
@@ -119,28 +123,37 @@ def check_call(name: str, wrong: str, call: str, setup: str, traced: bool) -> Di
     return None
 
 
-def _fault(name: str, wrong: str, error: Exception) -> str | None:
-    """What the text of an error leaves out."""
-    text = str(error).lower()
+# Where an error says another name than the public one: the op's, or that of the function which this one is.
+_NAMES = {
+    "multiply": "mul", "subtract": "sub", "negative": "neg", "divide": "div", "floormod": "mod|floordiv", "swish": "silu",
+    "avg_pool": "avg_pool2d", "max_pool": "max_pool2d", "mod": "mod|floordiv",
+    "sparse_softmax_cross_entropy_with_logits": "sparse_softmax_cross_entropy_with_logits|check_range",
+}  # fmt: skip
+# What Python and NumPy say by themselves.
+_FOREIGN = (
+    "interpreted as an integer", "has no attribute", "unhashable", "truth value", "could not be broadcast", "object is not iterable",
+    "setting an array element", "maximum recursion", "inhomogeneous", "not subscriptable", "unsupported operand",
+    "not supported between", "Unable to allocate", "unexpected keyword",
+)  # fmt: skip
+_TENSORS = (
+    "x", "y", "a", "b", "t", "input", "input_tensor", "tensor", "features", "logits", "labels", "value", "values", "inputs",
+    "params", "indices", "condition", "filters", "filter", "bias", "alpha", "beta", "shift", "minval", "maxval", "mean", "stddev",
+    "clip_value_min", "clip_value_max", "dtype_hint",
+)  # fmt: skip
+
+
+def _fault(name: str, wrong: str | None, error: Exception) -> str | None:
+    """What is wrong with the text of an error. It begins with the function and the types of what it was given; what is no tensor
+    is called by its name."""
+    text = str(error)
     function = name.rpartition(".")[2]
-    if traceback_is_deep(error) and type(error) is TypeError and "unexpected keyword" in text:
-        return "an internal call"
-    known = {function, function.replace("reduce_", ""), function.replace("2d", ""), _op_names().get(function, function)}
-    if not any(each in text for each in known):
+    if isinstance(error, tj.errors.TracingError):
+        return None
+    if any(phrase in text for phrase in _FOREIGN):
+        return "a text of Python's or NumPy's"
+    if not re.match(rf"(random\.)?({_NAMES.get(function, function)})\(", text):
         return "does not name the function"
-    tensor = wrong in ("x", "y", "a", "b", "t", "input", "input_tensor", "tensor", "features", "logits", "value", "params")
-    words = _WORDS.get(wrong, (wrong,))
-    if not tensor and not any(each in text for each in words) and "operand" not in text and "dtype" not in text:
+    words = (*_WORDS.get(wrong, (wrong,)), "dtype", "cannot become a tensor", "do not broadcast") if wrong else ()
+    if words and wrong not in _TENSORS and not any(word in text.partition("): ")[2] for word in words):
         return "does not name the argument"
     return None
-
-
-def _op_names() -> dict[str, str]:
-    return {"multiply": "mul", "subtract": "sub", "negative": "neg", "divide": "div", "floormod": "mod", "floordiv": "floordiv"}
-
-
-def traceback_is_deep(error: Exception) -> bool:
-    depth, frame = 0, error.__traceback__
-    while frame is not None:
-        depth, frame = depth + 1, frame.tb_next
-    return depth > 2

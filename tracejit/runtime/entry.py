@@ -118,8 +118,7 @@ class Entry:
             results = step.run(self._arrays(leaves))
         if context.tapes:
             if self._callee is None:
-                trace = self.traced.trace
-                self._callee = Callee(self.traced.graph, lambda: step, () if trace is None else tuple(trace.rules), trace)
+                self._callee = Callee(self.traced.graph, lambda: step, self.traced.rules, self.traced.trace)
             record_call(self._callee, operands, results)
         return self.traced.pack(results)
 

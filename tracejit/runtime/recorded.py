@@ -23,7 +23,8 @@ from tracejit.variable import Variable
 
 
 class Callee:
-    """A graph without updates, and its machine code. `rules` are the custom gradients in it, which are traced in `trace`."""
+    """A graph without updates, and its machine code. `rules` stand for nodes of it: custom gradients, which are
+    traced in `trace`, and the values that variables were assigned."""
 
     def __init__(
         self, graph: Graph, step: Callable[[], Step], rules: Sequence[Record] = (), trace: Trace | None = None
@@ -180,7 +181,7 @@ def _derive(callee: Callee, needed: tuple[int, ...], gapped: bool) -> Backward:
         return Step.of_traced(backward)
 
     if inner is None:
-        return Backward(Callee(backward, step), kinds)
+        return Backward(Callee(backward, step, callee.rules), kinds)
     bindings = [(binding, node.type) for binding, node in zip(inner.bindings, captured, strict=True)]
     return Backward(Callee(backward, step, [*callee.rules, *inner.rules], inner), kinds, bindings)
 
