@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tracejit.ir import Graph, interpret, verify
+from tracejit.ir import Graph, TensorType, interpret, verify
 from tracejit.ir.errors import InvalidArgumentError, VerifyError
 from tracejit.ir.location import register_library
 from tracejit.locks import importing
@@ -53,26 +53,53 @@ def apply(name: str, graph: Graph) -> Graph:
 _BOUNDS = {"float32": 1e-4, "float64": 1e-9, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
-def check_values(before: Graph, after: Graph) -> None:
-    """Run both graphs on the same random inputs. VerifyError where a result differs by more than rounding: 1e-4 of the
-    largest element for float32 and 1e-9 for float64, since a pass may not reorder but a constant is folded in NumPy; one in the
-    last place for a half dtype."""
+# What arrays are filled with, beside random numbers: one value an array, since sums of several would depend on their order.
+_EXTREMES = (0.0, -0.0, 1.0, -1.0, 2.0**-10, np.inf, -np.inf, np.nan, "max", "min", "tiny", "subnormal")
+
+
+def _extreme(rng: np.random.Generator, kind: TensorType) -> np.ndarray:
+    dtype = kind.dtype.numpy
+    if kind.dtype.is_bool:
+        value: object = bool(rng.integers(2))
+    elif kind.dtype.is_integer:
+        value = (0, 1, -1, kind.dtype.max, kind.dtype.min)[rng.integers(5)]
+    else:
+        value = _EXTREMES[rng.integers(len(_EXTREMES))]
+        limits = kind.dtype.limits
+        named = {"max": limits.max, "min": limits.min, "tiny": limits.smallest_normal, "subnormal": limits.smallest_subnormal}
+        value = named.get(value, value)  # type: ignore[arg-type, call-overload]
+    return np.full(kind.shape, value, dtype)
+
+
+def _arguments(graph: Graph) -> Iterator[list[np.ndarray]]:
     rng = np.random.default_rng(0)
-    arguments = []
-    for parameter in before.parameters:
-        kind = parameter.type
-        drawn = rng.uniform(0.2, 1.8, kind.shape)  # type: ignore[union-attr]
-        arguments.append(np.asarray(drawn).astype(kind.dtype.numpy))  # type: ignore[union-attr]
-    try:
-        expected = interpret(before, arguments)
-    except InvalidArgumentError:
-        return  # the random inputs are no inputs of this graph: an index is out of range
-    found = interpret(after, arguments)
-    for old, new in zip([*expected[0], *expected[1]], [*found[0], *found[1]], strict=True):
-        bound = _BOUNDS.get(old.dtype.name, 0.0)
-        if old.dtype.itemsize == 2:
-            old, new = old.astype(np.float32), new.astype(np.float32)
-        if old.dtype.kind == "f":
-            bound *= np.max(np.abs(old), initial=1.0, where=np.isfinite(old))
-        if not np.allclose(old, new, rtol=0, atol=bound, equal_nan=True):
-            raise VerifyError(f"it changed a value of {before.name}: {old!r} became {new!r}")
+    yield [np.asarray(rng.uniform(0.2, 1.8, each.shape)).astype(each.dtype.numpy) for each in graph.parameters]
+    for _ in range(_EXTREME_RUNS):
+        yield [_extreme(rng, each.type) for each in graph.parameters]  # type: ignore[arg-type]
+
+
+_EXTREME_RUNS = 24
+
+
+def check_values(before: Graph, after: Graph) -> None:
+    """Run both graphs on the same inputs, random ones and extremes. VerifyError where a result differs by more than rounding:
+    1e-4 of the largest element for float32 and 1e-9 for float64, since a pass may not reorder but a constant is folded in
+    NumPy; one in the last place for a half dtype."""
+    for arguments in _arguments(before):
+        try:
+            expected = interpret(before, arguments)
+        except InvalidArgumentError:
+            continue  # these are no inputs of this graph: an index is out of range
+        found = interpret(after, arguments)
+        for old, new in zip([*expected[0], *expected[1]], [*found[0], *found[1]], strict=True):
+            _compare(before, old, new)
+
+
+def _compare(graph: Graph, old: np.ndarray, new: np.ndarray) -> None:
+    bound = _BOUNDS.get(old.dtype.name, 0.0)
+    if old.dtype.itemsize == 2:
+        old, new = old.astype(np.float32), new.astype(np.float32)
+    if old.dtype.kind == "f":
+        bound *= np.max(np.abs(old), initial=1.0, where=np.isfinite(old))
+    if not np.allclose(old, new, rtol=0, atol=bound, equal_nan=True):
+        raise VerifyError(f"it changed a value of {graph.name}: {old!r} became {new!r}")

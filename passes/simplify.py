@@ -15,6 +15,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from tracejit import ops
 from tracejit.ir import Graph, Node, Op, make, rebuild
 from tracejit.ir.op import Reduction, Scalar
@@ -136,6 +138,7 @@ def _matmul(node: Node) -> Node | None:
 
 
 def _mul(node: Node) -> Node | None:
+    """x * 1 and x * -1; of integers neg wraps around as the product does, but is no cheaper."""
     for x, y in (node.operands, node.operands[::-1]):
         value = scalar_value(y)
         if value == 1:
@@ -146,6 +149,7 @@ def _mul(node: Node) -> Node | None:
 
 
 def _sub(node: Node) -> Node | None:
+    """x - 0 is x, also where x is -0; x - -0 is x + 0."""
     x, y = node.operands
     value = scalar_value(y)
     return x if value == 0 and math.copysign(1, value) > 0 else None
@@ -156,15 +160,19 @@ def _div(node: Node) -> Node | None:
     value = scalar_value(y)
     if value == 1:
         return x
-    if value and math.isfinite(value) and abs(math.frexp(value)[0]) == 0.5 and 1e-30 < abs(value) < 1e30:
-        # The reciprocal of a power of two is exact, and so is the product.
-        inverse = _again(node, ops.constant_op, value=ops.frozen(node.dtype.numpy.type(1 / value)))
-        return _again(node, ops.mul, x, _again(node, ops.broadcast, inverse, shape=node.shape, axes=()))
+    if value and math.isfinite(value) and abs(math.frexp(value)[0]) == 0.5:
+        # Of a power of two whose reciprocal the dtype has, both are the same number, rounded once: also where it is subnormal.
+        with np.errstate(over="ignore"):
+            inverse = float(node.dtype.numpy.type(1 / value))
+        if inverse * value == 1:
+            scale = _again(node, ops.broadcast, _constant(node, inverse), shape=node.shape, axes=())
+            return _again(node, ops.mul, x, scale)
     return None
 
 
 def _or_zero(node: Node) -> Node | None:
-    """A first operand that is known not to be zero needs no look; nor does it where zero times the other is zero."""
+    """A first operand that is known not to be zero needs no look; nor does it where zero times the other is zero of its own
+    sign."""
     first, second = map(scalar_value, node.operands)
     finite = node.op is ops.mul_or_zero and second is not None and 0 < second < math.inf
     if finite or (first is not None and first != 0):
@@ -198,7 +206,7 @@ def _cast(node: Node) -> Node | None:
 
 
 def _reduction(node: Node) -> Node | None:
-    """Over axes of size 1 nothing is reduced."""
+    """Over axes of size 1 nothing is reduced. (The sum of -0 alone becomes -0: NumPy's is of either sign, as its layout is.)"""
     (x,) = node.operands
     if all(x.shape[axis] == 1 for axis in node.attrs["axes"]):
         return _again(node, ops.reshape, x, shape=node.shape)

@@ -384,7 +384,7 @@ def test_errors_of_indexing():
     with pytest.raises(tj.errors.InvalidArgumentError, match="3 indices for 2 axes"):
         x[0, 0, 0]
     for key in ([0, 1], "x", 1.5):
-        with pytest.raises(TypeError, match="a tensor is indexed by"):
+        with pytest.raises(TypeError, match="a tensor must be indexed by"):
             x[key]
     with pytest.raises(TypeError):
         x[tj.constant([0.5])]

@@ -106,7 +106,7 @@ def test_axis_may_be_an_array_or_a_tensor():
 
 def test_variance_takes_floats():
     for function in (tj.reduce_variance, tj.reduce_std):
-        with pytest.raises(tj.errors.DtypeError, match=r"reduce_variance\(i32\[2\]\)"):
+        with pytest.raises(tj.errors.DtypeError, match=r"reduce_\w+\(i32\[2\]\)"):
             function(tj.constant([1, 2]))
 
 
@@ -190,7 +190,7 @@ def test_pad_and_tile():
         tj.pad(x, [[1, 1], [1, 1]], mode="REFLECT")
     with pytest.raises(tj.errors.InvalidArgumentError):
         tj.pad(x, [[1, 1]])
-    with pytest.raises(tj.errors.DtypeError, match=r"constant_values=1\.5 is no int32"):
+    with pytest.raises(tj.errors.DtypeError, match=r"constant_values: 1\.5 is a float"):
         tj.pad(tj.constant([1]), [[1, 1]], constant_values=1.5)
     for counts in ([2, 3], [1, 1], [0, 2]):
         np.testing.assert_array_equal(tj.tile(x, counts), np.tile(x, counts))

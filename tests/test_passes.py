@@ -10,17 +10,19 @@ import os
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from graphs import random_graph
-from tracejit.passes import fuse
+from tracejit.passes import fuse, simplify
 
 import tracejit as tj
 from tracejit import ops, passes
 from tracejit.errors import InvalidArgumentError, VerifyError
-from tracejit.ir import Graph, TensorType, interpret, make, parse, verify
-from tracejit.ir.types import float32
+from tracejit.ir import Graph, Node, TensorType, interpret, make, parse, verify
+from tracejit.ir.types import DType, float16, float32
+from tracejit.ops.elementwise import ALL_NUMBERS
 
 FOLDER = Path(__file__).parent / "ir"
 FILES = sorted(FOLDER.glob("*/*.ir"))
@@ -273,3 +275,90 @@ def test_an_iota_and_a_broadcast_that_are_broadcast_are_fused() -> None:
     after = passes.apply("fuse", graph)
     assert [node.op.name for node in after.nodes] == ["fusion"]
     assert_same_values(graph, after, arguments_for(graph), "iota")
+
+
+# -- rules of arithmetic are exact: interpreted before and after, to the bit, on all that a dtype has to offer
+
+
+def _specials(dtype: DType) -> np.ndarray:
+    """All numbers of a half dtype; of another both signs of special numbers, powers of two, their neighbours, and random bits."""
+    kind = dtype.numpy.type
+    if dtype.is_half:
+        return np.arange(2**16, dtype=np.uint16).view(kind)
+    rng = np.random.default_rng(0)
+    if dtype.is_integer:
+        edges = [0, 1, 2, 3, dtype.max, dtype.max - 1, -1, -2, dtype.min, dtype.min + 1]
+        return np.concatenate([np.array(edges, kind), rng.integers(dtype.min, dtype.max, 500, kind)])
+    limits = np.finfo(kind)
+    powers = 2.0 ** np.arange(limits.minexp - limits.nmant, limits.maxexp)
+    near = [np.nextafter(powers.astype(kind), kind(to)) for to in (0, np.inf)]
+    edges = np.array([0, np.inf, np.nan, limits.max, 0.1, 1 / 3], kind)
+    positive = np.concatenate([edges, powers.astype(kind), *near])
+    bits = rng.integers(0, 2**63, 2000, np.uint64).view(kind)
+    return np.concatenate([positive, -positive, bits])
+
+
+def _constants(dtype: DType) -> list[Any]:
+    """Numbers that rules look for, and those beside them."""
+    if dtype.is_integer:
+        return [0, 1, -1, 2, dtype.min, dtype.max]
+    limits = dtype.limits
+    exponents = range(int(limits.minexp) - int(limits.nmant), int(limits.maxexp), 1 if dtype.is_half else 37)
+    powers = [2.0**exponent for exponent in exponents]
+    return [0.0, -0.0, np.inf, -np.inf, np.nan, 3.0, float(limits.max), *powers, *(-power for power in powers)]
+
+
+@pytest.mark.parametrize("dtype", ALL_NUMBERS, ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("op", [ops.sub, ops.add, ops.mul, ops.div, ops.mul_or_zero, ops.div_or_zero], ids=lambda op: op.name)
+def test_arithmetic_with_a_constant_is_exact(op: Any, dtype: DType) -> None:
+    if dtype not in op.dtypes:
+        return
+    x = make(ops.parameter, type=TensorType(_specials(dtype).shape, dtype), name="x")
+    with np.errstate(all="ignore"):
+        constants = [np.array(value).astype(dtype.numpy) for value in _constants(dtype)]
+    for constant in constants:
+        number = make(ops.broadcast, make(ops.constant_op, value=ops.frozen(constant)), shape=x.shape, axes=())
+        _assert_exact(Graph("g", [x], [make(op, x, number), make(op, number, x)]), _specials(dtype), constant)
+
+
+@pytest.mark.parametrize("dtype", ALL_NUMBERS, ids=lambda dtype: dtype.name)
+def test_rules_of_one_operand_are_exact(dtype: DType) -> None:
+    numbers = _specials(dtype)
+    x = make(ops.parameter, type=TensorType(numbers.shape, dtype), name="x")
+    results = [make(ops.neg, make(ops.neg, x)), make(ops.cast, x, dtype=dtype)]
+    if not dtype.is_half:
+        results += [make(ops.power, x, exponent=exponent) for exponent in range(5)]
+        column = make(ops.reshape, x, shape=(len(numbers), 1))
+        results += [make(reduction, column, axes=(1,)) for reduction in (ops.reduce_prod, ops.reduce_max, ops.reduce_min)]
+        # NumPy's sum of -0 alone is of either sign.
+        results.append(make(ops.abs, make(ops.reduce_sum, column, axes=(1,))))
+    if dtype.is_floating and not dtype.is_half:
+        results.append(make(ops.power, x, exponent=0.5))
+    _assert_exact(Graph("g", [x], results), numbers, dtype)
+
+
+def _assert_exact(graph: Graph, numbers: np.ndarray, where: object) -> None:
+    after = passes.apply("fold", passes.apply("simplify", graph))
+    for found, expected in zip(interpret(after, [numbers])[0], interpret(graph, [numbers])[0], strict=True):
+        same = found.view(f"u{found.itemsize}") == expected.view(f"u{found.itemsize}")
+        with np.errstate(invalid="ignore"):
+            wrong = ~(same | ((found != found) & (expected != expected)))
+        shown = [(numbers[at], found[at], expected[at]) for at in np.flatnonzero(wrong)[:5]]
+        assert not shown, f"{where}: (operand, after, before) {shown}"
+
+
+def test_a_rule_that_is_wrong_at_one_end_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """x / 2**-16 is not x * inf, which is what the reciprocal is in float16."""
+    monkeypatch.setattr(simplify, "_simplest", lambda node: _through_reciprocal(node) if node.op is ops.div else node)
+    monkeypatch.setenv("TRACEJIT_CHECK", "1")
+    for shape in ((), (1,), (7,)):
+        x = make(ops.parameter, type=TensorType(shape, float16), name="x")
+        small = make(ops.constant_op, value=ops.frozen(np.full(shape, 2.0**-16, np.float16)))
+        with pytest.raises(VerifyError, match="the pass simplify is at fault: it changed a value"):
+            passes.apply("simplify", Graph("g", [x], [make(ops.div, x, small)]))
+
+
+def _through_reciprocal(node: Node) -> Node:
+    x, y = node.operands
+    with np.errstate(all="ignore"):
+        return make(ops.mul, x, make(ops.constant_op, value=ops.frozen(1 / y.attrs["value"])))

@@ -46,7 +46,7 @@ __version__ = "0.1.0"
 
 def identity(input: object, name: str | None = None) -> Tensor:
     """The tensor `input`, as another tensor."""
-    return _ops.identity(convert_to_tensor(input))
+    return _ops.identity(*_ops.lift("identity", (input,)))
 
 
 if _typing.TYPE_CHECKING:

@@ -18,7 +18,7 @@ from tracejit.variable import Variable
 
 def stop_gradient(input: Any, name: str | None = None) -> Any:
     """The value of `input`, of which no gradient knows."""
-    return ops.stop_gradient(convert_to_tensor(input))
+    return ops.stop_gradient(*ops.lift("stop_gradient", (input,)))
 
 
 def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:

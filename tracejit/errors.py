@@ -6,12 +6,13 @@ from tracejit.ir.errors import (
     InvalidArgumentError,
     NumpyConversionError,
     ParseError,
+    ResourceExhaustedError,
     SignatureError,
     TracingError,
     VerifyError,
 )  # fmt: skip
 
 __all__ = [
-    "DtypeError", "IndexOutOfRangeError", "InvalidArgumentError", "NumpyConversionError", "ParseError", "SignatureError",
-    "TracingError", "VerifyError",
+    "DtypeError", "IndexOutOfRangeError", "InvalidArgumentError", "NumpyConversionError", "ParseError",
+    "ResourceExhaustedError", "SignatureError", "TracingError", "VerifyError",
 ]  # fmt: skip

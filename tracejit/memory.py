@@ -4,8 +4,10 @@ for each register."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import mmap
+import os
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,15 @@ def address(array: np.ndarray) -> int:
 def is_aligned(array: np.ndarray) -> bool:
     """Whether an array lies as one of `empty` does."""
     return array.nbytes < ALIGNED_FROM or address(array) % ALIGNMENT == 0
+
+
+@functools.cache
+def total_memory() -> int:
+    """The bytes of memory that the machine has; where it does not say, more than any machine has."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 2**50
 
 
 def require_room(size: int, purpose: str) -> None:

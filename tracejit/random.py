@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from tracejit import functions, ops
+from tracejit.functions import arguments
 from tracejit.ir.errors import InvalidArgumentError, fail
-from tracejit.ir.types import TensorType, as_dtype, float32, int64
+from tracejit.ir.types import DType, TensorType, broadcast_shapes, float32, float64, int32, int64
 from tracejit.tensor import Tensor, context, convert_to_tensor
 from tracejit.variable import Variable, holding
 
@@ -25,16 +26,22 @@ def _start(op_seed: int | None) -> np.ndarray:
     """The state (key, counter) with which the stream of `op_seed` begins."""
     if _global_seed is None and op_seed is None:
         return np.array([secrets.randbits(63), 0], np.int64)
-    mixed = np.random.SeedSequence([_global_seed or 0, op_seed or 0, op_seed is not None]).generate_state(1, np.uint64)
+    # A negative seed stands for the unsigned number of the same bits.
+    seeds = [seed % 2**64 if seed < 0 else seed for seed in (_global_seed or 0, op_seed or 0)]
+    mixed = np.random.SeedSequence([*seeds, op_seed is not None]).generate_state(1, np.uint64)
     return np.array([mixed[0] >> np.uint64(1), 0]).astype(np.int64)
 
 
-def set_seed(seed: int) -> None:
-    """Begin every stream of random numbers anew, as `seed` says."""
+def set_seed(seed: int | None) -> None:
+    """Begin every stream of random numbers anew, as `seed` says; None for streams that are others each time."""
     global _global_seed
-    _global_seed = int(seed)
+    _global_seed = _seed("random.set_seed", seed)
     for op_seed, state in _states.items():
         state.assign(_start(op_seed))
+
+
+def _seed(name: str, seed: Any) -> int | None:
+    return None if seed is None else arguments.integer(name, "seed", seed)
 
 
 def _state(op_seed: int | None) -> Variable:
@@ -59,10 +66,15 @@ def _counters(shape: tuple[int, ...], op_seed: int | None) -> tuple[Any, Any]:
     return ops.add(ops.iota(shape=(count,), axis=0, dtype=int64), counter), ops.broadcast_to(key, (count,))
 
 
-def _draw(shape: tuple[int, ...], dtype: Any, op_seed: int | None) -> Any:
+def _draw(shape: tuple[int, ...], dtype: DType, op_seed: int | None) -> Any:
     """Numbers in [0, 1)."""
     counters, keys = _counters(shape, op_seed)
-    return ops.reshape(ops.random_uniform(counters, keys, dtype=as_dtype(dtype)), shape=shape)
+    return ops.reshape(ops.random_uniform(counters, keys, dtype=dtype), shape=shape)
+
+
+def _check_broadcast(name: str, sizes: tuple[int, ...], *bounds: Any) -> None:
+    if broadcast_shapes(sizes, *[bound.type.shape for bound in bounds]) is None:
+        fail(InvalidArgumentError, name, bounds, f"they do not broadcast with the shape {list(sizes)}")
 
 
 def uniform(
@@ -70,17 +82,20 @@ def uniform(
 ) -> Any:
     """Numbers drawn evenly from [minval, maxval), where `maxval` is 1 if it is left out. Floats may be rounded to maxval.
 
-    Integers are those from minval to maxval - 1: ValueError where `maxval` is left out, InvalidArgumentError where it is not
-    above minval or one of them is no scalar.
+    Integers are those from minval to maxval - 1: InvalidArgumentError where `maxval` is left out, or is not above minval, or
+    one of them is no scalar.
     """
-    sizes, kind = functions.static_shape("random.uniform", shape), as_dtype(dtype)
+    kind = arguments.dtype("random.uniform", "dtype", dtype, (float32, float64, int32, int64))
+    sizes = arguments.shape("random.uniform", "shape", shape, kind)
+    if kind.is_integer and maxval is None:
+        fail(InvalidArgumentError, "random.uniform", (), f"maxval must be given for integers, here {kind.name}")
+    low = arguments.converted("random.uniform", "minval", minval, kind)
+    high = arguments.converted("random.uniform", "maxval", 1 if maxval is None else maxval, kind)
     if kind.is_integer:
-        if maxval is None:
-            raise ValueError(f"random.uniform: maxval must be given for integers, here {kind.name}")
-        return _integers(sizes, convert_to_tensor(minval, kind), convert_to_tensor(maxval, kind), seed)
-    drawn = _draw(sizes, kind, seed)
-    span = ops.sub(convert_to_tensor(1 if maxval is None else maxval, kind), minval)
-    return ops.add(ops.mul(drawn, span), minval)
+        return _integers(sizes, low, high, _seed("random.uniform", seed))
+    _check_broadcast("random.uniform", sizes, low, high)
+    drawn = _draw(sizes, kind, _seed("random.uniform", seed))
+    return ops.add(ops.mul(drawn, ops.sub(high, low)), low)
 
 
 def _integers(shape: tuple[int, ...], low: Any, high: Any, seed: int | None) -> Any:
@@ -107,10 +122,14 @@ def normal(
     name: str | None = None,
 ) -> Any:
     """Numbers of the normal distribution. (Box, Muller: A note on the generation of random normal deviates, 1958.)"""
-    sizes = functions.static_shape("random.normal", shape)
+    kind = arguments.dtype("random.normal", "dtype", dtype, (float32, float64))
+    sizes = arguments.shape("random.normal", "shape", shape, kind)
+    center = arguments.converted("random.normal", "mean", mean, kind)
+    spread = arguments.converted("random.normal", "stddev", stddev, kind)
+    _check_broadcast("random.normal", sizes, center, spread)
     count = math.prod(sizes)
-    both = _draw((2, count), dtype, seed)
+    both = _draw((2, count), kind, _seed("random.normal", seed))
     # 1 - u lies in (0, 1], so that its logarithm is finite.
     radius = ops.sqrt(ops.mul(ops.log(ops.sub(1.0, both[0])), -2.0))
     drawn = ops.mul(radius, ops.cos(ops.mul(both[1], 2 * math.pi)))
-    return ops.add(ops.mul(ops.reshape(drawn, shape=sizes), stddev), mean)
+    return ops.add(ops.mul(ops.reshape(drawn, shape=sizes), spread), center)

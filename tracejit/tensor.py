@@ -1,4 +1,4 @@
-"""Tensors with a value, and how an op is applied to them: eager mode.
+"""Tensors with a value, how they are made, and how an op is applied to them: eager mode.
 
 What is current, the trace being made and the tapes that record, is held in `context`, one a thread.
 """
@@ -8,17 +8,18 @@ from __future__ import annotations
 import contextvars
 import ctypes
 import functools
+import math
 import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from tracejit import functions, nest
-from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
+from tracejit import functions
+from tracejit.conversion import as_array, first_tensor, holds_tensor
+from tracejit.ir.errors import DtypeError, InvalidArgumentError, ResourceExhaustedError, TracingError, fail, shown
 from tracejit.ir.op import Op
-from tracejit.ir.types import DType, TensorType, array_type, as_dtype, bool_, float32, int32, int64
+from tracejit.ir.types import DType, TensorType, array_type
 from tracejit.locks import Lock
-from tracejit.memory import copied
 from tracejit.operators import Operators
 
 if TYPE_CHECKING:
@@ -143,6 +144,8 @@ def apply_values(op: Op, operands: tuple[Any, ...], attrs: dict[str, Any]) -> An
             value = context.quiet.run(evaluate, *[operand.value for operand in operands], **attrs)
     except AttributeError:
         _refuse_foreign(op, operands)
+    except MemoryError as error:
+        fail(ResourceExhaustedError, op.name, operands, str(error) or "there is not enough memory")
     if type(result_type) is TensorType:
         result: Any = _new_tensor(Tensor)
         result.value, result.type = value, result_type
@@ -162,87 +165,85 @@ def _refuse_foreign(op: Op, operands: tuple[Any, ...]) -> NoReturn:
     raise
 
 
-def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
-    """A new array of `value`, which is a number or an array or a list of them, with TensorFlow's dtype where none is
-    given: int32 (int64 where it does not fit) for ints, float32 for floats. TypeError where a float would be cut to an
-    integer or the dtype is none of tracejit's, ValueError where a list is ragged or mixes bools and numbers."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        if isinstance(value, np.ma.MaskedArray):
-            raise TypeError("it is a masked array, whose mask a tensor does not have: pass its filled(...), or its data")
-        if dtype is None:
-            return copied(value, as_dtype(value.dtype).numpy)
-        if dtype.is_integer and value.dtype.kind not in "iub":
-            raise TypeError(f"{value.dtype} does not become {dtype.name} by itself: use cast")
-        return context.quiet.run(copied, value, dtype.numpy)
-    try:
-        found = np.array(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not rectangular: its rows differ in length") from None
-    kind = found.dtype.kind
-    if found.dtype.name == "bfloat16":
-        return as_array(found, dtype)
-    if found.size == 0 and isinstance(value, (list, tuple)):
-        return found.astype((dtype or float32).numpy)
-    if kind not in "biuf":
-        raise TypeError(f"{value!r} ({type(value).__name__}) cannot become a tensor")
-    if kind != "b" and isinstance(value, (list, tuple)) and _holds_bool(value):
-        raise ValueError(f"{value!r} mixes bools and numbers")
-    if dtype is None:
-        small = kind != "f" and found.size and found.min() >= -(2**31) and found.max() < 2**31
-        dtype = {"b": bool_, "f": float32}.get(kind) or (int32 if small else int64)
-    if kind == "f" and not dtype.is_floating:
-        raise TypeError(f"{value!r} is a float and does not become {dtype.name} by itself: use cast")
-    if kind in "iu" and dtype.is_bool:
-        raise TypeError(f"{value!r} is no bool")
-    if kind in "iu" and dtype.is_integer and found.size and not (dtype.min <= found.min() and found.max() <= dtype.max):
-        raise ValueError(f"{value!r} does not fit into {dtype.name}")
-    return context.quiet.run(found.astype, dtype.numpy)
-
-
-def _holds_bool(value: Any) -> bool:
-    return any(_holds_bool(item) if isinstance(item, (list, tuple)) else isinstance(item, bool) for item in value)
-
-
-def holds_tensor(value: Any) -> bool:
-    """Whether `value` is a list or tuple with a tensor or variable somewhere in it. ValueError where it contains itself."""
-    try:
-        return _holds_tensor(value)
-    except RecursionError:
-        nest.check_finite(value, "a value")
-        raise
-
-
-def _holds_tensor(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and any(isinstance(item, Operators) or _holds_tensor(item) for item in value)
-
-
-def convert_to_tensor(value: Any, dtype: Any = None, dtype_hint: Any = None, name: str | None = None) -> Any:
-    """`value` as a tensor: a tensor is itself, a variable its value, anything else a constant.
-
-    DtypeError where a tensor has another dtype than `dtype`; else as `as_array` raises.
-    """
-    wanted = None if dtype is None else as_dtype(dtype)
+def _converted(op: str, value: Any, dtype: DType | None) -> Any:
+    """`value` as a tensor of `dtype`, where that is given. TypeError and ValueError as `as_array`; what is wrong with tensors
+    in it is said of `op`."""
     if isinstance(value, Operators):
         tensor = value if isinstance(value, Tensor) else value.read()  # type: ignore[attr-defined]
-        if wanted is not None and tensor.type.dtype is not wanted:
-            fail(DtypeError, "convert_to_tensor", (tensor,), f"it is not {wanted.name}; convert it with cast")
+        if dtype is not None and tensor.type.dtype is not dtype:
+            fail(DtypeError, op, (tensor,), f"it is not {dtype.name}; convert it with cast")
         return tensor
     if holds_tensor(value):
-        return functions.stack([convert_to_tensor(item, dtype) for item in value])
-    array = as_array(value, wanted)
+        return _stacked(op, value, dtype, dtype or first_tensor(value).type.dtype)
+    array = as_array(value, dtype)
     if context.trace is not None:
         return context.trace.constant(array, value)
     return Tensor(array, array_type(array))
 
 
+def _stacked(op: str, value: Any, asked: DType | None, dtype: DType) -> Any:
+    """A list with tensors in it as one tensor. Where a dtype was asked for, floats and integers are converted to it that are
+    another; else all tensors have that of the first."""
+    if not holds_tensor(value):
+        tensor = _converted(op, value, dtype if not isinstance(value, Operators) else None)
+        if tensor.type.dtype is dtype:
+            return tensor
+        if asked is None or (tensor.type.dtype.is_floating and not dtype.is_floating) or dtype.is_bool:
+            fail(DtypeError, op, (tensor,), f"a tensor in a list is not {dtype.name}; convert it with cast")
+        return functions.cast(tensor, dtype)
+    parts = [_stacked(op, item, asked, dtype) for item in value]
+    if any(part.type.shape != parts[0].type.shape for part in parts):
+        fail(InvalidArgumentError, op, parts, "the tensors in a list differ in shape")
+    return functions.stack(parts)
+
+
+def make_tensor(op: str, value: Any, dtype: Any) -> Any:
+    """`value` as a tensor, for the function `op`, which is named where it cannot be."""
+    wanted = None if dtype is None else functions.arguments.dtype(op, "dtype", dtype)
+    try:
+        return _converted(op, value, wanted)
+    except InvalidArgumentError:
+        raise
+    except TypeError as error:
+        if isinstance(error, TracingError):
+            raise
+        fail(DtypeError, op, (), str(error))
+    except ValueError as error:
+        fail(InvalidArgumentError, op, (), str(error))
+
+
+def convert_to_tensor(value: Any, dtype: Any = None, dtype_hint: Any = None, name: str | None = None) -> Any:
+    """`value` as a tensor: a tensor is itself, a variable its value, anything else a constant, of `dtype` where that is given
+    and of `dtype_hint` where it can be.
+
+    Without a dtype the first number in a list says which: an int, int32 (int64 where one does not fit), or float32 where there
+    is a float; a float, float32, but NumPy's its own. DtypeError where a tensor has another dtype, or something cannot become
+    one; InvalidArgumentError where a list is not rectangular or a number does not fit.
+    """
+    hint = None if dtype_hint is None else functions.arguments.dtype("convert_to_tensor", "dtype_hint", dtype_hint)
+    if dtype is None and hint is not None:
+        try:
+            return _converted("convert_to_tensor", value, hint)
+        except (TypeError, ValueError):
+            pass
+    return make_tensor("convert_to_tensor", value, dtype)
+
+
 def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None = "Const") -> Any:
-    """A tensor of `value`, filled up to `shape` where `value` is a single element. Errors as convert_to_tensor."""
-    tensor = convert_to_tensor(value, dtype)
-    if shape is None or tensor.type.shape == tuple(shape):
+    """A tensor of `value`, filled up to `shape` where `value` is a single element. Errors as convert_to_tensor; DtypeError
+    where `shape` has another number of elements."""
+    tensor = make_tensor("constant", value, dtype)
+    if shape is None:
+        return tensor
+    sizes = functions.arguments.shape("constant", "shape", shape, tensor.type.dtype, (tensor,))
+    if tensor.type.shape == sizes:
         return tensor
     if tensor.type.size == 1:
-        return functions.fill(shape, functions.reshape(tensor, ()))
-    return functions.reshape(tensor, shape)
+        return functions.fill(sizes, functions.reshape(tensor, ()))
+    if math.prod(sizes) != tensor.type.size:
+        message = f"the shape {list(sizes)} has {math.prod(sizes)} elements, and the value {tensor.type.size}"
+        fail(DtypeError, "constant", (tensor,), message)
+    return functions.reshape(tensor, sizes)
 
 
 def lift_values(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -284,16 +285,15 @@ def _lift(name: str, operand: Any, dtype: DType | None, operands: tuple[Any, ...
     if plain and -_EXACT < operand < _EXACT and operand:
         return _number(operand, dtype)
     try:
-        return convert_to_tensor(operand, dtype)
-    except TypeError as error:
-        described = [operand.type if isinstance(operand, Operators) else repr(operand) for operand in operands]
-        fail(DtypeError, name, described, str(error))
-    except InvalidArgumentError:
+        return _converted(name, operand, dtype)
+    except (InvalidArgumentError, TracingError):
         raise
-    except ValueError as error:
-        fail(InvalidArgumentError, name, [type(operand).__name__], str(error))
+    except (TypeError, ValueError) as error:
+        types = [operand.type if isinstance(operand, Operators) else shown(operand) for operand in operands]
+        fail(DtypeError if isinstance(error, TypeError) else InvalidArgumentError, name, types, str(error))
 
 
 Op.tensor_type = Tensor
+Op.operand_type = Operators
 Op.lift_values = staticmethod(lift_values)
 Op.apply_values = staticmethod(apply_values)

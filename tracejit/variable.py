@@ -16,12 +16,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tracejit import ops
+from tracejit.functions import arguments
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.types import DType, TensorType
 from tracejit.locks import before_fork
 from tracejit.memory import ALIGNED_FROM, copied, empty, is_aligned
 from tracejit.operators import Operators
-from tracejit.tensor import Tensor, array_repr, as_array, context, convert_to_tensor, holds_tensor
+from tracejit.tensor import Tensor, array_repr, context, make_tensor
 
 # Who updates a variable, a thread or a native call, by the variable's id. Each entry is made by one setdefault, which no
 # other thread comes between. A native call that keeps the interpreter's lock from its first look at a variable to the last
@@ -157,16 +158,18 @@ class Variable(Operators):
         shape: Any = None,
     ):
         if initial_value is None:
-            raise ValueError("a Variable needs an initial_value")
-        value = convert_to_tensor(initial_value() if callable(initial_value) else initial_value, dtype)
+            fail(InvalidArgumentError, "Variable", (), "it needs an initial_value")
+        value = make_tensor("Variable", initial_value() if callable(initial_value) else initial_value, dtype)
         if context.trace is not None:
             value = context.trace.created(self, value)
-        if shape is not None and tuple(shape) != value.type.shape:
-            raise ValueError(f"the initial value has the shape {value.shape}, not {tuple(shape)}")
+        if shape is not None and (sizes := arguments.shape("Variable", "shape", shape)) != value.type.shape:
+            fail(InvalidArgumentError, "Variable", (value,), f"the initial value has the shape {value.shape}, not {sizes}")
+        if name is not None and not isinstance(name, str):
+            arguments.refuse("Variable", "name", "a str", name, (value,))
         self._tensor: Tensor = _detached("Variable", value)
         self.type: TensorType = value.type
         self.creation = next(Variable._created)
-        self._trainable = bool(trainable)
+        self._trainable = trainable is None or arguments.flag("Variable", "trainable", trainable)
         self._name = name or ("Variable" if (number := next(_unnamed)) == 0 else f"Variable_{number}")
 
     @property
@@ -252,12 +255,12 @@ class Variable(Operators):
 
     def _fitting(self, name: str, value: Any) -> Any:
         if isinstance(value, Operators):
-            tensor = convert_to_tensor(value)
+            tensor = make_tensor(name, value, None)
             if tensor.type.dtype is not self.type.dtype:
                 message = f"the variable {self.name!r} is {self.type.dtype.name}; convert the value with cast"
                 fail(DtypeError, name, (tensor,), message)
         else:
-            tensor = convert_to_tensor(as_array(value, self.type.dtype) if not holds_tensor(value) else value)
+            tensor = make_tensor(name, value, self.type.dtype)
         if tensor.type.shape != self.type.shape:
             message = f"the variable {self.name!r} has the shape {self.type.shape}; nothing is broadcast"
             fail(InvalidArgumentError, name, (tensor,), message)

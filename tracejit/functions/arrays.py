@@ -1,48 +1,49 @@
-"""Making and rearranging tensors under TensorFlow's names, and Python's indexing."""
+"""Rearranging tensors under TensorFlow's names, and Python's indexing."""
 
 from __future__ import annotations
 
-import builtins
 import math
-import operator
 from typing import Any
 
 import numpy as np
 
 from tracejit import ops
+from tracejit.functions import arguments
+from tracejit.functions.creation import positions
 from tracejit.functions.math import tensor
-from tracejit.ir.errors import DtypeError, IndexOutOfRangeError, InvalidArgumentError, fail
-from tracejit.ir.types import DType, as_dtype, float32, int32
-
-
-def static_shape(name: str, shape: Any) -> tuple[int, ...]:
-    """`shape` (a number, a list of numbers, or a tensor with a value) as a tuple. TypeError for a traced tensor."""
-    if hasattr(shape, "node"):
-        shape.refuse(f"{name} needs a shape that is known while tracing")
-    sizes = np.asarray(shape).reshape(-1).tolist()
-    if any(not isinstance(size, int) for size in sizes) and sizes:
-        raise TypeError(f"{name}: a shape holds whole numbers, not {shape!r}")
-    return tuple(sizes)
+from tracejit.ir.errors import DtypeError, IndexOutOfRangeError, InvalidArgumentError, ResourceExhaustedError, fail, shown
+from tracejit.ir.op import Op
+from tracejit.memory import total_memory
 
 
 def reshape(tensor: Any, shape: Any, name: str | None = None) -> Any:
     """The elements of `tensor` in order, in another shape; one size may be -1. InvalidArgumentError where they do not
     fit."""
     (x,) = ops.lift("reshape", (tensor,))
-    sizes = static_shape("reshape", shape)
+    sizes = arguments.integers("reshape", "shape", shape, (x,))
     if sizes.count(-1) > 1 or any(size < -1 for size in sizes):
-        fail(
-            InvalidArgumentError,
-            "reshape",
-            (x,),
-            f"the shape {list(sizes)} has more than one unknown or a negative size",
-        )
-    known = math.prod(size for size in sizes if size != -1)
+        message = f"the shape {shown(list(sizes))} has more than one unknown or a negative size"
+        fail(InvalidArgumentError, "reshape", (x,), message)
     if -1 in sizes:
-        if known == 0 or x.type.size % known:
-            fail(InvalidArgumentError, "reshape", (x,), f"{x.type.size} elements do not fill the shape {list(sizes)}")
-        sizes = tuple(x.type.size // known if size == -1 else size for size in sizes)
+        sizes = tuple(_unknown_size(x, sizes) if size == -1 else size for size in sizes)
+    if math.prod(sizes) != x.type.size:
+        message = f"{x.type.size} elements do not fill the shape {shown(list(sizes))}"
+        fail(InvalidArgumentError, "reshape", (x,), message)
+    arguments.check_size("reshape", sizes, None, (x,))
     return ops.reshape(x, shape=sizes)
+
+
+def _unknown_size(x: Any, sizes: tuple[int, ...]) -> int:
+    """What stands for the -1 in `sizes`. Where x has no elements, the axes of size 0 count on neither side."""
+    known = math.prod(size for size in sizes if size != -1)
+    count = x.type.size
+    if known == count == 0:
+        known = math.prod(size for size in sizes if size > 0)
+        count = math.prod(size for size in x.type.shape if size)
+    if known == 0 or count % known:
+        message = f"{x.type.size} elements do not fill the shape {shown(list(sizes))}"
+        fail(InvalidArgumentError, "reshape", (x,), message)
+    return count // known
 
 
 def squeeze(input: Any, axis: Any = None, name: str | None = None) -> Any:
@@ -50,222 +51,185 @@ def squeeze(input: Any, axis: Any = None, name: str | None = None) -> Any:
     size."""
     x = tensor("squeeze", input)
     shape = x.type.shape
-    if axis is None or axis == []:
+    if axis is None or (isinstance(axis, (list, tuple)) and not axis):
         return reshape(x, [size for size in shape if size != 1])
-    axes = {_axis("squeeze", x, each, len(shape)) for each in (axis if isinstance(axis, (list, tuple)) else [axis])}
+    axes = {arguments.axis("squeeze", x, each, len(shape)) for each in arguments.integers("squeeze", "axis", axis, (x,))}
     for each in axes:
         if shape[each] != 1:
             fail(InvalidArgumentError, "squeeze", (x,), f"axis {each} has the size {shape[each]}, not 1")
     return reshape(x, [size for position, size in enumerate(shape) if position not in axes])
 
 
-def _axis(name: str, x: Any, axis: Any, rank: int) -> int:
-    axis = operator.index(axis)
-    if not -rank <= axis < rank:
-        fail(InvalidArgumentError, name, (x,), f"axis {axis} is not in [{-rank}, {rank})")
-    return axis % rank
+def _single_axis(name: str, x: Any, axis: Any, rank: int) -> int:
+    """An axis that may also be written as a list of one."""
+    numbers = arguments.integers(name, "axis", axis, (x,), "a whole number")
+    return arguments.axis(name, x, numbers[0] if len(numbers) == 1 else axis, rank)
 
 
-def expand_dims(input: Any, axis: int, name: str | None = None) -> Any:
+def expand_dims(input: Any, axis: Any, name: str | None = None) -> Any:
     """`input` with a new axis of size 1 at `axis`."""
     x = tensor("expand_dims", input)
-    place = _axis("expand_dims", x, axis, len(x.type.shape) + 1)
-    return reshape(x, (*x.type.shape[:place], 1, *x.type.shape[place:]))
+    shape = x.type.shape
+    position = _single_axis("expand_dims", x, axis, len(shape) + 1)
+    return reshape(x, (*shape[:position], 1, *shape[position:]))
 
 
 def transpose(a: Any, perm: Any = None, conjugate: bool = False, name: str | None = None) -> Any:
     """`a` with its axes in the order `perm`, reversed where None."""
     x = tensor("transpose", a)
-    order = tuple(reversed(builtin_range(len(x.type.shape)))) if perm is None else tuple(int(each) for each in np.asarray(perm))
-    return ops.transpose(x, permutation=order)
+    arguments.flag("transpose", "conjugate", conjugate, (x,))
+    rank = len(x.type.shape)
+    if perm is None:
+        return ops.transpose(x, permutation=tuple(reversed(range(rank))))
+    order = arguments.integers("transpose", "perm", perm, (x,))
+    wrapped = tuple(number + rank if -rank <= number < 0 else number for number in order)
+    if sorted(wrapped) != list(range(rank)):
+        message = f"{shown(list(order))} is no permutation of its {rank} axes"
+        fail(InvalidArgumentError, "transpose", (x,), message)
+    return ops.transpose(x, permutation=wrapped)
 
 
 def broadcast_to(input: Any, shape: Any, name: str | None = None) -> Any:
     """`input` repeated along axes of size 1 and new leading ones. InvalidArgumentError where it does not fit."""
     x = tensor("broadcast_to", input)
-    sizes = static_shape("broadcast_to", shape)
+    sizes = arguments.shape("broadcast_to", "shape", shape, x.type.dtype, (x,))
     if len(sizes) < len(x.type.shape):
         fail(InvalidArgumentError, "broadcast_to", (x,), f"it has more axes than {list(sizes)}")
-    return ops.identity(x) if x.type.shape == sizes else ops.broadcast_to(x, sizes)
+    own = x.type.shape
+    if any(size not in (1, wanted) for size, wanted in zip(own, sizes[len(sizes) - len(own) :], strict=True)):
+        fail(InvalidArgumentError, "broadcast_to", (x,), f"it does not fit the shape {list(sizes)}")
+    return ops.identity(x) if own == sizes else ops.broadcast_to(x, sizes)
 
 
-def _filled(name: str, shape: Any, value: Any, dtype: DType) -> Any:
-    scalar = tensor(name, np.array(value, dtype.numpy))
-    return ops.broadcast_to(scalar, static_shape(name, shape))
+def listed(name: str, argument: str, values: Any) -> list[Any]:
+    """The items of a list or tuple, or the slices of a tensor or array along its first axis. DtypeError for anything else."""
+    if isinstance(values, (list, tuple)):
+        return list(values)
+    if isinstance(values, Op.operand_type) or (isinstance(values, np.ndarray) and values.ndim):
+        x = tensor(name, values)
+        if x.type.shape:
+            return [x[index] for index in range(x.type.shape[0])]
+    arguments.refuse(name, argument, "a list of tensors", values)
 
 
-def zeros(shape: Any, dtype: Any = float32, name: str | None = None) -> Any:
-    """A tensor of zeros."""
-    return _filled("zeros", shape, 0, as_dtype(dtype))
-
-
-def ones(shape: Any, dtype: Any = float32, name: str | None = None) -> Any:
-    """A tensor of ones."""
-    return _filled("ones", shape, 1, as_dtype(dtype))
-
-
-def fill(dims: Any, value: Any, name: str | None = None) -> Any:
-    """A tensor of shape `dims` with every element `value`, which is a scalar."""
-    x = tensor("fill", value)
-    if x.type.shape:
-        fail(InvalidArgumentError, "fill", (x,), "the value must be a scalar")
-    return broadcast_to(x, static_shape("fill", dims))
-
-
-def zeros_like(input: Any, dtype: Any = None, name: str | None = None) -> Any:
-    """Zeros of the shape (and, unless given, the dtype) of `input`."""
-    x = tensor("zeros_like", input)
-    return ops.zeros_like(x) if dtype is None else zeros(x.type.shape, dtype)
-
-
-def ones_like(input: Any, dtype: Any = None, name: str | None = None) -> Any:
-    """Ones of the shape (and, unless given, the dtype) of `input`."""
-    x = tensor("ones_like", input)
-    return ops.ones_like(x) if dtype is None else ones(x.type.shape, dtype)
-
-
-def eye(num_rows: int, num_columns: int | None = None, dtype: Any = float32, name: str | None = None) -> Any:
-    """The identity matrix."""
-    return tensor("eye", np.eye(num_rows, num_columns, dtype=as_dtype(dtype).numpy))
-
-
-def range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None, name: str | None = "range") -> Any:
-    """start, start + delta, ... below `limit`; from 0 where one number is given. int32 for whole numbers, else
-    float32."""
-    if limit is None:
-        start, limit = 0, start
-    numbers = []
-    for each in (start, limit, delta):
-        if hasattr(each, "node"):
-            each.refuse("range needs numbers that are known while tracing")
-        numbers.append(each.numpy().item() if hasattr(each, "numpy") else each)
-    if numbers[2] == 0:
-        raise ValueError("range: delta must not be 0")
-    whole = all(isinstance(number, (int, np.integer)) for number in numbers)
-    wanted = as_dtype(dtype) if dtype is not None else int32 if whole else float32
-    return tensor("range", np.arange(*numbers).astype(wanted.numpy))
-
-
-def linspace(start: Any, stop: Any, num: int, name: str | None = None) -> Any:
-    """`num` evenly spaced numbers from `start` to `stop`, both included, as float32."""
-    return tensor("linspace", np.linspace(start, stop, num).astype(np.float32))
-
-
-def one_hot(
-    indices: Any, depth: int, on_value: Any = 1.0, off_value: Any = 0.0, axis: int = -1, dtype: Any = float32,
-    name: str | None = None,
-) -> Any:  # fmt: skip
-    """indices: i32[...] -> [..., depth], `on_value` at each index and `off_value` elsewhere; an index outside of
-    0..depth-1 gives a row of `off_value`. InvalidArgumentError for another axis than the last."""
-    x = tensor("one_hot", indices)
-    if axis not in (-1, len(x.type.shape)):
-        fail(InvalidArgumentError, "one_hot", (x,), f"axis {axis} is not supported, only the last")
-    if not x.type.dtype.is_integer:
-        fail(DtypeError, "one_hot", (x,), "indices must be int32 or int64")
-    kind = as_dtype(dtype)
-    on, off = (tensor("one_hot", np.array(value, kind.numpy)) for value in (on_value, off_value))
-    hot = hot_mask(x, int(depth))
-    return ops.select(hot, *[ops.broadcast_to(each, hot.type.shape) for each in (on, off)])
-
-
-def hot_mask(indices: Any, depth: int) -> Any:
-    """bool[..., depth]: where the position along the last axis is the index."""
-    shape = (*indices.type.shape, depth)
-    spread = ops.broadcast(indices, shape=shape, axes=tuple(builtin_range(len(shape) - 1)))
-    return ops.equal(spread, positions(indices, shape, len(shape) - 1))
-
-
-def positions(like: Any, shape: tuple[int, ...], axis: int) -> Any:
-    """Each element its own index along `axis`, in the dtype of `like`."""
-    return ops.iota(shape=shape, axis=axis, dtype=like.type.dtype)
-
-
-builtin_range = builtins.range
-
-
-def concat(values: Any, axis: int, name: str | None = "concat") -> Any:
-    """The tensors one after the other along `axis`."""
-    parts = ops.lift("concat", tuple(values))
+def concat(values: Any, axis: Any, name: str | None = "concat") -> Any:
+    """The tensors one after the other along `axis`; a tensor that stands by itself as it is. InvalidArgumentError where they
+    differ in shape outside of `axis`."""
+    alone = isinstance(values, (Op.operand_type, np.ndarray))
+    if not alone and not isinstance(values, (list, tuple)):
+        arguments.refuse("concat", "values", "a list of tensors", values)
+    parts = ops.lift("concat", (values,) if alone else tuple(values))
     if not parts:
-        raise ValueError("concat: values is empty")
-    return ops.concat(*parts, axis=_axis("concat", parts[0], axis, len(parts[0].type.shape)))
+        fail(InvalidArgumentError, "concat", (), "values is empty")
+    return ops.concat(*parts, axis=_single_axis("concat", parts[0], axis, len(parts[0].type.shape)))
 
 
-def stack(values: Any, axis: int = 0, name: str | None = "stack") -> Any:
+def stack(values: Any, axis: Any = 0, name: str | None = "stack") -> Any:
     """Tensors of one shape along a new axis. InvalidArgumentError where their shapes differ."""
-    parts = ops.lift("stack", tuple(values))
+    parts = ops.lift("stack", tuple(listed("stack", "values", values)))
     if not parts:
-        raise ValueError("stack: values is empty")
+        fail(InvalidArgumentError, "stack", (), "values is empty")
     if any(part.type.shape != parts[0].type.shape for part in parts):
         fail(InvalidArgumentError, "stack", parts, "the tensors differ in shape")
-    return concat([expand_dims(part, axis) for part in parts], axis)
+    if any(part.type.dtype is not parts[0].type.dtype for part in parts):
+        fail(DtypeError, "stack", parts, "the tensors differ in dtype; convert them with cast")
+    along = arguments.axis("stack", parts[0], axis, len(parts[0].type.shape) + 1)
+    return concat([expand_dims(part, along) for part in parts], along)
 
 
-def unstack(value: Any, num: int | None = None, axis: int = 0, name: str | None = "unstack") -> list[Any]:
-    """The slices along `axis`, without that axis."""
+def unstack(value: Any, num: Any = None, axis: Any = 0, name: str | None = "unstack") -> list[Any]:
+    """The slices along `axis`, without that axis. InvalidArgumentError where they are not `num`, if that is given."""
     x = tensor("unstack", value)
-    along = _axis("unstack", x, axis, len(x.type.shape))
-    return [squeeze(part, along) for part in split(x, x.type.shape[along], along)]
+    along = arguments.axis("unstack", x, axis, len(x.type.shape))
+    size = x.type.shape[along]
+    if num is not None and arguments.integer("unstack", "num", num, (x,)) != size:
+        fail(InvalidArgumentError, "unstack", (x,), f"axis {along} has {size} slices, not num={shown(num)}")
+    return [squeeze(part, along) for part in _parts(x, along, (1,) * size)]
 
 
-def split(value: Any, num_or_size_splits: Any, axis: int = 0, num: int | None = None, name: str | None = "split") -> list[Any]:
-    """Parts along `axis`: a number of equal ones, or a list of sizes. InvalidArgumentError where they do not add up."""
+# About what a tensor costs beside its elements.
+_TENSOR_BYTES = 200
+
+
+def split(value: Any, num_or_size_splits: Any, axis: Any = 0, num: Any = None, name: str | None = "split") -> list[Any]:
+    """Parts along `axis`: a number of equal ones, or a list of sizes, of which one may be -1 for the rest.
+    InvalidArgumentError where they do not add up."""
     x = tensor("split", value)
-    shape = x.type.shape
-    along = _axis("split", x, axis, len(shape))
-    if isinstance(num_or_size_splits, (list, tuple)):
-        sizes = [int(size) for size in num_or_size_splits]
+    along = arguments.axis("split", x, axis, len(x.type.shape))
+    extent = x.type.shape[along]
+    wanted = num_or_size_splits
+    expected = "a whole number or a list of them"
+    sizes = arguments.integers("split", "num_or_size_splits", wanted, (x,), expected)
+    several = isinstance(wanted, (list, tuple, range)) or getattr(wanted, "ndim", 0) == 1
+    if num is not None and arguments.integer("split", "num", num, (x,)) != len(sizes) and several:
+        fail(InvalidArgumentError, "split", (x,), f"num={shown(num)}, but there are {len(sizes)} sizes")
+    if several:
         if sizes.count(-1) == 1:
-            sizes[sizes.index(-1)] = shape[along] - sum(size for size in sizes if size != -1)
-    else:
-        count = int(num_or_size_splits)
-        sizes = [shape[along] // max(count, 1)] * count
-    if sum(sizes) != shape[along] or min(sizes, default=-1) < 0:
-        fail(
-            InvalidArgumentError,
-            "split",
-            (x,),
-            f"axis {along} has {shape[along]} elements, which {num_or_size_splits} does not divide",
-        )
+            rest = extent - sum(size for size in sizes if size != -1)
+            sizes = tuple(rest if size == -1 else size for size in sizes)
+        if min(sizes, default=-1) < 0 or sum(sizes) != extent:
+            message = f"axis {along} has {extent} elements, which the sizes {shown(wanted)} do not add up to"
+            fail(InvalidArgumentError, "split", (x,), message)
+        return _parts(x, along, sizes)
+    (count,) = sizes
+    if count < 1 or extent % count:
+        message = f"axis {along} has {extent} elements, which {shown(count)} does not divide"
+        fail(InvalidArgumentError, "split", (x,), message)
+    if count * _TENSOR_BYTES > total_memory():
+        fail(ResourceExhaustedError, "split", (x,), f"{shown(count)} tensors do not fit into memory")
+    return _parts(x, along, (extent // count,) * count)
+
+
+def _parts(x: Any, axis: int, sizes: tuple[int, ...]) -> list[Any]:
+    """Slices of `sizes`, one after the other, along `axis`."""
+    shape = x.type.shape
     parts, start = [], 0
     for size in sizes:
-        starts = tuple(start if position == along else 0 for position in builtin_range(len(shape)))
-        extent = tuple(size if position == along else each for position, each in enumerate(shape))
+        starts = tuple(start if position == axis else 0 for position in range(len(shape)))
+        extent = tuple(size if position == axis else each for position, each in enumerate(shape))
         parts.append(ops.slice(x, starts=starts, sizes=extent, strides=(1,) * len(shape)))
         start += size
     return parts
 
 
-def pad(tensor: Any, paddings: Any, mode: str = "CONSTANT", constant_values: Any = 0, name: str | None = None) -> Any:
-    """`tensor` with `paddings[axis] = (before, after)` elements added. ValueError for another mode than CONSTANT."""
-    if mode.upper() != "CONSTANT":
-        raise ValueError(f"pad: mode={mode!r} is not supported, only 'CONSTANT'")
+def pad(tensor: Any, paddings: Any, mode: Any = "CONSTANT", constant_values: Any = 0, name: str | None = None) -> Any:
+    """`tensor` with `paddings[axis] = (before, after)` elements added. InvalidArgumentError for another mode than CONSTANT."""
     (x,) = ops.lift("pad", (tensor,))
-    if not x.type.dtype.is_floating and int(constant_values) != constant_values:
-        fail(DtypeError, "pad", (x,), f"constant_values={constant_values!r} is no {x.type.dtype.name}")
-    low, high = (tuple(int(pair[side]) for pair in np.asarray(paddings).tolist()) for side in (0, 1))
-    return ops.pad(
-        x, low=low, high=high, interior=(0,) * len(low), value=np.asarray(constant_values, x.type.dtype.numpy).item()
-    )
+    if not isinstance(mode, str) or mode.upper() != "CONSTANT":
+        arguments.choice("pad", "mode", mode, ("CONSTANT",), (x,))
+    pairs = arguments.table("pad", "paddings", paddings, (x,))
+    if len(pairs) != len(x.type.shape) or min((size for pair in pairs for size in pair), default=0) < 0:
+        message = f"paddings must be {len(x.type.shape)} pairs of sizes, not {shown(pairs)}"
+        fail(InvalidArgumentError, "pad", (x,), message)
+    sizes = [before + size + after for size, (before, after) in zip(x.type.shape, pairs, strict=True)]
+    arguments.check_size("pad", sizes, x.type.dtype, (x,))
+    zero = type(constant_values) is int and constant_values == 0
+    value = 0 if zero else arguments.number("pad", "constant_values", constant_values, x.type.dtype, (x,))
+    low, high = (tuple(pair[side] for pair in pairs) for side in (0, 1))
+    return ops.pad(x, low=low, high=high, interior=(0,) * len(low), value=value)
 
 
 def tile(input: Any, multiples: Any, name: str | None = None) -> Any:
     """`input` repeated `multiples[axis]` times along each axis."""
     x = tensor("tile", input)
-    counts = static_shape("tile", multiples)
+    counts = arguments.integers("tile", "multiples", multiples, (x,))
     shape = x.type.shape
     if len(counts) != len(shape):
-        fail(InvalidArgumentError, "tile", (x,), f"multiples {list(counts)} needs {len(shape)} numbers")
+        fail(InvalidArgumentError, "tile", (x,), f"multiples {shown(list(counts))} needs {len(shape)} numbers")
+    if min(counts, default=0) < 0:
+        fail(InvalidArgumentError, "tile", (x,), f"multiples {shown(list(counts))} has a negative number")
+    arguments.check_size("tile", [count * size for count, size in zip(counts, shape, strict=True)], x.type.dtype, (x,))
     spread = tuple(size for pair in zip(counts, shape, strict=True) for size in pair)
-    repeated = ops.broadcast(x, shape=spread, axes=tuple(builtin_range(1, 2 * len(shape), 2)))
+    repeated = ops.broadcast(x, shape=spread, axes=tuple(range(1, 2 * len(shape), 2)))
     return ops.reshape(repeated, shape=tuple(count * size for count, size in zip(counts, shape, strict=True)))
 
 
 def reverse(tensor: Any, axis: Any, name: str | None = None) -> Any:
-    """`tensor` backwards along the axes in `axis`."""
+    """`tensor` backwards along the axes in `axis`. InvalidArgumentError where one is named twice."""
     (x,) = ops.lift("reverse", (tensor,))
-    axes = axis if isinstance(axis, (list, tuple)) else [axis]
-    return ops.reverse_axes(x, axes=tuple(sorted({_axis("reverse", x, each, len(x.type.shape)) for each in axes})))
+    if axis is None:
+        arguments.refuse("reverse", "axis", "a list of whole numbers", axis, (x,))
+    return ops.reverse_axes(x, axes=arguments.axes("reverse", x, axis))
 
 
 def gather(
@@ -273,22 +237,28 @@ def gather(
     indices: Any,
     validate_indices: Any = None,
     axis: Any = None,
-    batch_dims: int = 0,
+    batch_dims: Any = 0,
     name: str | None = None,
 ) -> Any:
-    """Slices of `params` along `axis` (`batch_dims` where None) at `indices`; with `batch_dims` leading axes in common.
-    IndexOutOfRangeError where an index is outside. The gradient is a dense tensor."""
+    """Slices of `params` along `axis` (`batch_dims` where None) at `indices`; with `batch_dims` leading axes in common (counted
+    from the end of the indices' where negative). IndexOutOfRangeError where an index is outside. The gradient is a dense
+    tensor."""
     x, index = tensor("gather", params), tensor("gather", indices)
     shape = x.type.shape
-    batch = operator.index(batch_dims)
-    along = _axis("gather", x, batch if axis is None else axis, len(shape))
+    batch = arguments.integer("gather", "batch_dims", batch_dims, (x, index))
+    rank = len(index.type.shape)
+    if not -rank <= batch <= min(rank, len(shape)):
+        message = f"batch_dims {shown(batch)} is not in [{-rank}, {min(rank, len(shape))}]"
+        fail(InvalidArgumentError, "gather", (x, index), message)
+    along = arguments.axis("gather", x, batch if axis is None else axis, len(shape))
+    batch += rank if batch < 0 else 0
     if batch == 0:
         return ops.gather(x, index, axis=along)
     if shape[:batch] != index.type.shape[:batch] or along < batch:
         fail(InvalidArgumentError, "gather", (x, index), f"the first {batch} axes differ, or axis {along} is one of them")
     # The batch axes move next to the gathered one, and an index becomes an index into both.
     rows, depth = math.prod(shape[:batch]), shape[along]
-    order = (*builtin_range(batch), along, *(each for each in builtin_range(batch, len(shape)) if each != along))
+    order = (*range(batch), along, *(each for each in range(batch, len(shape)) if each != along))
     rest = tuple(shape[each] for each in order[batch + 1 :])
     flat = ops.reshape(ops.transpose(x, permutation=order), shape=(rows * depth, *rest))
     inside = ops.check_range(index, low=0, high=depth, what="index")
@@ -298,12 +268,26 @@ def gather(
     middle = along - batch
     new = len(index.type.shape) - batch
     back = (
-        *builtin_range(batch),
-        *builtin_range(batch + new, batch + new + middle),
-        *builtin_range(batch, batch + new),
-        *builtin_range(batch + new + middle, len(found.type.shape)),
+        *range(batch),
+        *range(batch + new, batch + new + middle),
+        *range(batch, batch + new),
+        *range(batch + new + middle, len(found.type.shape)),
     )
     return ops.transpose(found, permutation=back)
+
+
+_KEYS = "indexed by ints, slices, Ellipsis, None and integer tensors"
+
+
+def _taken(x: Any, key: slice, extent: int) -> range:
+    """The indices that a slice takes of `extent`."""
+    start, stop, step = (
+        None if part is None else arguments.integer("getitem", f"the {what} of a slice", part, (x,))
+        for what, part in (("start", key.start), ("stop", key.stop), ("step", key.step))
+    )
+    if step == 0:
+        fail(InvalidArgumentError, "getitem", (x,), "the step of a slice must not be 0")
+    return range(*slice(start, stop, step).indices(extent))
 
 
 def getitem(x: Any, key: Any) -> Any:
@@ -311,9 +295,11 @@ def getitem(x: Any, key: Any) -> Any:
     axis). IndexOutOfRangeError for an index outside of its axis, TypeError for a key of another kind."""
     (whole,) = ops.lift("getitem", (x,))
     x = whole
-    keys = list(key) if isinstance(key, tuple) else [key]
+    keys: list[Any] = list(key) if isinstance(key, tuple) else [key]
     shape = x.type.shape
     used = sum(1 for each in keys if each is not None and each is not Ellipsis)
+    if sum(each is Ellipsis for each in keys) > 1:
+        fail(DtypeError, "getitem", (x,), "only one Ellipsis may index")
     if used > len(shape):
         fail(InvalidArgumentError, "getitem", (x,), f"{used} indices for {len(shape)} axes")
     if not any(each is Ellipsis for each in keys):
@@ -329,17 +315,16 @@ def getitem(x: Any, key: Any) -> Any:
             continue
         extent = shape[axis]
         if isinstance(each, slice):
-            parts = [None if part is None else operator.index(part) for part in (each.start, each.stop, each.step)]
-            taken = builtin_range(*slice(*parts).indices(extent))
+            taken = _taken(x, each, extent)
             step = taken.step
             if step < 0:
                 backwards.append(axis)
                 taken = taken[::-1]
             starts.append(taken.start if len(taken) else 0)
             sizes.append(len(taken))
-            strides.append(abs(step))
+            strides.append(abs(step) if len(taken) > 1 else 1)
             final.append(len(taken))
-        elif hasattr(each, "type") and hasattr(each, "shape"):
+        elif isinstance(each, Op.operand_type):
             if not each.type.dtype.is_integer:
                 fail(DtypeError, "getitem", (x, each), "a tensor that indexes must be int32 or int64")
             if each.type.shape and any(other.type.shape for _, other in gathers):
@@ -352,18 +337,13 @@ def getitem(x: Any, key: Any) -> Any:
             strides.append(1)
             final.append(extent)
         else:
-            try:
-                index = operator.index(each)
-            except TypeError:
-                raise TypeError(
-                    f"a tensor is indexed by ints, slices, Ellipsis, None and integer tensors, not {each!r}"
-                ) from None
+            index = arguments.integer("getitem", "a tensor", each, (x,), _KEYS)
             if not -extent <= index < extent:
                 fail(
                     IndexOutOfRangeError,
                     "getitem",
                     (x,),
-                    f"index {index} is out of range for axis {axis} of size {extent}",
+                    f"index {shown(index)} is out of range for axis {axis} of size {extent}",
                 )
             starts.append(index % extent)
             sizes.append(1)

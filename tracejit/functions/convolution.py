@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
 
 from tracejit import ops
-from tracejit.functions.arrays import static_shape
+from tracejit.functions import arguments
 from tracejit.functions.math import tensor
-from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
+from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail, shown
 
 Ints = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
 
+_MOST = 2**31 - 1
 _NO_SIDES = ((0, 0), (0, 0))
 # (axes that bring a format's axes into NHWC's order, axes that bring them back)
 _ORDERS = {"NHWC": None, "NCHW": ((0, 2, 3, 1), (0, 3, 1, 2))}
@@ -34,7 +34,7 @@ def conv2d(
     several groups of channels has its own share of the filters.
 
     `padding` is "SAME", "VALID" or a pair (before, after) for each axis of `data_format`, "NHWC" or "NCHW".
-    InvalidArgumentError where the shapes do not fit, ValueError for another padding or format.
+    InvalidArgumentError where the shapes do not fit, or for another padding or format.
     """
     x, w = _operands("conv2d", input, filters)
     x = _to_nhwc("conv2d", x, data_format)
@@ -95,9 +95,11 @@ def conv2d_transpose(
     function = "conv2d_transpose"
     ct, w = _operands(function, input, filters)
     ct = _to_nhwc(function, ct, data_format)
-    shape = static_shape(function, output_shape)
+    shape = arguments.shape(function, "output_shape", output_shape, ct.type.dtype, (ct, w))
+    if len(shape) != 4:
+        fail(InvalidArgumentError, function, (ct, w), f"output_shape must be 4 sizes, not {list(shape)}")
     *window, channels, features = w.type.shape
-    order = _order(data_format)
+    order = _order(function, data_format)
     whole = shape if order is None else tuple(shape[axis] for axis in order[0])
     steps = _pair(function, "strides", strides, data_format)
     spread = _pair(function, "dilations", dilations, data_format)
@@ -140,7 +142,7 @@ def avg_pool2d(
     if not x.type.dtype.is_floating:
         fail(DtypeError, "avg_pool2d", (x,), f"it takes float32 and float64, not {x.type.dtype.name}")
     if not isinstance(padding, str):
-        raise ValueError("avg_pool2d: padding must be 'SAME' or 'VALID'")
+        arguments.refuse("avg_pool2d", "padding", "'SAME' or 'VALID'", padding, (x,))
     window = _pair("avg_pool2d", "ksize", ksize, data_format)
     steps = _pair("avg_pool2d", "strides", strides, data_format)
     sides = _sides("avg_pool2d", x, padding, window, steps, data_format)
@@ -211,38 +213,36 @@ def _groups(name: str, x: Any, w: Any, channels: int, features: int) -> int:
     return whole // channels
 
 
-def _order(data_format: str | None) -> tuple[Ints, Ints] | None:
-    wanted = "NHWC" if data_format is None else data_format
-    if wanted not in _ORDERS:
-        raise ValueError(f"data_format={data_format!r} is not supported, only 'NHWC' and 'NCHW'")
+def _order(name: str, data_format: str | None) -> tuple[Ints, Ints] | None:
+    wanted = "NHWC" if data_format is None else arguments.choice(name, "data_format", data_format, tuple(_ORDERS))
     return _ORDERS[wanted]
 
 
 def _to_nhwc(name: str, x: Any, data_format: str | None) -> Any:
-    order = _order(data_format)
+    order = _order(name, data_format)
     return x if order is None else ops.transpose(x, permutation=order[0])
 
 
 def _from_nhwc(x: Any, data_format: str | None) -> Any:
-    order = _order(data_format)
+    order = _ORDERS["NHWC" if data_format is None else data_format]
     return x if order is None else ops.transpose(x, permutation=order[1])
 
 
 def _pair(name: str, what: str, value: Any, data_format: str | None) -> Ints:
-    """The numbers for height and width of `value`: one for both, two, or one an axis. ValueError for anything else."""
-    values = [1] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
-    numbers = [operator.index(each) for each in values]
+    """The numbers for height and width of `value`: one for both, two, or one an axis. DtypeError where they are no whole
+    numbers, InvalidArgumentError where they are others."""
+    numbers = (1,) if value is None else arguments.integers(name, what, value, (), "1, 2 or 4 positive whole numbers")
     if len(numbers) == 1:
         numbers *= 2
     elif len(numbers) == 4:
-        order = _order(data_format)
-        numbers = numbers if order is None else [numbers[axis] for axis in order[0]]
+        order = _order(name, data_format)
+        numbers = numbers if order is None else tuple(numbers[axis] for axis in order[0])
         if numbers[0] != 1 or numbers[3] != 1:
-            raise ValueError(f"{name}: {what}={value!r}: only 1 is supported for batch and channels")
+            fail(InvalidArgumentError, name, (), f"{what}={shown(value)}: only 1 is supported for batch and channels")
         numbers = numbers[1:3]
-    if len(numbers) != 2 or min(numbers) < 1:
-        raise ValueError(f"{name}: {what}={value!r} must be 1, 2 or 4 positive numbers")
-    return tuple(numbers)
+    if len(numbers) != 2 or min(numbers) < 1 or max(numbers) > _MOST:
+        fail(InvalidArgumentError, name, (), f"{what}={shown(value)} must be 1, 2 or 4 positive numbers")
+    return numbers
 
 
 def _reach(window: Any, dilations: Ints) -> Ints:
@@ -252,7 +252,14 @@ def _reach(window: Any, dilations: Ints) -> Ints:
 
 def _sides(name: str, x: Any, padding: Any, reach: Ints, strides: Ints, data_format: str | None) -> Pairs:
     """What `padding` adds before and after height and width of `x` (in NHWC's order), a value or a shape."""
-    sizes = (x if isinstance(x, tuple) else x.type.shape)[1:3]
+    shape = x if isinstance(x, tuple) else x.type.shape
+    sides = _asked_sides(name, shape[1:3], padding, reach, strides, data_format)
+    padded = [size + sum(side) for size, side in zip(shape[1:3], sides, strict=True)]
+    arguments.check_size(name, (shape[0], *padded, shape[3]), None)
+    return sides
+
+
+def _asked_sides(name: str, sizes: Ints, padding: Any, reach: Ints, strides: Ints, data_format: str | None) -> Pairs:
     if isinstance(padding, str) and padding.upper() == "VALID":
         return _NO_SIDES
     if isinstance(padding, str) and padding.upper() == "SAME":
@@ -261,13 +268,16 @@ def _sides(name: str, x: Any, padding: Any, reach: Ints, strides: Ints, data_for
             for size, extent, step in zip(sizes, reach, strides, strict=True)
         ]
         return tuple((each // 2, each - each // 2) for each in missing)
-    pairs = [] if isinstance(padding, str) else [tuple(operator.index(side) for side in pair) for pair in padding]
-    if len(pairs) != 4 or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
-        raise ValueError(f"{name}: padding={padding!r} must be 'SAME', 'VALID' or a pair of numbers for each of the 4 axes")
-    order = _order(data_format)
+    expected = "'SAME', 'VALID' or a pair of numbers for each of the 4 axes"
+    if not isinstance(padding, (str, list, tuple, np.ndarray)):
+        arguments.refuse(name, "padding", expected, padding)
+    pairs = [] if isinstance(padding, str) else arguments.table(name, "padding", padding)
+    if len(pairs) != 4 or any(min(pair) < 0 for pair in pairs):
+        fail(InvalidArgumentError, name, (), f"padding={shown(padding)} must be {expected}")
+    order = _order(name, data_format)
     batch, *sides, channels = pairs if order is None else [pairs[axis] for axis in order[0]]
     if any((*batch, *channels)):
-        raise ValueError(f"{name}: padding={padding!r}: batch and channels cannot be padded")
+        fail(InvalidArgumentError, name, (), f"padding={shown(padding)}: batch and channels cannot be padded")
     return tuple((low, high) for low, high in sides)
 
 

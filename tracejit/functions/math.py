@@ -4,22 +4,38 @@ inherited."""
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from tracejit import ops
-from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
+from tracejit.functions import arguments
+from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail, shown
 from tracejit.ir.op import Op
-from tracejit.ir.types import as_dtype, broadcast_shapes, float32, float64, int32, int64
+from tracejit.ir.types import broadcast_shapes, float32, float64, has_dtype, int32, int64
 from tracejit.ops.powers import PRODUCTS, product
 
 
 def tensor(name: str, x: Any) -> Any:
     """`x` as a tensor (or node)."""
     return ops.lift(name, (x,))[0]
+
+
+def floats(name: str, x: Any) -> Any:
+    """`x` as a tensor of floats. DtypeError where it is none, in the words of the function `name`."""
+    x = tensor(name, x)
+    if not x.type.dtype.is_floating:
+        fail(DtypeError, name, (x,), f"it takes float32 and float64, not {x.type.dtype.name}")
+    return x
+
+
+def numbers(name: str, x: Any) -> Any:
+    """`x` as a tensor of numbers. DtypeError where it is none, in the words of the function `name`."""
+    x = tensor(name, x)
+    if x.type.dtype.is_bool:
+        fail(DtypeError, name, (x,), "it takes numbers, not bool")
+    return x
 
 
 def divide(x: Any, y: Any, name: str | None = None) -> Any:
@@ -65,55 +81,76 @@ def pow(x: Any, y: Any, name: str | None = None) -> Any:
 
 def square(x: Any, name: str | None = None) -> Any:
     """x * x."""
-    x = tensor("square", x)
+    x = numbers("square", x)
     return ops.mul(x, x)
 
 
 def squared_difference(x: Any, y: Any, name: str | None = None) -> Any:
     """(x - y) ** 2, broadcast."""
-    return square(ops.sub(x, y))
+    x, y = ops.align("squared_difference", ops.lift("squared_difference", (x, y)))
+    return square(ops.sub(numbers("squared_difference", x), y))
 
 
 def reciprocal(x: Any, name: str | None = None) -> Any:
     """1 / x."""
-    return ops.div(1.0, x)
+    return ops.div(1.0, floats("reciprocal", x))
 
 
 def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
     """`x` in another dtype; floats are cut towards zero when they become integers."""
-    x, wanted = tensor("cast", x), as_dtype(dtype)
+    wanted = arguments.dtype("cast", "dtype", dtype)
+    if isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind in "iuf" and not has_dtype(x):
+        # Integers and floats of NumPy's that no tensor has, such as pixels in uint8.
+        return arguments.converted("cast", "x", x, wanted)
+    x = tensor("cast", x)
     return x if x.type.dtype is wanted else ops.cast(x, dtype=wanted)
 
 
 def add_n(inputs: Any, name: str | None = None) -> Any:
-    """The sum of a list of tensors of one shape and dtype."""
+    """The sum of tensors of one shape and dtype: those of a list, those that a generator gives, or the slices of a tensor.
+    InvalidArgumentError where their shapes differ."""
+    if isinstance(inputs, Iterator):
+        inputs = list(inputs)
+    if isinstance(inputs, Op.operand_type) or (isinstance(inputs, np.ndarray) and inputs.ndim):
+        x = tensor("add_n", inputs)
+        inputs = [x[index] for index in range(x.type.shape[0])] if x.type.shape else None
+    if not isinstance(inputs, (list, tuple)):
+        arguments.refuse("add_n", "inputs", "a list of tensors", inputs)
     if not inputs:
-        raise ValueError("add_n: inputs is empty")
-    total = tensor("add_n", inputs[0])
-    for each in inputs[1:]:
-        total = ops.add(total, each)
+        fail(InvalidArgumentError, "add_n", (), "inputs is empty")
+    parts = tuple(numbers("add_n", part) for part in ops.lift("add_n", tuple(inputs)))
+    total = parts[0]
+    for part in parts[1:]:
+        if part.type.shape != total.type.shape:
+            fail(InvalidArgumentError, "add_n", parts, "the tensors differ in shape")
+        if part.type.dtype is not total.type.dtype:
+            fail(DtypeError, "add_n", parts, "the tensors differ in dtype; convert them with cast")
+        total = ops.add(total, part)
     return total
 
 
-def matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, name: str | None = None) -> Any:
+def matmul(a: Any, b: Any, transpose_a: Any = False, transpose_b: Any = False, name: str | None = None) -> Any:
     """a: [..., n, k]; b: [..., k, m] -> [..., n, m]; batch axes are broadcast. InvalidArgumentError where the inner
     sizes differ or an operand has fewer than two axes, DtypeError where the dtypes differ. Of float16 and bfloat16 the sums are
     float32, and each is rounded once. Compiled, the error of a sum of k products is at most (1024 + sqrt(k)) eps/2 times the
     sum of their absolute values."""
     a, b = ops.lift("matmul", (a, b))
+    transpose_a = arguments.flag("matmul", "transpose_a", transpose_a, (a, b))
+    transpose_b = arguments.flag("matmul", "transpose_b", transpose_b, (a, b))
     rank_a, rank_b = len(a.type.shape), len(b.type.shape)
-    if rank_a > rank_b == 2 and not transpose_a:
+    if rank_a > rank_b == 2 and not transpose_a and a.type.shape[-1] == b.type.shape[1 if transpose_b else 0]:
         # One product of all rows: the gradient of b then sums over the batch, and needs no product for each of it.
         *batch, depth = a.type.shape
-        product = ops.matmul(
-            ops.reshape(a, shape=(math.prod(batch), depth)), b, transpose_a=False, transpose_b=bool(transpose_b)
-        )
+        product = ops.matmul(ops.reshape(a, shape=(math.prod(batch), depth)), b, transpose_a=False, transpose_b=transpose_b)
         return ops.reshape(product, shape=(*batch, product.type.shape[-1]))
     if rank_a >= 2 and rank_b >= 2 and a.type.shape[:-2] != b.type.shape[:-2]:
         batch = _common_batch(a, b)
+        inner, depth = a.type.shape[-2 if transpose_a else -1], b.type.shape[-1 if transpose_b else -2]
+        if inner != depth:
+            fail(InvalidArgumentError, "matmul", (a, b), f"the inner sizes differ: {inner} and {depth}")
         a = ops.broadcast_to(a, batch + a.type.shape[-2:])
         b = ops.broadcast_to(b, batch + b.type.shape[-2:])
-    return ops.matmul(a, b, transpose_a=bool(transpose_a), transpose_b=bool(transpose_b))
+    return ops.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
 
 
 def _common_batch(a: Any, b: Any) -> tuple[int, ...]:
@@ -123,16 +160,9 @@ def _common_batch(a: Any, b: Any) -> tuple[int, ...]:
     return batch
 
 
-def normalize_axes(name: str, x: Any, axis: Any) -> tuple[int, ...]:
-    """`axis` (None for all, an int, or a list of them, negative from the end) as distinct ascending axes."""
-    rank = len(x.type.shape)
-    if axis is None:
-        return tuple(range(rank))
-    axes = [axis] if isinstance(axis, int) else [operator.index(each) for each in np.asarray(axis).reshape(-1).tolist()]
-    for each in axes:
-        if not -rank <= each < rank:
-            fail(InvalidArgumentError, name, (x,), f"axis {each} is outside of a tensor of {rank} axes")
-    return tuple(sorted({each % rank for each in axes}))
+def _over(name: str, x: Any, axis: Any, keepdims: Any) -> tuple[tuple[int, ...], bool]:
+    """The axes that a reduction takes, and whether they stay."""
+    return arguments.axes(name, x, axis), arguments.flag(name, "keepdims", keepdims, (x,))
 
 
 def keep(result: Any, x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
@@ -145,7 +175,7 @@ def keep(result: Any, x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
 def _reduction(op: Op, what: str) -> Callable[..., Any]:
     def reduce(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Any:
         x = tensor(op.name, input_tensor)
-        axes = normalize_axes(op.name, x, axis)
+        axes, keepdims = _over(op.name, x, axis, keepdims)
         return keep(ops.in_float32(op, x, axes=axes), x, axes, keepdims)
 
     reduce.__name__ = reduce.__qualname__ = op.name
@@ -163,10 +193,10 @@ reduce_all = _reduction(ops.reduce_all, "logical and")
 
 def reduce_mean(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Any:
     """The mean over `axis` (all axes where None). The mean of integers is cut to an integer, as in TensorFlow."""
-    x = tensor("reduce_mean", input_tensor)
+    x = numbers("reduce_mean", input_tensor)
+    axes, keepdims = _over("reduce_mean", x, axis, keepdims)
     if x.type.dtype.is_half:
-        return cast(reduce_mean(cast(x, float32), axis, keepdims), x.type.dtype)
-    axes = normalize_axes("reduce_mean", x, axis)
+        return cast(reduce_mean(cast(x, float32), axes, keepdims), x.type.dtype)
     count = math.prod([x.type.shape[axis] for axis in axes])
     total = ops.reduce_sum(x, axes=axes)
     if x.type.dtype.is_integer:
@@ -174,30 +204,31 @@ def reduce_mean(input_tensor: Any, axis: Any = None, keepdims: bool = False, nam
             fail(InvalidArgumentError, "reduce_mean", (x,), "there are no integers to take the mean of")
         quotient = ops.floordiv(ops.abs(total), count)
         return keep(ops.mul(ops.sign(total), quotient), x, axes, keepdims)
-    if not x.type.dtype.is_floating:
-        fail(DtypeError, "reduce_mean", (x,), f"it takes numbers, not {x.type.dtype.name}")
     return keep(ops.div(total, float(count)), x, axes, keepdims)
 
 
 def reduce_variance(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Any:
     """The mean of the squared distances from the mean, over `axis`."""
-    x = tensor("reduce_variance", input_tensor)
-    if not x.type.dtype.is_floating:
-        fail(DtypeError, "reduce_variance", (x,), f"it takes float32 and float64, not {x.type.dtype.name}")
+    return _variance("reduce_variance", input_tensor, axis, keepdims)
+
+
+def _variance(name: str, input: Any, axis: Any, keepdims: Any) -> Any:
+    x = floats(name, input)
+    axes, keepdims = _over(name, x, axis, keepdims)
     if x.type.dtype.is_half:
-        return cast(reduce_variance(cast(x, float32), axis, keepdims), x.type.dtype)
-    return reduce_mean(square(ops.sub(x, reduce_mean(x, axis, keepdims=True))), axis, keepdims)
+        return cast(_variance(name, cast(x, float32), axes, keepdims), x.type.dtype)
+    return reduce_mean(square(ops.sub(x, reduce_mean(x, axes, keepdims=True))), axes, keepdims)
 
 
 def reduce_std(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Any:
     """The square root of the variance over `axis`."""
-    return ops.sqrt(reduce_variance(input_tensor, axis, keepdims))
+    return ops.sqrt(_variance("reduce_std", input_tensor, axis, keepdims))
 
 
 def reduce_logsumexp(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Any:
     """log(sum(exp(x))) over `axis`, shifted by the maximum so that nothing overflows."""
-    x = tensor("reduce_logsumexp", input_tensor)
-    axes = normalize_axes("reduce_logsumexp", x, axis)
+    x = floats("reduce_logsumexp", input_tensor)
+    axes, keepdims = _over("reduce_logsumexp", x, axis, keepdims)
     top = ops.stop_gradient(ops.reduce_max(x, axes=axes))
     top = ops.select(ops.is_finite(top), top, ops.zeros_like(top))
     shifted = ops.exp(ops.sub(x, keep(top, x, axes, True)))
@@ -208,8 +239,9 @@ def _arg_function(op: Op) -> Callable[..., Any]:
     def index_of(input: Any, axis: Any = None, output_type: Any = int64, name: str | None = None) -> Any:
         x = tensor(op.name, input)
         x = cast(x, int32) if x.type.dtype.is_bool else x
-        (along,) = normalize_axes(op.name, x, 0 if axis is None else axis)
-        return cast(op(x, axis=along), output_type)
+        along = arguments.axis(op.name, x, 0 if axis is None else axis, len(x.type.shape))
+        wanted = int64 if output_type is None else arguments.dtype(op.name, "output_type", output_type, (int32, int64), (x,))
+        return cast(op(x, axis=along), wanted)
 
     index_of.__name__ = index_of.__qualname__ = op.name
     what = f"The index of the {op.name[3:]}imum along `axis` (0 where None), the first where several are equal"
@@ -222,8 +254,15 @@ argmin = _arg_function(ops.argmin)
 
 
 def clip_by_value(t: Any, clip_value_min: Any, clip_value_max: Any, name: str | None = None) -> Any:
-    """`t` kept between the two values."""
-    return ops.maximum(ops.minimum(t, clip_value_max), clip_value_min)
+    """`t` kept between the two values, which must not make it larger: InvalidArgumentError."""
+    x, low, high = ops.lift("clip_by_value", (t, clip_value_min, clip_value_max))
+    for argument, bound in (("clip_value_min", low), ("clip_value_max", high)):
+        if bound.type.dtype is not x.type.dtype:
+            message = f"{argument} is {bound.type.dtype.name}, t is {x.type.dtype.name}; convert one with cast"
+            fail(DtypeError, "clip_by_value", (x, low, high), message)
+    if ops.common_shape("clip_by_value", (x, low, high)) != x.type.shape:
+        fail(InvalidArgumentError, "clip_by_value", (x, low, high), "the bounds have more elements than t")
+    return ops.maximum(ops.minimum(x, high), low)
 
 
 def where(condition: Any, x: Any, y: Any, name: str | None = None) -> Any:
@@ -240,23 +279,27 @@ def where(condition: Any, x: Any, y: Any, name: str | None = None) -> Any:
 
 
 def norm(tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: bool = False, name: str | None = None) -> Any:
-    """The Euclidean norm over `axis` (all axes where None). ValueError for another `ord`."""
-    if ord not in ("euclidean", 2):
-        raise ValueError(f"norm: ord={ord!r} is not supported, only 'euclidean'")
-    return ops.sqrt(reduce_sum(square(tensor), axis, keepdims))
+    """The Euclidean norm over `axis` (all axes where None). InvalidArgumentError for another `ord`."""
+    x = floats("norm", tensor)
+    if not (isinstance(ord, str) and ord == "euclidean") and not (type(ord) in (int, float) and ord == 2):
+        message = f"ord={shown(ord)} is not supported, only 'euclidean'"
+        fail(InvalidArgumentError if isinstance(ord, (str, int, float)) else DtypeError, "norm", (x,), message)
+    axes, keepdims = _over("norm", x, axis, keepdims)
+    return ops.sqrt(reduce_sum(square(x), axes, keepdims))
 
 
 def shape(input: Any, out_type: Any = int32, name: str | None = None) -> Any:
     """The shape of `input` as an integer tensor."""
     x = tensor("shape", input)
-    return tensor("shape", _int_array(x.type.shape, out_type))
+    return _int_tensor("shape", x, list(x.type.shape), out_type)
 
 
 def size(input: Any, out_type: Any = int32, name: str | None = None) -> Any:
     """The number of elements of `input` as an integer tensor."""
     x = tensor("size", input)
-    return tensor("size", _int_array(x.type.size, out_type))
+    return _int_tensor("size", x, x.type.size, out_type)
 
 
-def _int_array(value: Any, dtype: Any) -> Any:
-    return np.array(value, as_dtype(dtype).numpy)
+def _int_tensor(name: str, x: Any, value: Any, dtype: Any) -> Any:
+    wanted = int32 if dtype is None else arguments.dtype(name, "out_type", dtype, (int32, int64), (x,))
+    return arguments.converted(name, "out_type", value, wanted, (x,))

@@ -6,6 +6,7 @@ dtype it is also a TypeError, so that either habit of catching works.
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any, NoReturn
 
 from tracejit.ir.location import here
@@ -16,11 +17,15 @@ class InvalidArgumentError(ValueError):
 
 
 class DtypeError(InvalidArgumentError, TypeError):
-    """An operand of an op has a dtype that the op cannot take, or two operands differ in dtype."""
+    """An argument has a type, or a tensor a dtype, that the function cannot take, or two operands differ in dtype."""
 
 
 class IndexOutOfRangeError(InvalidArgumentError, IndexError):
     """An index lies outside of the dimension that it indexes."""
+
+
+class ResourceExhaustedError(MemoryError):
+    """A tensor would take more memory than there is."""
 
 
 class TracingError(TypeError):
@@ -43,8 +48,23 @@ class ParseError(ValueError):
     """A text is not a graph; the message holds the line and the column."""
 
 
+_short = reprlib.Repr()
+_short.maxother = _short.maxstring = 60
+_short.maxlist = _short.maxtuple = 8
+
+
+def shown(value: Any) -> str:
+    """A short repr of a user's value, whatever it is, in one line."""
+    try:
+        return " ".join(_short.repr(value).split())
+    except Exception:  # the repr of a user's class, or of an int of more digits than Python prints
+        return f"<{type(value).__name__}>"
+
+
 def fail(error: type[Exception], op: str, operands: Any, message: str) -> NoReturn:
-    """Raise `error` for `op` with the operands' types and the user's line in its text."""
+    """Raise `error` for `op` with the operands' types and the user's line in its text; its `reason` is the message alone."""
     types = ", ".join(str(getattr(operand, "type", operand)) for operand in operands)
     location = here()
-    raise error(f"{op}({types}): {message}" + (f"\n  at {location.describe()}" if location else ""))
+    failure: Any = error(f"{op}({types}): {message}" + (f"\n  at {location.describe()}" if location else ""))
+    failure.reason = message
+    raise failure

@@ -68,9 +68,10 @@ class Op:
     # Set by tracejit.ir.graph, which needs this module: the class of nodes, and their constructor.
     node_type: type
     make: Callable[..., Node]
-    # Set by tracejit.tensor, which lies above this layer: the class of tensors, how operands that are no nodes become
-    # tensors, and how an op is applied to them.
+    # Set by tracejit.tensor, which lies above this layer: the class of tensors, that of tensors and variables, how operands
+    # that are no nodes become tensors, and how an op is applied to them.
     tensor_type: type
+    operand_type: type[Any]
     lift_values: Callable[[str, tuple[Any, ...]], tuple[Any, ...]]
     apply_values: Callable[[Op, tuple[Any, ...], dict[str, Any]], Any]
 

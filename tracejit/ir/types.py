@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tracejit.ir.errors import shown
 from tracejit.locks import importing
 
 
@@ -50,15 +51,16 @@ class DType:
     @property
     def max(self) -> Any:
         """The largest finite value."""
-        return True if self.is_bool else self._limits.max
+        return True if self.is_bool else self.limits.max
 
     @property
     def min(self) -> Any:
         """The smallest (most negative) finite value."""
-        return False if self.is_bool else self._limits.min
+        return False if self.is_bool else self.limits.min
 
     @property
-    def _limits(self) -> Any:
+    def limits(self) -> Any:
+        """What NumPy's finfo or iinfo says of it."""
         if self is bfloat16:
             with importing:
                 from ml_dtypes import finfo
@@ -114,17 +116,23 @@ _BY_NUMPY = _ByNumpy({dtype.numpy: dtype for dtype in (*DTYPES, float16)})
 
 
 def as_dtype(value: Any) -> DType:
-    """The DType of a DType, a NumPy dtype or scalar class, or a name. TypeError where tracejit has none, ImportError where it
-    is bfloat16 and ml_dtypes is not there."""
+    """The DType of a DType, a NumPy dtype or scalar class, `float` (float32), `bool`, or a name. TypeError where tracejit has
+    none, ImportError where it is bfloat16 and ml_dtypes is not there."""
     if type(value) is DType:
         return value
+    if value is float or (type(value) is str and value == "float"):
+        return float32
     if type(value) is str and value == "bfloat16":
         value = bfloat16.numpy
-    try:
-        return _BY_NUMPY[np.dtype(value)]
-    except (KeyError, TypeError):
-        known = ", ".join(dtype.name for dtype in (*DTYPES, *HALVES))
-        raise TypeError(f"{value!r} is not a dtype that tracejit has; it has {known}") from None
+    # What else np.dtype takes means something else: None float64, an object whatever its attribute says. And int is as wide as
+    # the machine has it.
+    if (isinstance(value, (np.dtype, type)) and value is not int) or (isinstance(value, str) and value != "int"):
+        try:
+            return _BY_NUMPY[np.dtype(value)]
+        except Exception:  # a KeyError, or what np.dtype raises: more than one class, for names and for classes
+            pass
+    known = ", ".join(dtype.name for dtype in (*DTYPES, *HALVES))
+    raise TypeError(f"{shown(value)} is not a dtype that tracejit has; it has {known}")
 
 
 class TensorType:

@@ -167,7 +167,9 @@ def _slice_infer(x: TensorType, starts: Ints, sizes: Ints, strides: Ints) -> Ten
 
 def _slice_evaluate(x: Any, starts: Ints, sizes: Ints, strides: Ints) -> Any:
     parts = zip(starts, sizes, strides, strict=True)
-    return np.asarray(x)[tuple([builtin_slice(start, start + size * stride, stride) for start, size, stride in parts])]
+    taken = [builtin_slice(start, start + size * stride, stride) for start, size, stride in parts]
+    key: Any = (*taken, ...)
+    return np.asarray(x)[key]  # with the Ellipsis a view, also of a scalar
 
 
 def _slice_vjp(ct: Any, out: Any, x: Any, starts: Ints, sizes: Ints, strides: Ints) -> Any:
