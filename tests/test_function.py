@@ -384,9 +384,36 @@ def test_a_variable_is_created_by_the_first_call_only() -> None:
     def always(x: Any) -> Any:
         return tj.Variable(1.0) * x
 
-    always(tj.constant(1.0))
-    with pytest.raises(ValueError, match=r"after its first call[\s\S]*test_function\.py:\d+"):
-        always(tj.constant([1.0]))
+    for argument in (1.0, 1.0, [1.0]):
+        with pytest.raises(ValueError, match=r"created in each call[\s\S]*test_function\.py:\d+"):
+            always(tj.constant(argument))
+    assert float(always.python_function(tj.constant(2.0))) == 2
+
+    @tj.function
+    def other_shape(x: Any) -> Any:
+        return x * 1.0 if not x.shape else tj.Variable(1.0) * x
+
+    other_shape(tj.constant(1.0))
+    with pytest.raises(ValueError, match="created in each call"):
+        other_shape(tj.constant([1.0]))
+
+
+def test_a_function_called_inside_and_a_method_keep_what_their_first_call_creates() -> None:
+    class Layer:
+        w: Any = None
+
+        @tj.function
+        def __call__(self, x: Any) -> Any:
+            if self.w is None:
+                self.w = tj.Variable(2.0)
+            return self.w * x
+
+    layers = [Layer(), Layer()]
+    model = tj.function(lambda x: layers[1](layers[0](x)))
+    for _ in range(3):
+        assert float(model(tj.constant(3.0))) == 12
+    layers[0].w.assign(5.0)
+    assert [float(f(tj.constant(3.0))) for f in (model, *layers)] == [30, 15, 6]
 
 
 def test_an_initial_value_may_not_depend_on_an_argument() -> None:

@@ -534,8 +534,10 @@ def test_a_subclass_of_ndarray_is_taken_by_value(as_what: str, tmp_path: Path) -
     ],
 )
 def test_a_masked_array_is_refused(use: Callable[[Any], Any]) -> None:
-    with pytest.raises(TypeError, match=r"masked array.*filled"):
-        use(np.ma.array([1.0, 2.0], mask=[False, True]))
+    masked = np.ma.array([1.0, 2.0], mask=[False, True])
+    for given in (masked, [masked], [[1.0, 2.0], masked]):
+        with pytest.raises(TypeError, match=r"masked array.*filled"):
+            use(given)
 
 
 # -- containers of classes of their own
@@ -632,10 +634,30 @@ def test_what_a_container_has_beside_its_items() -> None:
     np.testing.assert_array_equal(made(collections.defaultdict(dict, a=x)), [1.0, 2.0])
 
 
+def test_a_number_with_attributes() -> None:
+    class Meters(float):
+        unit = 1.0
+
+    one, other = Meters(2.0), Meters(2.0)
+    other.unit = 5.0
+    f = tj.function(lambda x, k: x * float(k) * k.unit)
+    for _ in range(3):
+        np.testing.assert_array_equal(f(x, one), [2.0, 4.0])
+        np.testing.assert_array_equal(f(x, other), [10.0, 20.0])
+
+
 def test_a_range_is_a_range() -> None:
     f = tj.function(lambda x, places: x[places.start] * float(len(places)) if type(places) is range else None)
     for places, expected in ((range(2), 2.0), (range(1, 4), 6.0), (range(2), 2.0), (range(1, 4), 6.0)):
         assert float(f(x, places)) == expected
+    assert f.experimental_get_tracing_count() == 2
+
+
+def test_the_order_of_an_ordered_dict() -> None:
+    f = tj.function(lambda given: next(iter(given.values())) * 2.0)
+    for _ in range(3):
+        np.testing.assert_array_equal(f(collections.OrderedDict(a=x, b=x * 5.0)), [2.0, 4.0])
+        np.testing.assert_array_equal(f(collections.OrderedDict(b=x * 5.0, a=x)), [10.0, 20.0])
     assert f.experimental_get_tracing_count() == 2
 
 
@@ -688,8 +710,19 @@ def test_what_contains_itself_is_an_error_that_says_where(cyclic: Any) -> None:
     for args, kwargs, name in [((cyclic,), {}, "y"), ((x, 1, [cyclic]), {}, "rest_1"), ((x,), {"deep": {"a": cyclic}}, "deep")]:
         with pytest.raises(ValueError, match=f"the argument {name} has a .* that contains itself"):
             f(*args, **kwargs)
-    with pytest.raises(ValueError, match="contains itself"):
+    with pytest.raises(ValueError, match=r"what _lambda_ returned has a .* that contains itself"):
         tj.function(lambda: cyclic)()
+    with tj.GradientTape(persistent=True) as tape:
+        with pytest.raises(ValueError, match="watch: what to watch has a"):
+            tape.watch(cyclic)
+        v = tj.Variable(1.0)
+        y = v * v
+    with pytest.raises(ValueError, match=r"gradient: the sources has a .* that contains itself"):
+        tape.gradient(y, cyclic)
+    with pytest.raises((ValueError, TypeError)):
+        tape.gradient(cyclic, v)
+    with pytest.raises(ValueError, match=r"custom_gradient: an argument has a .* that contains itself"):
+        tj.custom_gradient(lambda x: (x, lambda dy: dy))(cyclic)
     with pytest.raises(ValueError, match="contains itself"):
         nest.flatten(cyclic)
     f = tj.function(lambda y: y * 2.0 if cyclic else y)  # captured, it is looked at as far as it goes

@@ -530,3 +530,52 @@ def test_fill_with_a_scalar_that_is_one_already() -> None:
         return tape.gradient(z, [x, y])
 
     assert both(f, X) == [5.0, 2.5]
+
+
+# -- a tape around a call that assigns variables
+
+
+def test_every_value_that_a_call_reads_is_the_variable_for_a_tape_outside() -> None:
+    v = tj.Variable(2.0)
+
+    def counted(x: Any) -> Any:
+        v.assign_add(1.0)
+        return v * v * x
+
+    def replaced(x: Any) -> Any:
+        y = v * x
+        v.assign(y)
+        return v * y
+
+    def twice(x: Any) -> Any:
+        v.assign_add(x)
+        a = v * 3.0
+        v.assign_add(1.0)
+        return a * v
+
+    expected = {counted: [9.0, 30.0], replaced: [20.0, 60.0], twice: [None, 45.0]}
+    x = tj.constant(5.0)
+    for f, right in expected.items():
+        compiled = tj.function(f)
+        for function in (f, compiled, compiled):
+            v.assign(2.0)
+            with tj.GradientTape() as tape:
+                tape.watch(x)
+                y = function(x)
+            assert plain(tape.gradient(y, [x, v])) == right
+
+
+def test_the_second_order_of_a_call_that_assigns_a_variable() -> None:
+    v, x = tj.Variable(2.0), tj.constant(5.0)
+
+    def f(x: Any) -> Any:
+        v.assign_add(1.0)
+        return v * v * v * x
+
+    for function in (f, tj.function(f)):
+        v.assign(2.0)
+        with tj.GradientTape() as outer:
+            with tj.GradientTape() as inner:
+                y = function(x)
+            first = inner.gradient(y, v)
+        assert (float(first), float(outer.gradient(first, v))) == (135.0, 90.0)

@@ -40,7 +40,7 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
 def _apply_custom(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     name = getattr(f, "__name__", "custom_gradient")
     receiver, args = (args[:1], args[1:]) if args and _is_receiver(args[0]) else ((), args)
-    leaves = nest.flatten(args)
+    leaves = nest.flatten(args, "custom_gradient: an argument")
     arguments = [convert_to_tensor(leaf) for leaf in leaves]
     # Variables and numbers are passed as they are; what else is an array is a tensor already.
     given = [leaf if isinstance(leaf, (Variable, int, float)) else each for leaf, each in zip(leaves, arguments, strict=True)]
@@ -55,7 +55,7 @@ def _apply_custom(f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
             f"{name} reads the variables {[v.name for v in variables]}: its gradient function must take "
             "`variables=None` and return (argument gradients, variable gradients)"
         )
-    outputs = [convert_to_tensor(leaf) for leaf in nest.flatten(result)]
+    outputs = [convert_to_tensor(leaf) for leaf in nest.flatten(result, "custom_gradient: the result")]
     operands = [*arguments, *(variable.read() for variable in variables)]
 
     def backward(*cotangents: Any) -> list[Any]:

@@ -32,7 +32,7 @@ from tracejit.runtime.calls import NativeCalls
 from tracejit.runtime.entry import Entry, MemoryUse
 from tracejit.runtime.generated import MISS, PythonCalls
 from tracejit.runtime.step import Step
-from tracejit.tensor import Tensor, context, count_interpreted, interpreted
+from tracejit.tensor import Tensor, context, interpreted, interpreting, settle
 from tracejit.tracing.guards import Guard, collect, settled, variables_behind
 from tracejit.tracing.signature import Parameters, Signature, describe_difference, differs, is_dynamic, signature_of
 from tracejit.tracing.trace import Binding, Trace, TracedTensor, trace
@@ -53,18 +53,27 @@ _PATIENCE_SECONDS = 1.0
 _NO_LAYOUT: tuple[str, ...] = ()
 
 _run_eagerly = False
+_SWITCH = "run_functions_eagerly"  # its entry in `interpreting`
 
 
 def run_functions_eagerly(run_eagerly: bool) -> None:
     """Let every traced function run as plain Python from now on (to debug it), or compiled again."""
     global _run_eagerly
-    count_interpreted(bool(run_eagerly) - _run_eagerly)
     _run_eagerly = bool(run_eagerly)
+    if _run_eagerly and _SWITCH not in interpreting:
+        interpreting[_SWITCH] = None
+        interpreted.value = interpreted.value + 1
+    elif not _run_eagerly and _SWITCH in interpreting:
+        del interpreting[_SWITCH]
+        interpreted.value = interpreted.value - 1
 
 
 def _in_child() -> None:
     """Of the threads of the parent, only the one that forked is in the child."""
-    interpreted.value = len(context.tapes) + (context.trace is not None) + _run_eagerly
+    own = {tape.entry for tape in context.tapes} | {context.trace, _SWITCH}
+    for entry in [entry for entry in interpreting if entry not in own]:
+        del interpreting[entry]
+    interpreted.value = len(interpreting)
 
 
 if hasattr(os, "register_at_fork"):
@@ -115,6 +124,8 @@ class Function(Wrapper):
 
     def _call(self, *args: Any, **kwargs: Any) -> Any:
         """A call by the general path."""
+        if interpreted.value:
+            settle()
         if context.trace is not None or _run_eagerly:
             return self._python(*args, **kwargs)
         bound = self._parameters.bind(args, kwargs)
@@ -210,8 +221,11 @@ class Function(Wrapper):
                 f"{self.name} changes its argument{'s' * (len(changed) > 1)} {', '.join(changed)}: a call of a traced function "
                 "would do so only once, when it is traced; change a copy, and return it"
             )
-        verify(traced.graph)
         self._was_traced = True
+        if tracing.has_created:
+            # Once more: what the first call keeps is there now, and what it makes anew would be made in every call.
+            return self._trace(args, kwargs, key, signature, cause)
+        verify(traced.graph)
         entry = Entry(key, traced, settled(guards), cause, time.perf_counter() - start)
         if any(type(leaf) is Variable for leaf in signature.leaves):
             outside = variables_behind(guards)

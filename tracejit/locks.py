@@ -68,9 +68,10 @@ def _after_fork() -> None:
 
 
 def _in_child() -> None:
+    lock: Any
     for lock in _locks:
-        if not lock._is_owned():  # type: ignore[attr-defined]  # by the thread that forked
-            lock._at_fork_reinit()  # type: ignore[attr-defined]
+        if not lock._is_owned():  # by the thread that forked
+            lock._at_fork_reinit()
     _after_fork()
 
 

@@ -9,8 +9,10 @@ from tracejit.functions.nn import log_sigmoid, log_softmax, softmax, softplus
 from tracejit.ops import (
     abs, acos, acosh, add, asin, asinh, atan, atan2, atanh, cbrt, ceil, cos, cosh, equal, erf, erfc, exp, expm1, floor,
     greater, greater_equal, is_finite, less, less_equal, log, log1p, logical_and, logical_not, logical_or, logical_xor,
-    maximum, minimum, mod, mul as multiply, neg as negative, not_equal, round, rsqrt, sigmoid, sign, sin, sinh, sqrt,
+    maximum, minimum, mul as multiply, neg as negative, not_equal, round, rsqrt, sigmoid, sign, sin, sinh, sqrt,
     sub as subtract, tan, tanh,
 )  # fmt: skip
+
+mod = floormod
 
 __all__ = [name for name in dir() if not name.startswith("_")]

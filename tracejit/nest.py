@@ -38,13 +38,13 @@ def _children(value: Any) -> list[Any]:
     return [item for _, item in sorted_pairs(value)] if is_a(value, dict) else items(value)
 
 
-def flatten(value: Any) -> list[Any]:
-    """The leaves of `value`, depth first; `[value]` for a leaf."""
+def flatten(value: Any, what: str = "a structure") -> list[Any]:
+    """The leaves of `value`, depth first; `[value]` for a leaf. ValueError, said of `what`, where it contains itself."""
     leaves: list[Any] = []
     try:
         _flatten(value, leaves)
     except RecursionError:
-        check_finite(value)
+        check_finite(value, what)
         raise
     return leaves
 

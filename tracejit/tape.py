@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from tracejit.ir.op import Op
 from tracejit.operators import Operators
 from tracejit.ops import Record
 from tracejit.ops.autodiff import differentiable_operands
-from tracejit.tensor import Tensor, context, convert_to_tensor, count_interpreted
+from tracejit.tensor import Tensor, context, convert_to_tensor, interpreted, interpreting, settle
 from tracejit.variable import Variable
 
 # The frames of an op's call in front of the user's: place, record, what applies the op, the op's own call.
@@ -52,6 +53,10 @@ class GradientTape:
     def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True):
         self._persistent, self._watch_accessed = persistent, watch_accessed_variables
         self._entered = self._consumed = False
+        # Held from the beginning of the `with` block to its end. To leave it is one call that no interrupt comes between, as
+        # one does before the first line of a function in Python; what else is to be done at the end, `settle` does later.
+        self.block = threading.Lock()
+        self.entry = object()
         self._clear()
 
     def _clear(self) -> None:
@@ -64,7 +69,8 @@ class GradientTape:
     # -- recording
 
     def __enter__(self) -> GradientTape:
-        if self in context.tapes:
+        settle()
+        if self in context.tapes or not (self.block.acquire(blocking=False) or self.entry not in interpreting):
             raise ValueError("the tape is still recording: it cannot be entered again")
         if not self._entered:
             self._trace = context.trace
@@ -72,17 +78,35 @@ class GradientTape:
         if self._watch_accessed:
             for tape in context.tapes:
                 self._tracked.update(tape._watched)
-        count_interpreted(1)
-        context.tapes = (*context.tapes, self)
+        entry, block, tapes = object(), self.block, (*context.tapes, self)
+        # From here on no call: an interrupt comes before all of it or after it.
+        self.entry = entry
+        interpreting[entry] = block
+        interpreted.value = interpreted.value + 1
+        context.tapes = tapes
         return self
 
-    def __exit__(self, *exception: Any) -> None:
-        if self in context.tapes:
-            context.tapes = tuple([tape for tape in context.tapes if tape is not self])
-            count_interpreted(-1)
+    @property
+    def __exit__(self) -> Callable[..., None]:
+        return self.block.__exit__
+
+    def _stop(self) -> None:
+        """Record no more, though the block may not have been left."""
+        entry, tapes = self.entry, tuple([tape for tape in context.tapes if tape is not self])
+        context.tapes = tapes
+        if entry in interpreting:
+            del interpreting[entry]
+            interpreted.value = interpreted.value - 1
+
+    def _is_recording(self) -> bool:
+        settle()
+        return self in context.tapes
 
     def record(self, op: Op, operands: Sequence[Any], attrs: Mapping[str, Any], results: Sequence[Any]) -> None:
         """Note that `op` was applied, where one of the operands is watched or was made from what is."""
+        if not self.block.locked():
+            settle()
+            return
         tracked = self._tracked
         for operand in operands:
             if id(operand) in tracked:
@@ -95,6 +119,9 @@ class GradientTape:
 
     def note_read(self, variable: Variable, tensor: Tensor) -> None:
         """Watch `tensor`, the value of `variable` that was read, where the tape watches the variable."""
+        if not self.block.locked():
+            settle()
+            return
         key = id(variable)
         if key in self._reads or (self._watch_accessed and variable.trainable):
             handle = _handle(tensor)
@@ -104,13 +131,13 @@ class GradientTape:
     def watch(self, tensor: Any) -> None:
         """Record what is computed from `tensor`: a tensor or variable or a structure of them. TypeError for anything
         else, RuntimeError where the tape was never entered."""
-        leaves = nest.flatten(tensor)
+        leaves = nest.flatten(tensor, "watch: what to watch")
         for leaf in leaves:
             if not isinstance(leaf, Operators):
                 fail(_NotATensor, "watch", (repr(leaf),), "it takes tensors and variables; make one with constant")
         if not self._entered:
             raise RuntimeError("watch: the tape has not been entered; call it inside of its with block")
-        if self not in context.tapes:
+        if not self._is_recording():
             return
         for leaf in leaves:
             if isinstance(leaf, Variable):
@@ -129,7 +156,7 @@ class GradientTape:
     @contextlib.contextmanager
     def stop_recording(self) -> Iterator[None]:
         """Nothing inside is recorded. RuntimeError where the tape was never entered, ValueError where it was left."""
-        if self not in context.tapes:
+        if not self._is_recording():
             raise (ValueError if self._entered else RuntimeError)("stop_recording: the tape is not recording")
         before = context.tapes
         context.tapes = tuple(tape for tape in before if tape is not self)
@@ -137,10 +164,13 @@ class GradientTape:
             yield
         finally:
             context.tapes = before
+            settle()
+            if self.entry not in interpreting:  # it was consumed meanwhile
+                self._stop()
 
     def reset(self) -> None:
         """Forget everything recorded so far. ValueError where the tape does not record."""
-        if self not in context.tapes:
+        if not self._is_recording():
             raise ValueError("reset: the tape is not recording")
         self._clear()
         self._consumed = False
@@ -180,15 +210,16 @@ class GradientTape:
             raise RuntimeError("gradient: the tape has recorded nothing, it was never entered")
         if context.trace is not self._trace:
             raise RuntimeError("gradient: the tape was recorded outside of this traced function; call it where it recorded")
-        targets = [self._as_target(leaf) for leaf in nest.flatten(target)]
-        leaves = nest.flatten(sources)
+        settle()
+        targets = [self._as_target(leaf) for leaf in nest.flatten(target, "gradient: the target")]
+        leaves = nest.flatten(sources, "gradient: the sources")
         handles = [self._handles(leaf) for leaf in leaves]
         seeds = self._seeds(target, targets, output_gradients)
         flat = [handle for group in handles for handle in group]
         records = list(self._records)
         if not self._persistent:
             self._consumed = True
-            self.__exit__()
+            self._stop()
             self._records, self._tracked = [], {}
         if context.trace is None:
             given = seeds if output_gradients is None else [ops.Gapped(seed) for seed in seeds]
@@ -235,7 +266,7 @@ class GradientTape:
             if context.trace is not None:
                 return [None] * len(targets)
             return [Tensor(np.ones(each.type.shape, each.type.dtype.numpy), each.type) for each in targets]
-        leaves = nest.flatten(output_gradients)
+        leaves = nest.flatten(output_gradients, "gradient: output_gradients")
         if len(leaves) != len(targets):
             message = f"output_gradients has {len(leaves)} tensors, the target {len(targets)}"
             fail(InvalidArgumentError, "gradient", targets, message)

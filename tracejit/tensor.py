@@ -10,6 +10,7 @@ import ctypes
 import functools
 import math
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -19,7 +20,6 @@ from tracejit.conversion import as_array, first_tensor, holds_tensor
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, ResourceExhaustedError, TracingError, fail, shown
 from tracejit.ir.op import Op
 from tracejit.ir.types import DType, TensorType, array_type
-from tracejit.locks import Lock
 from tracejit.operators import Operators
 
 if TYPE_CHECKING:
@@ -44,16 +44,21 @@ class _Context(threading.local):
 
 context = _Context()
 
-# How many tapes and traces there are in all threads, and switches that make functions run as Python: while it is not 0, no
-# call is native.
+# What makes functions run as Python, in any thread: an entry for each tape that records, with the lock that its block holds,
+# for each trace in the making, and for the switch. While the number of entries is not 0, no call is native. The two change
+# together, with no call between: CPython looks at signals and lets other threads run at calls and jumps only.
+interpreting: dict[Any, Any] = {}
 interpreted = ctypes.c_int64(0)
-_counting = Lock()
 
 
-def count_interpreted(change: int) -> None:
-    """Add to `interpreted`."""
-    with _counting:
-        interpreted.value += change
+def settle() -> None:
+    """Let go of the tapes whose block has been left. The entries go last: while there is one, it is tried again."""
+    if context.tapes:
+        context.tapes = tuple([tape for tape in context.tapes if tape.block.locked()])
+    for entry, block in list(interpreting.items()):
+        if block is not None and not block.locked() and entry in interpreting:
+            del interpreting[entry]
+            interpreted.value = interpreted.value - 1
 
 
 class Tensor(Operators):
@@ -110,9 +115,9 @@ class Tensor(Operators):
 def _read_only(array: np.ndarray) -> np.ndarray:
     """A view that cannot be made writable again, as one of an array can: it is one of memory that is exported to be read."""
     if array.dtype.isbuiltin == 1:
-        return np.asarray(memoryview(array).toreadonly())  # type: ignore[arg-type]
+        return np.asarray(array.data.toreadonly())
     words = array.view(np.uint16)  # bfloat16, which memory that is exported cannot say it holds
-    return np.asarray(memoryview(words).toreadonly()).view(array.dtype)  # type: ignore[arg-type]
+    return np.asarray(words.data.toreadonly()).view(array.dtype)
 
 
 def array_repr(value: Any) -> str:
@@ -121,6 +126,27 @@ def array_repr(value: Any) -> str:
 
 
 _new_tensor = object.__new__
+
+
+def quietly(function: Callable[..., Any], *args: Any) -> Any:
+    """What `function` gives in the quiet context. That cannot be entered twice: what a signal handler or a finalizer runs in
+    the middle of an op has one of its own."""
+    before = context.quiet
+    if not _is_entered(before):
+        return before.run(function, *args)
+    context.quiet = _quiet_context()
+    try:
+        return context.quiet.run(function, *args)
+    finally:
+        context.quiet = before
+
+
+def _is_entered(quiet: contextvars.Context) -> bool:
+    try:
+        quiet.run(int)
+    except RuntimeError:
+        return True
+    return False
 
 
 def apply_values(op: Op, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
@@ -144,6 +170,11 @@ def apply_values(op: Op, operands: tuple[Any, ...], attrs: dict[str, Any]) -> An
             value = context.quiet.run(evaluate, *[operand.value for operand in operands], **attrs)
     except AttributeError:
         _refuse_foreign(op, operands)
+    except RuntimeError:
+        if not _is_entered(context.quiet):
+            raise
+        arrays = [operand.value for operand in operands]
+        value = quietly(lambda: evaluate(*arrays, **attrs))
     except MemoryError as error:
         fail(ResourceExhaustedError, op.name, operands, str(error) or "there is not enough memory")
     if type(result_type) is TensorType:

@@ -33,22 +33,27 @@ held: dict[int, Any] = {}
 waiting: dict[int, _Waiter] = {}
 _numbers = itertools.count()
 _TURN_SECONDS = 0.01
+# After so long one looks by oneself: who should have told may have been interrupted.
+_UNTOLD_SECONDS = 0.5
 _unnamed = itertools.count()
 
 
 class holding:
-    """Hold variables for an update: until the end of the block no other thread reads or updates them."""
+    """Hold variables for an update: until the end of the block no other thread reads or updates them.
 
-    __slots__ = ("_keys", "_variables")
+    Where an interrupt comes as the block is entered or left, they are held until this is gone.
+    """
+
+    __slots__ = ("_keys", "_me", "_variables")
 
     def __init__(self, variables: Sequence[Variable]):
-        self._variables = variables
+        self._variables, self._me = variables, threading.get_ident()
         self._keys: list[int] = []
 
     def __enter__(self) -> None:
-        me = threading.get_ident()
+        me = self._me
         while (taken := self._take(me)) is not None:
-            self._release(me)
+            self._release()
             _wait(taken, me)
 
     def _take(self, me: int) -> int | None:
@@ -62,16 +67,22 @@ class holding:
                 return key
         return None
 
-    def _release(self, me: int) -> None:
-        while self._keys:
-            key = self._keys.pop()
-            if held.get(key) == me:
+    def _release(self) -> None:
+        keys = self._keys
+        while keys:
+            key = keys[-1]
+            if held.get(key) == self._me:
                 del held[key]
+            del keys[-1]  # no call since it was let go, so no interrupt
         if waiting:
             tell_waiting()
 
     def __exit__(self, *exception: Any) -> None:
-        self._release(threading.get_ident())
+        self._release()
+
+    def __del__(self) -> None:
+        if self._keys:
+            self._release()
 
 
 class _Waiter:
@@ -92,7 +103,7 @@ def _wait(key: int, me: int) -> None:
         waiting[number] = waiter
         try:
             if held.get(key, me) != me:  # else it was let go before it could be seen that one waits
-                waiter.wake.acquire()
+                waiter.wake.acquire(timeout=_UNTOLD_SECONDS)
         finally:
             waiting.pop(number, None)
             waiter.served.release()

@@ -37,7 +37,7 @@ class NumpyConversionError(NotImplementedError):
 
 
 class SignatureError(TypeError):
-    """An argument of a traced function has no signature (it cannot be hashed), or does not fit the declared one."""
+    """An argument of a traced function has no signature: it cannot be hashed, or is an array of another library, or masked."""
 
 
 class VerifyError(ValueError):

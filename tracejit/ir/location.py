@@ -11,7 +11,8 @@ import linecache
 import os
 import sys
 import threading
-from types import CodeType, TracebackType
+from collections.abc import Callable
+from types import CodeType
 from typing import NamedTuple
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -41,7 +42,7 @@ Place = Location | tuple[CodeType, int]
 
 
 class _Override(threading.local):
-    place: Place | None = None
+    innermost: at | None = None
 
 
 _override = _Override()
@@ -95,9 +96,13 @@ def _lines_of(code: CodeType) -> tuple[CodeType, list[int], list[int]]:
 def place(skip: int = 1) -> Place | None:
     """`here`, for a caller that seldom needs it: `location_of` makes the location of it. The first `skip` frames are known to
     be tracejit's own."""
-    found = _override.place
-    if found is not None:
-        return found
+    override = _override.innermost
+    while override is not None:
+        if override.block.locked():
+            if override.place is not None:
+                return override.place
+            break
+        override = _override.innermost = override.before
     frame = sys._getframe(skip)
     while frame is not None:
         file = frame.f_code.co_filename
@@ -111,19 +116,26 @@ def place(skip: int = 1) -> Place | None:
 
 
 class at:
-    """Nodes made inside carry `location`; those made inside of `at(None)` the user's line."""
+    """Nodes made inside carry `location`; those made inside of `at(None)` the user's line.
 
-    __slots__ = ("_before", "_place")
+    Its end is the release of a lock, one call that no interrupt comes between; `place` then goes back to the one around it.
+    """
+
+    __slots__ = ("before", "block", "place")
+    before: at | None
 
     def __init__(self, location: Place | None):
-        self._place = location
+        self.place, self.block = location, threading.Lock()
 
     def __enter__(self) -> None:
-        self._before, _override.place = _override.place, self._place
+        self.block.acquire()
+        self.before = _override.innermost
+        _override.innermost = self
+
+    @property
+    def __exit__(self) -> Callable[..., None]:
+        return self.block.__exit__
 
     def move(self, location: Place | None) -> None:
         """Carry on with another location."""
-        _override.place = location
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        _override.place = self._before
+        self.place = location

@@ -12,8 +12,8 @@ import os
 import sys
 import weakref
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from tracejit.llvm.blas import find_blas
 from tracejit.locks import Lock, hold_over_fork, importing
@@ -27,6 +27,7 @@ _LIBRARIES_OF_A_JIT = 8
 # Bytes that LLVM surely does with. It ends the process where it gets none.
 _TO_IMPORT, _TO_COMPILE, _TO_LOAD = 256 << 20, 16 << 20, 8 << 20
 _TO_COMPILE_A_LETTER, _TO_LOAD_A_BYTE = 32, 8
+_Result = TypeVar("_Result")
 _lock = Lock()
 _names = itertools.count()
 
@@ -65,9 +66,22 @@ def _llvm() -> Any:
         return llvm
 
 
+def _at_llvm(work: Callable[[], _Result]) -> _Result:
+    """What `work` gives, while no other thread of ours is at LLVM."""
+    lock = _llvm().ffi.lib._lock._lock  # imported before ours is taken, which waits for no import
+    with _lock:
+        outer = lock._is_owned()  # what a signal handler does may come in the middle
+        try:
+            return work()
+        finally:
+            # llvmlite takes and gives back its lock in functions of Python, in which an interrupt may leave it taken.
+            while not outer and lock._is_owned():
+                lock.release()
+
+
 @functools.cache
 def _features() -> Any:
-    return _llvm().get_host_cpu_features()
+    return _at_llvm(lambda: _llvm().get_host_cpu_features())
 
 
 def host_target() -> Target:
@@ -85,7 +99,7 @@ def _processor() -> Target:
         width = 64
     else:
         width = 32 if features.get("avx2") else 16
-    arm = _llvm().get_process_triple().partition("-")[0] in ("aarch64", "arm64")
+    arm = _at_llvm(_llvm().get_process_triple).partition("-")[0] in ("aarch64", "arm64")
     fma, float16 = (bool(features.get(name)) or arm for name in ("fma", "f16c"))
     return Target(width, fma, registers=32 if width == 64 else 28 if arm else 16, float16=float16)
 
@@ -93,8 +107,8 @@ def _processor() -> Target:
 @functools.cache
 def _host() -> tuple[str, ...]:
     llvm = _llvm()
-    host = (llvm.get_process_triple(), llvm.get_host_cpu_name(), _features().flatten(), sys.byteorder)
-    return (sys.modules["llvmlite"].__version__, str(llvm.llvm_version_info), *host, f"level {_CODEGEN_LEVEL}")
+    told = _at_llvm(lambda: (str(llvm.llvm_version_info), llvm.get_process_triple(), llvm.get_host_cpu_name()))
+    return (sys.modules["llvmlite"].__version__, *told, _features().flatten(), sys.byteorder, f"level {_CODEGEN_LEVEL}")
 
 
 def fingerprint() -> tuple[str, ...]:
@@ -124,10 +138,8 @@ def _parsed(text: str) -> Any:
 
 def assembly(text: str) -> str:
     """A module's text as this processor's assembly."""
-    _llvm()
-    with _lock:
-        require_room(_TO_COMPILE + _TO_COMPILE_A_LETTER * len(text), "to compile")
-        return _machine().emit_assembly(_parsed(text))
+    require_room(_TO_COMPILE + _TO_COMPILE_A_LETTER * len(text), "to compile")
+    return _at_llvm(lambda: str(_machine().emit_assembly(_parsed(text))))
 
 
 def compile_text(text: str, level: int = _CODEGEN_LEVEL) -> bytes:
@@ -137,10 +149,8 @@ def compile_text(text: str, level: int = _CODEGEN_LEVEL) -> bytes:
     Functions that the module declares and does not define are left open, to be found by `load_object`. The text must hold no
     address of this process where the object is kept in the cache. RuntimeError where LLVM does not understand the text.
     """
-    _llvm()  # what `_lock` guards waits for no import
-    with _lock:
-        require_room(_TO_COMPILE + _TO_COMPILE_A_LETTER * len(text), "to compile")
-        return _machine(level).emit_object(_parsed(text))
+    require_room(_TO_COMPILE + _TO_COMPILE_A_LETTER * len(text), "to compile")
+    return _at_llvm(lambda: bytes(_machine(level).emit_object(_parsed(text))))
 
 
 class Library:
@@ -178,7 +188,7 @@ def _drop(jit: _Jit, tracker: Any) -> None:
     _dropped.append((jit, tracker))
     if _lock.acquire(blocking=False):
         try:
-            _close_dropped()
+            _at_llvm(_close_dropped)
         finally:
             _lock.release()
 
@@ -196,28 +206,33 @@ def load_object(code: bytes, names: Sequence[str], symbols: Mapping[str, int]) -
     What the object leaves open is looked for among `symbols`, names with their addresses here (such as those of Python's C
     API, or `blas_symbols()`), then in the libraries that the process has loaded. RuntimeError where something is not found.
     """
-    global _open_jit
+    require_room(_TO_LOAD + _TO_LOAD_A_BYTE * len(code), "to load code")
     builder = _llvm().JITLibraryBuilder().add_object_img(code).add_current_process()
     for name in names:
         builder = builder.export_symbol(name)
     for name, address in symbols.items():
         builder = builder.import_symbol(name, address)
     library = Library()
-    with _lock:
-        _close_dropped()
-        require_room(_TO_LOAD + _TO_LOAD_A_BYTE * len(code), "to load code")
-        jit = _open_jit
-        if jit is None or not jit.room:
-            jit = _open_jit = _Jit()
-        # Counted before it is there, so that nothing that is dropped meanwhile closes the JIT.
-        jit.room -= 1
-        jit.libraries += 1
-        try:
-            tracker = builder.link(jit.made, f"tracejit.{next(_names)}")
-        except RuntimeError:
-            jit.remove()
-            raise
-        # One finalizer for both: a garbage collection would call their own in any order. None at the interpreter's exit, when
-        # threads may still be in the code.
-        weakref.finalize(library, _drop, jit, tracker).atexit = False
+    tracker = _at_llvm(lambda: _link(builder, library))
     return {name: tracker[name] for name in names}, library
+
+
+def _link(builder: Any, library: Library) -> Any:
+    """The tracker of what is linked, which goes when `library` does."""
+    global _open_jit
+    _close_dropped()
+    jit = _open_jit
+    if jit is None or not jit.room:
+        jit = _open_jit = _Jit()
+    # Counted before it is there, so that nothing that is dropped meanwhile closes the JIT.
+    jit.room -= 1
+    jit.libraries += 1
+    try:
+        tracker = builder.link(jit.made, f"tracejit.{next(_names)}")
+    except RuntimeError:
+        jit.remove()
+        raise
+    # One finalizer for both: a garbage collection would call their own in any order. None at the interpreter's exit, when
+    # threads may still be in the code.
+    weakref.finalize(library, _drop, jit, tracker).atexit = False
+    return tracker

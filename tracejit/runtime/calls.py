@@ -18,6 +18,8 @@ from tracejit.tracing.guards import changed
 from tracejit.tracing.signature import Parameters
 from tracejit.tracing.watches import Unwatchable, watches
 
+_RECORDS = STRUCTURES["function"].index("records")
+
 
 class NativeCalls:
     """The records of one function, in its native object."""
@@ -25,6 +27,7 @@ class NativeCalls:
     def __init__(self, is_method: bool):
         self._is_method = is_method
         self._records: list[Record] = []
+        self._is_led_to = True
         self._lock = Lock()
         self._remembered: dict[int, weakref.ref[Any]] = {}
 
@@ -50,7 +53,8 @@ class NativeCalls:
         known = {(id(record.program), record.shape.form) for record in self._records}
         if (id(entry.program), shape.form) not in known and len(known) < MOST_SHAPES:
             self._keep([Record(entry.program, shape, entry.traced), *self._records], function)
-            native.dispatch(function, self._is_method)
+        elif not self._is_led_to:
+            self._lead_to(function)
 
     def forget(self, function: Any, entry: Entry) -> None:
         """Let go of the records of a trace that is not looked at any more."""
@@ -58,11 +62,18 @@ class NativeCalls:
             self._keep([record for record in self._records if record.program is not entry.program], function)
 
     def _keep(self, records: list[Record], function: Any) -> None:
-        words = _words_of(function)
-        words[STRUCTURES["function"].index("records")] = 0
+        self._is_led_to = False
+        _words_of(function)[_RECORDS] = 0
         before, self._records = self._records, records
-        words[STRUCTURES["function"].index("records")] = link(records)
+        self._lead_to(function)
         del before  # now that nothing leads there any more
+
+    def _lead_to(self, function: Any) -> None:
+        """Let calls find the records. Where an interrupt or a fork comes before the end, the next call noted does so."""
+        _words_of(function)[_RECORDS] = link(self._records)
+        if self._records:
+            native.dispatch(function, self._is_method)
+        self._is_led_to = True
 
     def remember(self, function: Any, instance: Any, method: Any) -> None:
         """Let `function.__get__` find the method of `instance` by itself, for as long as the instance lives."""

@@ -118,8 +118,7 @@ class Entry:
             results = step.run(self._arrays(leaves))
         if context.tapes:
             if self._callee is None:
-                traced = self.traced
-                self._callee = Callee(traced.graph, lambda: step, traced.rules, traced.trace)
+                self._callee = Callee(self.traced.graph, lambda: step, self.traced.rules, self.traced.trace)
             record_call(self._callee, operands, results)
         return self.traced.pack(results)
 

@@ -23,8 +23,8 @@ from tracejit.variable import Variable
 
 
 class Callee:
-    """A graph without updates, and its machine code. `rules` are how some of its nodes are differentiated: an assigned value is
-    the variable, and custom gradients are traced in `trace`."""
+    """A graph without updates, and its machine code. `rules` stand for nodes of it: custom gradients, which are
+    traced in `trace`, and the values that variables were assigned."""
 
     def __init__(
         self, graph: Graph, step: Callable[[], Step], rules: Sequence[Record] = (), trace: Trace | None = None

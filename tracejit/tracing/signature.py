@@ -6,6 +6,7 @@ type and value: 1, 1.0 and True are three signatures.
 
 from __future__ import annotations
 
+import collections
 import inspect
 import types
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from tracejit.objects import (
     items,
     name_of,
     namespace,
+    pairs,
     slots,
     type_name,
 )  # fmt: skip
@@ -124,7 +126,7 @@ class Signature:
             self.names.append(name)
             return TensorType(array.shape, as_dtype(array.dtype))
         if issubclass(kind, float):
-            return (kind, float.hex(value))
+            return (kind, float.hex(value), *_attributes(value))
         if is_exactly(value, _PLAIN):
             return (kind, value)
         if issubclass(kind, (tuple, list)):
@@ -138,7 +140,8 @@ class Signature:
             content = sorted_pairs(value)
             keys = [key if is_exactly(key, (str, int)) else place for place, (key, _) in enumerate(content)]
             parts = [(key, self.key(item, f"{name}_{each}")) for each, (key, item) in zip(keys, content, strict=True)]
-            return (kind, tuple(parts), *_attributes(value))
+            order = [tuple([key for key, _ in pairs(value)])] if issubclass(kind, collections.OrderedDict) else []
+            return (kind, tuple(parts), *order, *_attributes(value))
         _check_not_an_array(value, name)
         try:
             hash((kind, value))
@@ -181,7 +184,7 @@ def _has_buffer(value: Any) -> bool:
 
 def _attributes(value: Any) -> tuple[Any, ...]:
     """The key of what an object of a container's subclass has beside its items."""
-    if is_exactly(value, (tuple, list, dict)):
+    if is_exactly(value, (float, tuple, list, dict)):
         return ()
     names = namespace(value)
     known = [] if names is None or names is value else dict.items(names)

@@ -18,7 +18,7 @@ from tracejit.ir.location import here
 from tracejit.ir.op import Op
 from tracejit.ir.types import TensorType, array_type
 from tracejit.ops import Record
-from tracejit.tensor import Tensor, context, convert_to_tensor, count_interpreted
+from tracejit.tensor import Tensor, context, convert_to_tensor, interpreted, interpreting
 from tracejit.variable import Variable
 
 
@@ -86,7 +86,7 @@ class Trace:
     def __init__(self, name: str, variables_may_be_created: bool, outer: Trace | None = None):
         self.name = name
         self.outer = outer
-        self.may_create = variables_may_be_created
+        self.may_create, self.has_created = variables_may_be_created, False
         self.parameters: list[Node] = []
         self.bindings: list[Binding] = []
         self._names: set[str] = set()
@@ -94,8 +94,8 @@ class Trace:
         self._variables: dict[int, tuple[Variable, Node]] = {}
         self._current: dict[int, Node] = {}
         self.rules: list[Record] = []  # of custom gradients, in order
-        # What a tape around the call knows of assigned values: that each is the variable, as it was read.
-        self.assigned: list[Record] = []
+        # The values that variables were assigned, each as made of the variable: so a tape around a call is to see it.
+        self.values: list[Record] = []
 
     # -- values
 
@@ -165,16 +165,18 @@ class Trace:
     def assign(self, variable: Variable, tensor: Any) -> None:
         """The new value is cut off from how it was computed: a gradient knows it as the variable, from here on."""
         self.read(variable)
-        self._current[id(variable)] = new = make(ops.stop_gradient, self.node(tensor))
-        self.assigned.append(Record(ops.identity, (self._variables[id(variable)][1],), {}, (new,), None))
+        key = id(variable)
+        new = self._current[key] = make(ops.stop_gradient, self.node(tensor))
+        self.values.append(Record(ops.identity, (self._variables[key][1],), {}, (new,), None))
 
     def created(self, variable: Variable, value: Any) -> Tensor:
         """The initial value of a variable that is created while tracing: it exists at once, before the first call."""
         if not self.may_create:
             raise ValueError(
-                f"{self.name}: a Variable is created in a traced function after its first call; create it once, outside, or "
-                "keep the one that the first call created" + (f"\n  at {place.describe()}" if (place := here()) else "")
+                f"{self.name}: a Variable is created in each call of a traced function; create it outside, or in the first "
+                "call, which keeps it for the others" + (f"\n  at {place.describe()}" if (place := here()) else "")
             )
+        self.has_created = True
         node = self.node(value)
         parameters = [each for each in reachable([node]) if each.op is ops.parameter]
         arguments = []
@@ -254,8 +256,8 @@ class Traced(NamedTuple):
     bindings: tuple[Binding, ...]
     structure: Any
     constants: tuple[Any, ...]  # what stands at the leaves of `structure`: an index of a result, or None
-    trace: Trace | None = None  # where the function applied custom gradients: in which their rules are traced
-    rules: tuple[Record, ...] = ()  # how a tape around the call differentiates it where the graph does not say so
+    rules: tuple[Record, ...]  # what a tape around a call sees in the place of the nodes that are their results
+    trace: Trace | None  # where the function applied custom gradients: in which their rules are traced
 
     @property
     def is_single(self) -> bool:
@@ -280,7 +282,7 @@ def _traced(function: Callable[..., Any], trace: Trace, args: Any, kwargs: Any) 
     returned = function(*args, **kwargs)
     results: list[Any] = []
     places: list[Any] = []
-    for leaf in nest.flatten(returned):
+    for leaf in nest.flatten(returned, f"what {trace.name} returned"):
         if leaf is None:
             places.append(None)
             continue
@@ -292,17 +294,21 @@ def _traced(function: Callable[..., Any], trace: Trace, args: Any, kwargs: Any) 
             ) from None
         places.append(len(results) - 1)
     graph = trace.finish(results)
-    rules = (*trace.assigned, *trace.rules)
-    return Traced(graph, tuple(trace.bindings), returned, tuple(places), trace if trace.rules else None, rules)
+    rules = (*trace.values, *trace.rules)
+    return Traced(graph, tuple(trace.bindings), returned, tuple(places), rules, trace if trace.rules else None)
 
 
 def within(trace: Trace, function: Callable[[], Any]) -> Any:
     """What `function` gives with `trace` as the current one and no tape active."""
     before, tapes = context.trace, context.tapes
-    count_interpreted(1)
+    # No call before `try`, and none in front of what `finally` puts back: no interrupt comes between.
+    interpreting[trace] = None
+    interpreted.value = interpreted.value + 1
     context.trace, context.tapes = trace, ()
     try:
         return function()
     finally:
         context.trace, context.tapes = before, tapes
-        count_interpreted(-1)
+        if trace in interpreting:
+            del interpreting[trace]
+            interpreted.value = interpreted.value - 1

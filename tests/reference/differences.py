@@ -1,0 +1,272 @@
+"""Where tracejit differs from TensorFlow on purpose: which cases, and why.
+
+A row is for the cases whose function and kind of difference fit its patterns, and for which `when` holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+
+from reference.answers import Answer
+from reference.cases import A, Case, K, S, T, V
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One deliberate difference. `functions` and `kinds` are patterns, `functions` with commas between, `kinds` with spaces; `said` is `when` in words."""
+
+    functions: str
+    kinds: str
+    said: str
+    reason: str
+    when: Callable[[Case, Answer, Answer], bool] = lambda case, theirs, ours: True
+
+    def covers(self, case: Case, kind: str, theirs: Answer, ours: Answer) -> bool:
+        fits = any(fnmatchcase(case.function, each) for each in self.functions.split(", ")) and any(
+            fnmatchcase(kind, each.replace("_", " ")) for each in self.kinds.split()
+        )
+        return fits and self.when(case, theirs, ours)
+
+
+def has(*dtypes: str) -> Callable[[Case, Answer, Answer], bool]:
+    """Whether an argument has one of the dtypes."""
+    return lambda case, theirs, ours: any(leaf.dtype in dtypes for leaf in case.leaves())
+
+
+def says(*texts: str) -> Callable[[Case, Answer, Answer], bool]:
+    """Whether our error has one of the texts."""
+    return lambda case, theirs, ours: any(text in str(ours.get("text", "")) for text in texts)
+
+
+def any_leaf(test: Callable[[np.ndarray], Any]) -> Callable[[Case, Answer, Answer], bool]:
+    """Whether an array of the arguments passes the test."""
+    return lambda case, theirs, ours: any(bool(np.any(test(leaf.array()))) for leaf in case.leaves())
+
+
+def subnormal(array: np.ndarray) -> Any:
+    least = {"float64": 2.3e-308, "float32": 1.2e-38, "float16": 6.2e-5, "bfloat16": 1.2e-38}.get(array.dtype.name, 0)
+    values = np.abs(array.astype(np.float64)) if least else array
+    return (values > 0) & (values < least) if least else np.array(False)
+
+
+def has_number(value: Any, test: Callable[[Any], bool]) -> bool:
+    """Whether a plain argument passes the test, in a list or not."""
+    if isinstance(value, (list, tuple)):
+        return any(has_number(each, test) for each in value)
+    return test(value)
+
+
+def plain(test: Callable[[Any], bool]) -> Callable[[Case, Answer, Answer], bool]:
+    return lambda case, theirs, ours: has_number([*case.args, *case.kwargs.values()], test)
+
+
+def without_nan(case: Case, theirs: Answer, ours: Answer) -> bool:
+    """Whether the value itself is no NaN: what is NaN has no other derivative."""
+    values = ours["value"] if isinstance(ours["value"], list) else [ours["value"]]
+    return not any(
+        isinstance(each, np.ndarray) and each.dtype.kind in "fV" and np.isnan(each.astype(np.float64)).any() for each in values
+    )
+
+
+HALVES = ("float16", "bfloat16")
+OTHER_DTYPES = ("uint8", "complex64", "text", "int8", "int16", "complex")
+
+DIFFERENCES: list[Difference] = [
+    Difference(
+        "*",
+        "refused error_class bare_error type",
+        "an argument is float16 or bfloat16",
+        "Half dtypes are for mixed precision: the README lists the ops that take them; the error says to cast.",
+        lambda case, theirs, ours: (
+            says("float16", "bfloat16", "f16", "bf16")(case, theirs, ours)
+            and any(leaf.dtype in HALVES for leaf in case.leaves())
+        ),
+    ),
+    Difference(
+        "*",
+        "refused",
+        "complex numbers, texts and dtypes that tracejit has not",
+        "tracejit has float32, float64, float16, bfloat16, int32, int64 and bool (README, Limits).",
+        lambda case, theirs, ours: (
+            has("uint8", "complex64")(case, theirs, ours)
+            or (
+                plain(lambda value: isinstance(value, (complex, str, bytes)))(case, theirs, ours)
+                and says("cannot become a tensor", "not a dtype", "is no dtype")(case, theirs, ours)
+            )
+        ),
+    ),
+    Difference(
+        "*",
+        "value first second type subnormal_in_value subnormal_in_first subnormal_in_second NaN_in_first NaN_in_second sign_of_zero_in_value",
+        "subnormal numbers among the arguments, or as results",
+        "TensorFlow takes and gives zero for them (flush to zero); tracejit computes with them, as IEEE 754 says.",
+        lambda case, theirs, ours: any_leaf(subnormal)(case, theirs, ours),
+    ),
+    Difference(
+        "*",
+        "subnormal_in_value subnormal_in_first subnormal_in_second",
+        "a result is subnormal",
+        "TensorFlow gives zero (flush to zero); tracejit the number.",
+    ),
+    Difference(
+        "*",
+        "refused",
+        "an integer tensor with a NumPy float",
+        "An error, as with a Python float: TensorFlow truncates it silently.",
+        lambda case, theirs, ours: (
+            says("does not become int", "is a float")(case, theirs, ours)
+            and any(isinstance(leaf, (S, A)) and leaf.dtype.startswith("float") for leaf in case.leaves())
+        ),
+    ),
+    Difference(
+        "*",
+        "refused",
+        "a Python int that the tensor's dtype cannot hold",
+        "An error: TensorFlow lets it wrap around.",
+        lambda case, theirs, ours: (
+            says("does not fit into", "fit int")(case, theirs, ours)
+            and plain(lambda value: isinstance(value, int) and abs(value) >= 2**31)(case, theirs, ours)
+        ),
+    ),
+    Difference(
+        "tape seed",
+        "refused",
+        "",
+        "output_gradients are checked for shape and dtype.",
+    ),
+    Difference(
+        "operator.pos, tape views",
+        "accepted",
+        "",
+        "+x is x, as for NumPy; TensorFlow's tensors have no such operator.",
+        lambda case, theirs, ours: case.function == "operator.pos" or case.args[-1] == 7,
+    ),
+    Difference(
+        "constant, convert_to_tensor, fill, cast",
+        "sign_of_zero_in_value",
+        "the Python number -0.0",
+        "TensorFlow keeps tensors of scalars by their Python value, where -0.0 == 0.0, and gives the other zero.",
+        plain(lambda value: isinstance(value, float) and value == 0),
+    ),
+    Difference(
+        "nn.gelu",
+        "value first second NaN_in_second",
+        "float64",
+        "TensorFlow's constants are those of float32: 9 digits are right.",
+        lambda case, theirs, ours: has("float64")(case, theirs, ours),
+    ),
+    Difference(
+        "nn.leaky_relu",
+        "value first",
+        "float64",
+        "TensorFlow rounds alpha to float32.",
+        lambda case, theirs, ours: has("float64")(case, theirs, ours),
+    ),
+    Difference(
+        "nn.moments, nn.softmax_cross_entropy_with_logits",
+        "second",
+        "",
+        "TensorFlow's second derivative takes the mean, or the labels, for constants; tracejit's is the derivative of the first.",
+    ),
+    Difference(
+        "add",
+        "accepted",
+        "the first operand is no tensor",
+        "It takes the dtype of the second, as in all other functions; TensorFlow's add alone makes a tensor of it first.",
+        lambda case, theirs, ours: bool(case.args) and not isinstance(case.args[0], (T, V)),
+    ),
+    Difference(
+        "*",
+        "accepted",
+        "bfloat16 with the number True",
+        "True is a number for every other floating dtype.",
+        lambda case, theirs, ours: (
+            has("bfloat16")(case, theirs, ours) and plain(lambda value: value is True)(case, theirs, ours)
+        ),
+    ),
+    Difference(
+        "operator.mul",
+        "refused",
+        "bools",
+        "bools have no arithmetic; TensorFlow's * means & there.",
+        lambda case, theirs, ours: says("not bool", "no bool")(case, theirs, ours),
+    ),
+    Difference(
+        "nn.moments",
+        "shape_of_value",
+        "axes=[]",
+        "TensorFlow drops every axis of size 1 there.",
+        lambda case, theirs, ours: [] in case.args,
+    ),
+    Difference(
+        "nn.max_pool, nn.max_pool2d",
+        "value first",
+        "a NaN in a window",
+        "It is the window's maximum, as in reduce_max; TensorFlow's depends on where the NaN lies.",
+        any_leaf(lambda array: np.isnan(array.astype(np.float64))),
+    ),
+    Difference(
+        "math.erf",
+        "value NaN_in_first",
+        "float64 infinities",
+        "erf(inf) is 1; TensorFlow gives NaN for what is huge.",
+        has("float64"),
+    ),
+    Difference(
+        "nn.softmax, nn.log_softmax",
+        "value",
+        "an infinity among the logits",
+        "inf - inf is NaN in each element of the row.",
+        any_leaf(lambda array: np.isinf(array.astype(np.float64))),
+    ),
+    Difference(
+        "square",
+        "first",
+        "2 * x overflows, and the cotangent is small",
+        "tracejit multiplies by the cotangent first.",
+    ),
+    Difference(
+        "reduce_prod, composed",
+        "second",
+        "two elements are 0",
+        "TensorFlow's derivative of the gradient leaves out what it computed by cases.",
+        lambda case, theirs, ours: case.function == "reduce_prod" or case.args[1] == 14,
+    ),
+    Difference(
+        "*",
+        "refused",
+        "an axis, a size or an index that is a float, though whole",
+        "It is a whole number's place; TensorFlow takes some of them.",
+        lambda case, theirs, ours: (
+            (
+                plain(lambda value: isinstance(value, float))(case, theirs, ours)
+                or any(isinstance(leaf, (A, K, S)) and leaf.dtype.startswith("float") for leaf in case.leaves())
+            )
+            and "TypeError" in ours["raised"]
+            and not says("dtype")(case, theirs, ours)
+        ),
+    ),
+    Difference(
+        "nn.conv2d, nn.depthwise_conv2d",
+        "shape_of_value",
+        "empty batches",
+        "They have the shape that others have; TensorFlow's keep the input's channels.",
+        any_leaf(lambda array: np.array(array.size == 0)),
+    ),
+    Difference(
+        "nn.softmax_cross_entropy_with_logits",
+        "first second",
+        "labels that do not sum to 1",
+        "TensorFlow's derivative is softmax - labels, which is right for labels that sum to 1 alone; tracejit's is right for all.",
+    ),
+]
+
+
+def reason_for(case: Case, kind: str, theirs: Answer, ours: Answer) -> Difference | None:
+    """The row that covers a difference."""
+    return next((each for each in DIFFERENCES if each.covers(case, kind, theirs, ours)), None)
