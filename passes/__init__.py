@@ -67,7 +67,7 @@ def _extreme(rng: np.random.Generator, kind: TensorType) -> np.ndarray:
         value = _EXTREMES[rng.integers(len(_EXTREMES))]
         limits = kind.dtype.limits
         named = {"max": limits.max, "min": limits.min, "tiny": limits.smallest_normal, "subnormal": limits.smallest_subnormal}
-        value = named.get(value, value)  # type: ignore[arg-type, call-overload]
+        value = named.get(value, value)  # type: ignore[arg-type]
     return np.full(kind.shape, value, dtype)
 
 

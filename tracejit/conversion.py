@@ -54,9 +54,12 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
     return _of_array(array, dtype)
 
 
+_MASKED = "a masked array, whose mask a tensor does not have: pass its filled(...), or its data"
+
+
 def _of_array(array: Any, dtype: DType | None) -> np.ndarray:
     if isinstance(array, np.ma.MaskedArray):
-        raise TypeError("it is a masked array, whose mask a tensor does not have: pass its filled(...), or its data")
+        raise TypeError(f"it is {_MASKED}")
     if dtype is None:
         return copied(array, array.dtype if has_dtype(array) else as_dtype(array.dtype.newbyteorder("=")).numpy)
     if array.dtype == dtype.numpy:
@@ -130,7 +133,10 @@ def _first_that_is_none(value: Any) -> Any:
 def _of_numbers(value: Any, first: Any, classes: set[type], dtype: DType | None) -> np.ndarray:
     """As `as_array`, for a number or a list, with its first leaf and the classes of all."""
     if not all(map(_is_number, classes)):
-        raise TypeError(f"{described(_first_that_is_none(value))} cannot become a tensor")
+        other = _first_that_is_none(value)
+        if isinstance(other, np.ma.MaskedArray):
+            raise TypeError(f"{shown(value)} holds {_MASKED}")
+        raise TypeError(f"{described(other)} cannot become a tensor")
     try:
         array = np.array(value)
     except (ValueError, TypeError):

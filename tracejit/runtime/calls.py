@@ -69,7 +69,7 @@ class NativeCalls:
         del before  # now that nothing leads there any more
 
     def _lead_to(self, function: Any) -> None:
-        """Let calls find the records. Where an interrupt or a fork comes before the end, the next call that is noted does so."""
+        """Let calls find the records. Where an interrupt or a fork comes before the end, the next call noted does so."""
         _words_of(function)[_RECORDS] = link(self._records)
         if self._records:
             native.dispatch(function, self._is_method)
