@@ -351,7 +351,19 @@ mod: Binary = Binary(
     domain=((0.1, 0.4), (0.7, 3)),
     vjp=(lambda ct, out, x, y: ct, Scale(lambda out, x, y: neg(floordiv(x, y)))),
 )  # fmt: skip
-atan2: Binary = Binary(
+
+
+class Angle(Binary):
+    """Of the two coordinates of a point, y first."""
+
+    __slots__ = ()
+
+    def __call__(self, y: Any, x: Any, name: str | None = None) -> Any:
+        """The angle of (x, y), errors as for any two operands."""
+        return super().__call__(y, x)
+
+
+atan2: Binary = Angle(
     "atan2", costly=True, arity=2, dtypes=FLOATS, evaluate=np.arctan2, lower=lambda b, y, x: b.atan2(y, x),
     domain=((-2, 2), (0.5, 2)),
     vjp=(
