@@ -358,7 +358,7 @@ class Angle(Binary):
 
     __slots__ = ()
 
-    def __call__(self, y: Any, x: Any, name: str | None = None) -> Any:
+    def __call__(self, y: Any, x: Any, name: str | None = None) -> Any:  # type: ignore[override]
         """The angle of (x, y), errors as for any two operands."""
         return super().__call__(y, x)
 

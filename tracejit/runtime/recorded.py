@@ -58,6 +58,12 @@ class Group(NamedTuple):
     rules: set[int]
     custom: set[int]
 
+    def joined(self, other: Group) -> Group:
+        """Both as one."""
+        return Group(
+            self.numbers + other.numbers, self.places | other.places, self.rules | other.rules, self.custom | other.custom
+        )
+
 
 def _split(callee: Callee) -> list[Part]:
     graph = callee.graph
@@ -77,7 +83,7 @@ def _split(callee: Callee) -> list[Part]:
         same = [g for g in groups if (g.places, g.rules) == (new.places, new.rules) or not g.custom.isdisjoint(new.custom)]
         for group in same:
             groups.remove(group)
-            new = Group(*[one + other if type(one) is list else one | other for one, other in zip(group, new, strict=True)])
+            new = group.joined(new)
         groups.append(new)
     parts = []
     for numbers, places, _, _ in groups:
