@@ -34,6 +34,9 @@ _EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "floa
 def _moved(result: Any, size: Any, rng: np.random.Generator) -> Any:
     """`result` with each element moved by up to `size`."""
     array = np.asarray(result)
+    # Where it is subnormal, by some of the smallest numbers.
+    least = {"float64": 2.0**-1072, "float32": 2.0**-147, "float16": 2.0**-22}.get(array.dtype.name, 2.0**-131)
+    size = np.where(array != 0, np.maximum(size, least), size)
     by = rng.uniform(0.5, 1.0, array.shape) * rng.choice([-1.0, 1.0], array.shape) * size
     wide = array.astype(np.float64)
     moved = np.where(np.isfinite(wide) & (by != 0), wide + by, wide)
