@@ -361,3 +361,9 @@ def test_l2_loss_and_bias_add():
     assert float(tj.norm([3.0, 4.0])) == 5
     with pytest.raises(ValueError, match="ord=1"):
         tj.norm([1.0], ord=1)
+
+
+def test_atan2_names_y_first():
+    y, x = tj.constant([1.0, 2.0]), tj.constant([3.0, -4.0])
+    for angle in (tj.atan2(y=y, x=x), tj.atan2(y, x=x), tj.math.atan2(x=x, y=y), tj.function(lambda: tj.atan2(y=y, x=x))()):
+        np.testing.assert_allclose(angle, np.arctan2([1.0, 2.0], [3.0, -4.0]), rtol=1e-6)

@@ -18,7 +18,7 @@ from reference.table import ALIASES, digest, table
 
 import tracejit as tj
 
-SHARE = 1 if os.environ.get("TRACEJIT_REFERENCE") == "all" else 6
+SHARE = 1 if os.environ.get("TRACEJIT_REFERENCE") == "all" else 4
 
 # What TensorFlow has too but is no function of tensors, or has rows of another name.
 OTHERWISE = {

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tracejit as tj
@@ -579,3 +580,26 @@ def test_the_second_order_of_a_call_that_assigns_a_variable() -> None:
                 y = function(x)
             first = inner.gradient(y, v)
         assert (float(first), float(outer.gradient(first, v))) == (135.0, 90.0)
+
+
+@pytest.mark.parametrize("view", [lambda v: +v, tj.convert_to_tensor, tj.identity, lambda v: v.value(), lambda v: v[:]])
+@pytest.mark.parametrize("wrap", [lambda f: f, tj.function])
+def test_what_a_variable_becomes_is_a_tensor_of_its_own(wrap, view):
+    v = tj.Variable([1.0, 2.0])
+
+    def gradients():
+        with tj.GradientTape() as tape:
+            y = view(v)
+            z = v * y
+        return tape.gradient(z, [v, y])
+
+    of_v, of_y = wrap(gradients)()
+    np.testing.assert_array_equal(of_v, [2.0, 4.0])
+    np.testing.assert_array_equal(of_y, [1.0, 2.0])
+
+
+def test_a_constant_of_a_variable_is_no_longer_its():
+    v = tj.Variable([1.0, 2.0])
+    with tj.GradientTape() as tape:
+        z = tj.constant(v) * 2.0
+    assert tape.gradient(z, v) is None

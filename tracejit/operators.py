@@ -170,7 +170,7 @@ class Operators:
         return ops.neg(self)
 
     def __pos__(self) -> Any:
-        return ops.identity(self)
+        return ops.identity(*Op.lift_values("identity", (self,)))
 
     def __abs__(self) -> Any:
         return ops.abs(self)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from tracejit import functions
+from tracejit import functions, ops
 from tracejit.conversion import as_array, first_tensor, holds_tensor
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, ResourceExhaustedError, TracingError, fail, shown
 from tracejit.ir.op import Op
@@ -257,13 +257,21 @@ def convert_to_tensor(value: Any, dtype: Any = None, dtype_hint: Any = None, nam
             return _converted("convert_to_tensor", value, hint)
         except (TypeError, ValueError):
             pass
-    return make_tensor("convert_to_tensor", value, dtype)
+    tensor = make_tensor("convert_to_tensor", value, dtype)
+    return ops.identity(tensor) if _is_variable(value) else tensor
+
+
+def _is_variable(value: Any) -> bool:
+    """Whether `value` is read to become a tensor: each such tensor is one of its own for tapes."""
+    return isinstance(value, Operators) and not isinstance(value, Tensor)
 
 
 def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None = "Const") -> Any:
     """A tensor of `value`, filled up to `shape` where `value` is a single element. Errors as convert_to_tensor; DtypeError
     where `shape` has another number of elements."""
     tensor = make_tensor("constant", value, dtype)
+    if _is_variable(value):
+        tensor = ops.stop_gradient(tensor)  # what a constant was made of is not known to tapes
     if shape is None:
         return tensor
     sizes = functions.arguments.shape("constant", "shape", shape, tensor.type.dtype, (tensor,))

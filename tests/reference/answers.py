@@ -56,20 +56,21 @@ class Run:
             with lib.GradientTape() as inner:
                 inner.watch(self.sources)
                 value = call(lib, self.case, args, kwargs)
+                targets = [each for each in self._tensors(value) if dtype_name(each) in FLOATS]
+                weighted = [each * self._weights(each, 0) for each in targets]
             answer: Answer = {"value": value}
-            targets = [each for each in self._tensors(value) if dtype_name(each) in FLOATS]
             if not targets:
                 return answer
             try:
-                first = inner.gradient(targets, self.sources, [self._weights(each, 0) for each in targets])
+                first = inner.gradient(weighted, self.sources)
                 first = [None if each is None else lib.convert_to_tensor(each) for each in first]
             except Exception as error:
                 return {**answer, "first": raised(error)}
+            again = [each * self._weights(each, 1) for each in first if each is not None]
         answer["first"] = first
-        again = [each for each in first if each is not None]
         if again:
             try:
-                second = outer.gradient(again, self.sources, [self._weights(each, 1) for each in again])
+                second = outer.gradient(again, self.sources)
                 answer["second"] = [None if each is None else lib.convert_to_tensor(each) for each in second]
             except Exception as error:
                 answer["second"] = raised(error)
@@ -98,7 +99,7 @@ def dtype_name(tensor: Any) -> str:
 def raised(error: BaseException) -> Answer:
     """The classes of `error`, the nearest first."""
     names = [kind.__name__ for kind in type(error).__mro__ if kind not in (object, BaseException, Exception)]
-    return {"raised": names, "text": " ".join(str(error).split())[:300]}
+    return {"raised": names, "text": " ".join(str(error).split()).split(" at reference/")[0][:300]}
 
 
 def with_arrays(lib: Any, value: Any) -> Any:

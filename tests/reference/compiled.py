@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import tracejit as tj
@@ -68,8 +69,9 @@ def compiled_answers(cases: list[Case], eager: list[Answer]) -> list[Answer]:
     answers: dict[int, Answer] = {}
     raising = [number for number, answer in enumerate(eager) if "raised" in answer]
     for numbers in _batches(raising):
-        found = _Traced([cases[number] for number in numbers], raising=True).run()
-        answers.update({number: answer for number, answer in zip(numbers, found, strict=True) if answer is not None})
+        with contextlib.suppress(Exception):  # what raises when it runs does so alone, below
+            found = _Traced([cases[number] for number in numbers], raising=True).run()
+            answers.update({number: answer for number, answer in zip(numbers, found, strict=True) if answer is not None})
     for number in raising:
         if number not in answers:  # it raises when it runs, or not at all: alone
             answers.update(_run(cases, [number]))

@@ -36,7 +36,8 @@ def fill(dims: Any, value: Any, name: str | None = None) -> Any:
     x = tensor("fill", value)
     if x.type.shape:
         fail(InvalidArgumentError, "fill", (x,), "the value must be a scalar")
-    return ops.broadcast_to(x, arguments.shape("fill", "dims", dims, x.type.dtype, (x,)))
+    sizes = arguments.shape("fill", "dims", dims, x.type.dtype, (x,))
+    return ops.broadcast_to(x, sizes) if sizes else ops.identity(x)
 
 
 def zeros_like(input: Any, dtype: Any = None, name: str | None = None) -> Any:

@@ -58,6 +58,12 @@ class Group(NamedTuple):
     rules: set[int]
     custom: set[int]
 
+    def joined(self, other: Group) -> Group:
+        """Both as one."""
+        return Group(
+            self.numbers + other.numbers, self.places | other.places, self.rules | other.rules, self.custom | other.custom
+        )
+
 
 def _split(callee: Callee) -> list[Part]:
     graph = callee.graph
@@ -77,7 +83,7 @@ def _split(callee: Callee) -> list[Part]:
         same = [g for g in groups if (g.places, g.rules) == (new.places, new.rules) or not g.custom.isdisjoint(new.custom)]
         for group in same:
             groups.remove(group)
-            new = Group(*[one + other if type(one) is list else one | other for one, other in zip(group, new, strict=True)])
+            new = group.joined(new)
         groups.append(new)
     parts = []
     for numbers, places, _, _ in groups:
@@ -186,7 +192,9 @@ def _derive(callee: Callee, needed: tuple[int, ...], gapped: bool) -> Backward:
     else:
         inner = callee.trace.of_gradient([*graph.parameters, *cotangents])
         derived = within(inner, functools.partial(_run_rules, inner, records, targets, seeds, sources))
-    kinds = [None if each is None else Gapped if type(each) is Gapped else dense for each in derived]
+    kinds: list[Callable[[Any], Any] | None] = [
+        None if each is None else Gapped if type(each) is Gapped else dense for each in derived
+    ]
     kept = [dense(each) for each in derived if each is not None]
     if not kept:
         return Backward(None, kinds)
