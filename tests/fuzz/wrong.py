@@ -30,7 +30,7 @@ WRONG = (
 # Other words for an argument that a text may use.
 _WORDS = {
     "axis": ("axis", "axes"), "axes": ("axis", "axes"), "perm": ("perm",), "dtype": ("dtype", "type", "convert it"), "transpose_a": ("transpose_a", "sizes"), "transpose_b": ("transpose_b", "sizes"),
-    "out_type": ("dtype", "type"), "output_type": ("dtype", "type"), "shape": ("shape", "size"), "dims": ("shape", "dims", "size"),
+    "out_type": ("dtype", "type"), "output_type": ("dtype", "type"), "shape": ("shape", "size", "fit"), "dims": ("shape", "dims", "size"),
     "multiples": ("shape", "multiples"), "num_rows": ("shape", "num_rows"), "num_columns": ("shape", "num_columns"), "batch_shape": ("shape",),
     "num_or_size_splits": ("split", "does not divide", "size", "num"), "num": ("num",), "output_shape": ("shape",), "begin": ("begin", "start"),
 }  # fmt: skip
