@@ -33,7 +33,7 @@ from tracejit.ir.op import Scalar
 # More ops than this for each element are no longer small beside the product.
 LIMIT = 32
 # Costly ops that are single instructions.
-_INSTRUCTIONS = (ops.sqrt, ops.div, ops.div_or_zero, ops.rsqrt)
+_INSTRUCTIONS = (ops.sqrt, ops.power, ops.div, ops.div_or_zero, ops.reciprocal, ops.rsqrt)
 
 
 def run(graph: Graph) -> Graph:

@@ -80,17 +80,16 @@ def test_a_wrong_lowering_is_found(monkeypatch: pytest.MonkeyPatch, no_cache: No
     """As a program of some lines that runs by itself."""
     monkeypatch.setattr(OPS["maximum"], "lower", Scalar(lambda b, x, y: x))
     found = _first_finding("programs", 200)
-    assert found["mode"] == "compiled" and int(found["lines"]) <= 6
+    assert found["mode"] == "compiled" and int(found["lines"]) <= 8
     assert "maximum" in found["source"] or "relu" in found["source"] or "clip" in found["source"] or "max" in found["source"]
     assert _run(found["source"])
 
 
 def test_a_wrong_gradient_is_found(monkeypatch: pytest.MonkeyPatch, no_cache: None, capsys: Any) -> None:
-    rules = OPS["cos"].vjp
-    monkeypatch.setattr(OPS["cos"], "vjp", (lambda ct, out, x: tj.negative(rules[0](ct, out, x)),))
+    monkeypatch.setattr(OPS["cos"], "vjp", (lambda ct, out, x: tj.multiply(ct, tj.sin(x)),))
     found = _first_finding("gradients", 2000)
     # sin, of which it is the slope, shows it at the second order.
-    assert ("cos" in found["source"] or "sin" in found["source"]) and int(found["lines"]) <= 4
+    assert ("cos" in found["source"] or "sin" in found["source"]) and int(found["lines"]) <= 6
     assert found["text"].startswith("order")
 
 

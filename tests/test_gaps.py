@@ -46,8 +46,11 @@ def _left_out_by_the_user(x: Any) -> Any:
         (lambda x: tj.math.log(1.0 + tj.exp(x)), [800.0, 0.0], [NAN, 0.5]),
         (lambda x: tj.sqrt(tj.reduce_sum(x * x)), [INF, 1.0], [NAN, 0.0]),
         (lambda x: tj.math.log(x) * 0.0, [0.0, 1.0], [NAN, 0.0]),
-        # The square root alone says that where nothing arrives its derivative does not count, as in TensorFlow.
+        (lambda x: (1.0 / x) * 0.0, [0.0, 1.0], [NAN, 0.0]),
+        # These say that where nothing arrives their derivative does not count, as in TensorFlow.
         (lambda x: tj.sqrt(x) * 0.0, [0.0, 1.0], [0.0, 0.0]),
+        (lambda x: tj.math.rsqrt(x) * 0.0, [0.0, 1.0], [0.0, 0.0]),
+        (lambda x: tj.math.reciprocal(x) * 0.0, [0.0, 1.0], [0.0, 0.0]),
         (lambda x: tj.where(x > 0, tj.math.log(x), 0.0), [0.0, 1.0], [0.0, 1.0]),
         (lambda x: tj.where(x > 0, tj.math.log(tj.exp(tj.sqrt(x))), 0.0), [-1.0, 4.0], [0.0, 0.25]),
         (lambda x: tj.where(x > 1, tj.where(x > 0, 1 / x, 0.0), 0.0) + tj.where(x > 0, x, 1 / x), [0.0, 2.0], [-INF, 0.75]),

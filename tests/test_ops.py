@@ -101,7 +101,7 @@ def _mix(counter: int, key: int, dtype: Any) -> float:
 # Of one element of each operand, as Python numbers.
 SCALAR: dict[str, Callable[..., Any]] = {
     "neg": operator.neg, "abs": operator.abs, "sign": lambda x: (x > 0) - (x < 0), "floor": math.floor, "round": round,
-    "sqrt": math.sqrt, "rsqrt": lambda x: 1 / math.sqrt(x), "exp": math.exp, "expm1": math.expm1, "log": math.log,
+    "sqrt": math.sqrt, "rsqrt": lambda x: 1 / math.sqrt(x), "reciprocal": lambda x: 1 / x, "exp": math.exp, "expm1": math.expm1, "log": math.log,
     "log1p": math.log1p, "sin": math.sin, "cos": math.cos, "tan": math.tan, "tanh": math.tanh, "erf": math.erf,
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)), "erfc": math.erfc, "is_finite": math.isfinite, "logical_not": operator.not_,
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv,

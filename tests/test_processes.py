@@ -573,3 +573,27 @@ def test_what_shares_a_jit_with_dropped_traces_goes_on() -> None:
     print("right")
     """
     assert_right(run_long(program))
+
+
+def test_the_interpreter_exits_while_other_threads_compile() -> None:
+    """LLVM's own data go as the process exits: nobody may be at it then."""
+    program = """
+    import sys
+    from tracejit.llvm import engine
+
+    f = tj.function(lambda x: tj.sin(tj.tanh(x) * tj.exp(x)) + tj.erf(x) @ x)
+    text = f.ir(tj.zeros([20, 20]), stage="llvm")
+
+    def work():
+        while True:
+            engine.compile_text(text)
+
+    engine.compile_text(text)
+    for _ in range(2):
+        threading.Thread(target=work, daemon=True).start()
+    time.sleep(0.02 * int(sys.argv[1]))
+    print("right")
+    """
+    command = [sys.executable, "-c", PROGRAM + textwrap.dedent(program)]
+    for number in range(4):
+        assert_right(subprocess.run([*command, str(number)], capture_output=True, text=True, timeout=120))

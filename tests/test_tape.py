@@ -943,3 +943,25 @@ def test_a_tape_around_a_function_knows_a_variable_after_its_assignment(order):
     assert eager[0].numpy().tolist() == ([29.0, 196.0] if order == 1 else [20.0, 50.0])
     assert compiled[0].numpy().tolist() == eager[0].numpy().tolist()
     assert eager[1] is None and compiled[1] is None
+
+
+def test_a_rule_runs_once_for_all_results_of_a_function():
+    """It is no linear function of its cotangent: what arrives at it from two results is added before."""
+
+    def f(x, y):
+        @tj.custom_gradient
+        def clipped(x):
+            return tj.identity(x), lambda dy: tj.clip_by_value(dy, -1.0, 1.0)
+
+        z = clipped(x)
+        return z * 1.0, z * y
+
+    x, y = tj.constant(2.0), tj.constant(3.0)
+    found = []
+    for function in (f, tj.function(f)):
+        with tj.GradientTape() as tape:
+            tape.watch([x, y])
+            first, second = function(x, y)
+            target = first + second
+        found.append([float(gradient) for gradient in tape.gradient(target, [x, y])])
+    assert found == [[1, 2]] * 2

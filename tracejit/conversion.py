@@ -21,6 +21,7 @@ _NUMBERS = (bool, int, float, np.generic, np.ndarray)
 # NumPy's arrays have no more axes. What nests deeper holds itself, most likely.
 _MAX_DEPTH = 64
 _NOTHING = object()
+_MASKED = "a masked array has a mask, which a tensor does not have: pass its filled(...), or its data"
 # Below, a number is a float64, so that float32 is rounded to once; and nothing overflows.
 _EXACT = 2**53
 
@@ -54,12 +55,9 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
     return _of_array(array, dtype)
 
 
-_MASKED = "a masked array, whose mask a tensor does not have: pass its filled(...), or its data"
-
-
 def _of_array(array: Any, dtype: DType | None) -> np.ndarray:
     if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"it is {_MASKED}")
+        raise TypeError(_MASKED)
     if dtype is None:
         return copied(array, array.dtype if has_dtype(array) else as_dtype(array.dtype.newbyteorder("=")).numpy)
     if array.dtype == dtype.numpy:
@@ -120,7 +118,7 @@ def first_tensor(value: Any) -> Any:
 
 
 def _is_number(kind: type) -> bool:
-    return (issubclass(kind, _NUMBERS) or hasattr(kind, "__array__")) and not issubclass(kind, np.ma.MaskedArray)
+    return issubclass(kind, _NUMBERS) or hasattr(kind, "__array__")
 
 
 def _first_that_is_none(value: Any) -> Any:
@@ -132,11 +130,10 @@ def _first_that_is_none(value: Any) -> Any:
 
 def _of_numbers(value: Any, first: Any, classes: set[type], dtype: DType | None) -> np.ndarray:
     """As `as_array`, for a number or a list, with its first leaf and the classes of all."""
+    if any(issubclass(each, np.ma.MaskedArray) for each in classes):
+        raise TypeError(_MASKED)
     if not all(map(_is_number, classes)):
-        other = _first_that_is_none(value)
-        if isinstance(other, np.ma.MaskedArray):
-            raise TypeError(f"{shown(value)} holds {_MASKED}")
-        raise TypeError(f"{described(other)} cannot become a tensor")
+        raise TypeError(f"{described(_first_that_is_none(value))} cannot become a tensor")
     try:
         array = np.array(value)
     except (ValueError, TypeError):
@@ -149,7 +146,7 @@ def _of_numbers(value: Any, first: Any, classes: set[type], dtype: DType | None)
     kind = array.dtype.kind
     if kind not in "biuf":
         raise TypeError(f"{described(value)} cannot become a tensor")
-    if leading.kind == "b" and kind != "b":
+    if dtype is None and leading.kind == "b" and kind != "b":
         raise ValueError(f"{shown(value)} mixes bools and numbers")
     if dtype is None:
         dtype = _inferred(first, leading, array)

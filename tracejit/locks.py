@@ -7,6 +7,7 @@ given to `hold_over_fork`: no process forks while another thread holds it.
 from __future__ import annotations
 
 import _thread
+import atexit
 import os
 import threading
 import weakref
@@ -36,7 +37,8 @@ _held = _Held()
 
 
 def hold_over_fork(lock: Any) -> None:
-    """Let the thread that forks hold `lock`, any lock that its owner may take again: what it guards is whole in the child.
+    """Let the thread that forks hold `lock`, any lock that its owner may take again: what it guards is whole in the child. And
+    the thread that ends the process, whose libraries go while other threads still run: none is in what `lock` guards then.
 
     A thread that takes several of these locks takes those first that were given first.
     """
@@ -75,6 +77,12 @@ def _in_child() -> None:
     _after_fork()
 
 
+def _at_exit() -> None:
+    for lock in tuple(_over_fork):
+        lock.__enter__()
+
+
+atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 

@@ -81,7 +81,7 @@ class holding:
         self._release()
 
     def __del__(self) -> None:
-        if self._keys:
+        if getattr(self, "_keys", None):  # not there where an interrupt came as this was made
             self._release()
 
 

@@ -163,7 +163,9 @@ def in_thread(body: Callable[[], None], what: str) -> None:
 
 
 def check_quiet() -> None:
-    """Wrong where what is current in this thread, or counted in all, was not taken back."""
+    """Wrong where what is current in this thread, or counted in all, is not taken back by the next op and the next call."""
+    tj.exp(tj.constant(1.0))
+    Case(0).call()
     require(context.tapes == (), f"{len(context.tapes)} tapes are still active")
     require(context.trace is None, "a trace is still being made")
     require(interpreted.value == 0, f"native calls are off: {interpreted.value} tapes or traces are counted")

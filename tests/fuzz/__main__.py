@@ -155,6 +155,9 @@ class Fuzz:
     def _ended(self, number: int, status: int, errors: Any) -> None:
         if status == 0:
             return
+        if "kind" not in self._said[number]:
+            errors.seek(0)
+            raise RuntimeError(f"the workers cannot begin: {errors.read()[-2000:]}")
         errors.seek(0)
         text = errors.read()[-3000:]
         said = self._said[number]

@@ -64,11 +64,17 @@ def elementwise(draw: Generator) -> None:
     for _ in op.domain[1:]:
         if not isinstance(op, Binary):  # an op for the inside, which takes tensors of one shape
             operands.append(draw.same_type(kind))
+            operands = [_read(each) for each in operands]
         else:
             operands.append(draw.scalar(kind.dtype) if draw.chance(0.3) else draw.fitting(kind))
     if kind.dtype.is_floating and (draw.smooth or not draw.special) and (draw.smooth or draw.chance(0.8)):
         operands = [_within(each, limits) for each, limits in zip(operands, op.domain, strict=True)]
     draw.add(f"{draw.name('v')} = {called}({', '.join(operands)})")
+
+
+def _read(name: str) -> str:
+    """A variable's value for an op that users do not call."""
+    return f"tj.convert_to_tensor({name})" if name[0] == "V" else name
 
 
 def _within(operand: str, limits: tuple[float, float]) -> str:
@@ -91,7 +97,7 @@ def sampled(draw: Generator) -> None:
     for array in arrays:
         kind = array_type(array)
         if kind.dtype.is_floating or kind.dtype.is_bool:
-            operands.append(draw.value_of(kind.dtype, kind.shape))
+            operands.append(_read(draw.value_of(kind.dtype, kind.shape)))
         else:
             operands.append(draw.constant(literal(array)))
     text = ", ".join([*operands, *(f"{key}={literal(value)}" for key, value in attrs.items())])
@@ -358,7 +364,8 @@ def function(draw: Generator) -> None:
         failed = error
     made = [each for each in draw.visible if each[0] == "v" and each not in parameters]
     results = list(dict.fromkeys(draw.pick(made) for _ in range(draw.pick([1, 2])))) if made else parameters[:1]
-    body.append(Line(1, f"return {', '.join(results)}{',' if len(results) == 1 else ''}"))
+    # Not a parameter itself, which eager mode gives back as the same tensor and a compiled function, as TensorFlow's, does not.
+    body.append(Line(1, f"return {', '.join(f'tj.identity({each})' for each in results)}{',' if len(results) == 1 else ''}"))
     draw.lines, draw.visible, draw.in_function, draw.depth = outside, visible, False, depth
     new = [draw.name("v") for _ in results]
     draw.functions += body
@@ -393,8 +400,27 @@ def custom(draw: Generator) -> None:
         draw.add(f"{result} = {name}({given})")
 
 
+def several(draw: Generator) -> None:
+    """A function of two results with a gradient of its own, which is the right one; mostly one result is used."""
+    given = draw.value(dtypes=FLOATS)
+    name, p, q, r = draw.name("c"), draw.name("p"), draw.name("p"), draw.name("p")
+    body = f"    return (tj.sin({p}), {p} * {p}), lambda {q}, {r}: {q} * tj.cos({p}) + {r} * 2.0 * {p}"
+    draw.add(f"@tj.custom_gradient\ndef {name}({p}):\n{body}")
+    results = [draw.name("v"), draw.name("v")]
+    if draw.add(f"{', '.join(results)} = {name}({given})"):
+        draw.visible.remove(draw.pick(results))
+
+
 _KINDS: dict[Callable[[Generator], None], float] = {
     elementwise: 5, sampled: 2.5, public: 7, operator: 3, index: 3, loop: 0.5, conditional: 0.3, alias: 0.6, variable: 1.5, hazard: 0.9,
-    tape: 2.2, function: 0.8, custom: 0.9,
+    tape: 2.2, function: 0.8, custom: 0.7, several: 0.3,
 }  # fmt: skip
-_SMOOTH: dict[Callable[[Generator], None], float] = {elementwise: 5, sampled: 2.5, public: 7, operator: 3, index: 2, loop: 0.5}
+_SMOOTH: dict[Callable[[Generator], None], float] = {
+    elementwise: 5,
+    sampled: 2.5,
+    public: 7,
+    operator: 3,
+    index: 2,
+    loop: 0.5,
+    several: 1,
+}

@@ -31,7 +31,7 @@ WRONG = (
 _WORDS = {
     "axis": ("axis", "axes"), "axes": ("axis", "axes"), "perm": ("perm",), "dtype": ("dtype", "type"),
     "out_type": ("dtype", "type"), "output_type": ("dtype", "type"), "shape": ("shape", "size"), "dims": ("shape", "dims", "size"),
-    "num_rows": ("shape", "num_rows"), "num_columns": ("shape", "num_columns"), "batch_shape": ("shape",),
+    "multiples": ("shape", "multiples"), "num_rows": ("shape", "num_rows"), "num_columns": ("shape", "num_columns"), "batch_shape": ("shape",),
     "num_or_size_splits": ("split", "does not divide", "size", "num"), "num": ("num",), "output_shape": ("shape",), "begin": ("begin", "start"),
 }  # fmt: skip
 

@@ -256,6 +256,8 @@ def _sides(name: str, x: Any, padding: Any, reach: Ints, strides: Ints, data_for
     sides = _asked_sides(name, shape[1:3], padding, reach, strides, data_format)
     padded = [size + sum(side) for size, side in zip(shape[1:3], sides, strict=True)]
     arguments.check_size(name, (shape[0], *padded, shape[3]), None)
+    if any(size < extent for size, extent in zip(padded, reach, strict=True)):
+        fail(InvalidArgumentError, name, (), f"a window of {list(reach)} elements does not fit into {padded}")
     return sides
 
 

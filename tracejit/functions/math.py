@@ -93,7 +93,7 @@ def squared_difference(x: Any, y: Any, name: str | None = None) -> Any:
 
 def reciprocal(x: Any, name: str | None = None) -> Any:
     """1 / x."""
-    return ops.div(1.0, floats("reciprocal", x))
+    return ops.reciprocal(floats("reciprocal", x))
 
 
 def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
@@ -285,21 +285,21 @@ def norm(tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: bool =
         message = f"ord={shown(ord)} is not supported, only 'euclidean'"
         fail(InvalidArgumentError if isinstance(ord, (str, int, float)) else DtypeError, "norm", (x,), message)
     axes, keepdims = _over("norm", x, axis, keepdims)
+    if ord == 2 and axis is not None and len(axes) == 2:
+        message = "ord=2 over two axes, the largest singular value, is not supported, only 'euclidean'"
+        fail(InvalidArgumentError, "norm", (x,), message)
     return ops.sqrt(reduce_sum(square(x), axes, keepdims))
 
 
 def shape(input: Any, out_type: Any = int32, name: str | None = None) -> Any:
     """The shape of `input` as an integer tensor."""
     x = tensor("shape", input)
-    return _int_tensor("shape", x, list(x.type.shape), out_type)
+    wanted = int32 if out_type is None else arguments.dtype("shape", "out_type", out_type, (int32, int64), (x,))
+    return arguments.converted("shape", "out_type", list(x.type.shape), wanted, (x,))
 
 
 def size(input: Any, out_type: Any = int32, name: str | None = None) -> Any:
-    """The number of elements of `input` as an integer tensor."""
+    """The number of elements of `input`, in the dtype `out_type`."""
     x = tensor("size", input)
-    return _int_tensor("size", x, x.type.size, out_type)
-
-
-def _int_tensor(name: str, x: Any, value: Any, dtype: Any) -> Any:
-    wanted = int32 if dtype is None else arguments.dtype(name, "out_type", dtype, (int32, int64), (x,))
-    return arguments.converted(name, "out_type", value, wanted, (x,))
+    wanted = int32 if out_type is None else arguments.dtype("size", "out_type", out_type, None, (x,))
+    return tensor("size", np.array(x.type.size).astype(wanted.numpy))

@@ -180,7 +180,7 @@ def bias_add(value: Any, bias: Any, data_format: str | None = None, name: str | 
 
 def moments(x: Any, axes: Any, shift: Any = None, keepdims: bool = False, name: str | None = None) -> tuple[Any, Any]:
     """The mean and the variance over `axes`."""
-    x = floats("moments", x)
+    x = numbers("moments", x)
     over = arguments.axes("moments", x, axes, "axes")
     keepdims = arguments.flag("moments", "keepdims", keepdims, (x,))
     mean = reduce_mean(x, over, keepdims=True)

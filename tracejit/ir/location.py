@@ -96,13 +96,10 @@ def _lines_of(code: CodeType) -> tuple[CodeType, list[int], list[int]]:
 def place(skip: int = 1) -> Place | None:
     """`here`, for a caller that seldom needs it: `location_of` makes the location of it. The first `skip` frames are known to
     be tracejit's own."""
-    override = _override.innermost
-    while override is not None:
-        if override.block.locked():
-            if override.place is not None:
-                return override.place
-            break
-        override = _override.innermost = override.before
+    if _override.innermost is not None:
+        override = _innermost()
+        if override is not None and override.place is not None:
+            return override.place
     frame = sys._getframe(skip)
     while frame is not None:
         file = frame.f_code.co_filename
@@ -115,10 +112,18 @@ def place(skip: int = 1) -> Place | None:
     return None
 
 
+def _innermost() -> at | None:
+    """The innermost `at` whose block has not been left."""
+    override = _override.innermost
+    while override is not None and not override.block.locked():
+        override = _override.innermost = override.before
+    return override
+
+
 class at:
     """Nodes made inside carry `location`; those made inside of `at(None)` the user's line.
 
-    Its end is the release of a lock, one call that no interrupt comes between; `place` then goes back to the one around it.
+    Its end is the release of a lock, one call that no interrupt comes between; `_innermost` goes back to the one around it.
     """
 
     __slots__ = ("before", "block", "place")
@@ -129,7 +134,7 @@ class at:
 
     def __enter__(self) -> None:
         self.block.acquire()
-        self.before = _override.innermost
+        self.before = _innermost()
         _override.innermost = self
 
     @property

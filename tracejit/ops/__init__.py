@@ -19,10 +19,11 @@ from tracejit.ops.control import (
 from tracejit.ops.convolution import convolution, max_windows, transposed_convolution
 from tracejit.ops.elementwise import (
     abs, acos, acosh, add, align, asin, asinh, atan, atan2, atanh, broadcast_to, cbrt, ceil, common_shape, cos, cosh, div,
-    div_or_zero, equal, erf, erfc, exp, expm1, floor, floordiv, greater, greater_equal, is_finite, less, less_equal, lift,
-    log, log1p, maximum, minimum, mod, mul, mul_or_zero, neg, not_equal, round, rsqrt, sigmoid, sign, sin, sinh, sqrt, sub,
+    equal, erf, erfc, exp, expm1, floor, floordiv, greater, greater_equal, is_finite, less, less_equal, lift,
+    log, log1p, maximum, minimum, mod, mul, neg, not_equal, reciprocal, round, rsqrt, sigmoid, sign, sin, sinh, sqrt, sub,
     tan, tanh,
 )  # fmt: skip
+from tracejit.ops.gaps import div_or_zero, mul_or_zero
 from tracejit.ops.indexing import check_nonzero, check_range, gather, scatter_add
 from tracejit.ops.linalg import matmul
 from tracejit.ops.powers import pow, power

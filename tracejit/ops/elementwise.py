@@ -184,15 +184,6 @@ def _floordiv(x: Any, y: Any) -> Any:
     return np.floor(np.true_divide(x, y)) if x.dtype.kind == "f" else np.floor_divide(x, y)
 
 
-def _or_zero(ufunc: np.ufunc) -> Callable[..., Any]:
-    def evaluate(x: Any, y: Any) -> Any:
-        result = ufunc(x, y)
-        # Where the sum is finite no element is NaN or infinite, and there is nothing to mend.
-        return result if math.isfinite(np.add.reduce(result, axis=None)) else np.where(x == 0, x, result)
-
-    return evaluate
-
-
 _SQRT_PI = math.sqrt(math.pi)
 
 
@@ -217,15 +208,19 @@ round: Unary = Unary(
     "round", dtypes=NUMBERS, evaluate=lambda x: np.rint(x) if x.dtype.kind == "f" else x,
     lower=lambda b, x: b.round(x) if x.dtype.is_floating else x,
 )  # fmt: skip
-# 0 where the cotangent is 0, also at x = 0, where the derivative is infinite.
+# As in TensorFlow, of these three 0 where the cotangent is 0, also at x = 0, where the derivative is infinite.
 sqrt: Unary = Unary(
     "sqrt", costly=True, dtypes=FLOATS, evaluate=np.sqrt, lower=lambda b, x: b.sqrt(x), domain=(0.5, 4),
-    vjp=(lambda ct, out, x: div_or_zero(mul(ct, 0.5), out),),
+    vjp=(lambda ct, out, x: ops.div_or_zero(mul(ct, 0.5), out),),
 )  # fmt: skip
 rsqrt: Unary = Unary(
     "rsqrt", costly=True, dtypes=FLOATS, evaluate=lambda x: np.reciprocal(np.sqrt(x)), domain=(0.5, 4),
     lower=lambda b, x: b.rsqrt(x),
-    vjp=(lambda ct, out, x: mul_or_zero(mul(ct, -0.5), mul(out, mul(out, out))),),
+    vjp=(lambda ct, out, x: ops.mul_or_zero(mul(ct, -0.5), mul(out, mul(out, out))),),
+)  # fmt: skip
+reciprocal: Unary = Unary(
+    "reciprocal", costly=True, dtypes=ALL_FLOATS, evaluate=lambda x: x.dtype.type(1) / x, domain=(0.5, 2),
+    lower=lambda b, x: b.div(b.const(1, x.dtype), x), vjp=(lambda ct, out, x: neg(ops.mul_or_zero(ct, mul(out, out))),),
 )  # fmt: skip
 exp: Unary = Unary(
     "exp",
@@ -363,7 +358,7 @@ class Angle(Binary):
 
     __slots__ = ()
 
-    def __call__(self, y: Any, x: Any, name: str | None = None) -> Any:
+    def __call__(self, y: Any, x: Any, name: str | None = None) -> Any:  # type: ignore[override]
         """The angle of (x, y), errors as for any two operands."""
         return super().__call__(y, x)
 
@@ -390,19 +385,6 @@ minimum: Binary = Binary(
         lambda ct, out, x, y: Gapped(ops.select(less_equal(x, y), ct, ops.zeros_like(ct))),
         lambda ct, out, x, y: Gapped(ops.select(less_equal(x, y), ops.zeros_like(ct), ct)),
     ),
-)  # fmt: skip
-# A zero first operand, a cotangent that does not arrive, stays zero however infinite the derivative is; and so does the
-# derivative by the second operand there.
-mul_or_zero: Binary = Binary(
-    "mul_or_zero", arity=2, dtypes=ALL_FLOATS, evaluate=_or_zero(np.multiply),
-    lower=lambda b, x, y: b.select(b.compare("ne", x, b.const(0, x.dtype)), b.mul(x, y), b.const(0, x.dtype)),
-    domain=((0.2, 2), (-2, 2)),
-    vjp=(Scale(lambda out, x, y: y), lambda ct, out, x, y: Gapped(mul_or_zero(x, ct))),
-)  # fmt: skip
-div_or_zero: Binary = Binary(
-    "div_or_zero", costly=True, arity=2, dtypes=ALL_FLOATS, evaluate=_or_zero(np.true_divide),
-    lower=lambda b, x, y: b.select(b.compare("eq", x, b.const(0, x.dtype)), x, b.div(x, y)), domain=((0.2, 2), (0.5, 2)),
-    vjp=(Scale(over=lambda out, x, y: y), lambda ct, out, x, y: Gapped(mul_or_zero(neg(out), div(ct, y)))),
 )  # fmt: skip
 
 

@@ -49,6 +49,22 @@ class Part(NamedTuple):
     places: tuple[int, ...]
 
 
+class Group(NamedTuple):
+    """Results that a tape records as one op: their numbers, the operands and the rules that they depend on, and which of these
+    rules are the user's."""
+
+    numbers: list[int]
+    places: set[int]
+    rules: set[int]
+    custom: set[int]
+
+    def joined(self, other: Group) -> Group:
+        """Both as one."""
+        return Group(
+            self.numbers + other.numbers, self.places | other.places, self.rules | other.rules, self.custom | other.custom
+        )
+
+
 def _split(callee: Callee) -> list[Part]:
     graph = callee.graph
     replaced = ops.expand_gradients(differentiated(graph.results, callee.rules))
@@ -58,21 +74,28 @@ def _split(callee: Callee) -> list[Part]:
     rules = [*callee.rules, *[new for new, old in zip(moved, callee.rules, strict=True) if new is not old]]
     records = records_of(differentiated(results, rules), rules)
     reached = [reached_from(records, [parameter]) for parameter in graph.parameters]
-    groups: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {}
+    groups: list[Group] = []
     for number, result in enumerate(results):
-        places = tuple([place for place, ids in enumerate(reached) if id(result) in ids])
-        groups.setdefault((places, _rules_behind(result, rules)), []).append(number)
+        places = {place for place, ids in enumerate(reached) if id(result) in ids}
+        behind = _rules_behind(result, rules)
+        new = Group([number], places, behind, {index for index in behind if rules[index].op is ops.custom_gradient})
+        # A rule of the user's need not be linear: it runs once, for the whole cotangent that arrives at it.
+        same = [g for g in groups if (g.places, g.rules) == (new.places, new.rules) or not g.custom.isdisjoint(new.custom)]
+        for group in same:
+            groups.remove(group)
+            new = group.joined(new)
+        groups.append(new)
     parts = []
-    for (places, _), numbers in groups.items():
+    for numbers, places, _, _ in groups:
         part = Graph(graph.name, graph.parameters, [results[number] for number in numbers])
-        parts.append(Part(Callee(part, callee.step, rules, callee.trace), numbers, places))
+        parts.append(Part(Callee(part, callee.step, rules, callee.trace), numbers, tuple(sorted(places))))
     return parts
 
 
-def _rules_behind(result: Node, rules: Sequence[Record]) -> tuple[int, ...]:
+def _rules_behind(result: Node, rules: Sequence[Record]) -> set[int]:
     """The numbers of the rules that its gradient runs: a rule is not run for the sake of another result."""
     nodes = set(differentiated([result], rules)) if rules else set()
-    return tuple([number for number, rule in enumerate(rules) if not nodes.isdisjoint(rule.results)])
+    return {number for number, rule in enumerate(rules) if not nodes.isdisjoint(rule.results)}
 
 
 def _moved(rule: Record, replaced: dict[Node, Node]) -> Record:
@@ -169,7 +192,9 @@ def _derive(callee: Callee, needed: tuple[int, ...], gapped: bool) -> Backward:
     else:
         inner = callee.trace.of_gradient([*graph.parameters, *cotangents])
         derived = within(inner, functools.partial(_run_rules, inner, records, targets, seeds, sources))
-    kinds = [None if each is None else Gapped if type(each) is Gapped else dense for each in derived]
+    kinds: list[Callable[[Any], Any] | None] = [
+        None if each is None else Gapped if type(each) is Gapped else dense for each in derived
+    ]
     kept = [dense(each) for each in derived if each is not None]
     if not kept:
         return Backward(None, kinds)
