@@ -115,8 +115,9 @@ def _check(program: Program, sample_count: int, only: str | None = None) -> Diff
     if isinstance(eager[-1], Failed) and not isinstance(eager[-1].error, DOCUMENTED):
         return Difference("eager", None, str(eager[-1]))
     samples = []
+    apart = program.outer or any("def h" in line.text for line in program.lines)
     for sample in range(sample_count):
-        with moved_roundings(sample):
+        with moved_roundings(sample, apart):
             samples.append(run(program, _same, _same))
     bounds = [_bounds(call, outcome, samples) for call, outcome in enumerate(eager)]
     with _cache(program.seed % 8 != 0):

@@ -34,6 +34,9 @@ _EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "floa
 def _moved(result: Any, size: Any, rng: np.random.Generator) -> Any:
     """`result` with each element moved by up to `size`."""
     array = np.asarray(result)
+    # Where it is subnormal, by some of the smallest numbers.
+    least = {"float64": 2.0**-1072, "float32": 2.0**-147, "float16": 2.0**-22}.get(array.dtype.name, 2.0**-131)
+    size = np.where(array != 0, np.maximum(size, least), size)
     by = rng.uniform(0.5, 1.0, array.shape) * rng.choice([-1.0, 1.0], array.shape) * size
     wide = array.astype(np.float64)
     moved = np.where(np.isfinite(wide) & (by != 0), wide + by, wide)
@@ -47,6 +50,8 @@ def _noisy(name: str, evaluate: Callable[..., Any], rng: np.random.Generator) ->
         epsilon = _EPSILON.get(array.dtype.name)
         if epsilon is None:
             return result
+        if name == "add":
+            return _moved(result, (np.abs(arrays[0].astype(np.float64)) + np.abs(arrays[1].astype(np.float64))) * epsilon, rng)
         if name in _SUMS and name != "reduce_prod":
             sizes = [np.abs(np.asarray(each)) if np.asarray(each).dtype == array.dtype else each for each in arrays]
             terms = np.asarray(arrays[0]).size / max(array.size, 1) + 4.0
@@ -71,10 +76,13 @@ def _is_function(op: Any) -> bool:
 
 
 @contextmanager
-def moved_roundings(seed: int) -> Iterator[None]:
-    """Eager mode and the interpreter with other roundings where the machine code may have others."""
+def moved_roundings(seed: int, reordered: bool = False) -> Iterator[None]:
+    """Eager mode and the interpreter with other roundings where the machine code may have others. `reordered` where a tape is open
+    around a compiled function: the cotangents that meet at a value are then added in another order."""
     rng = np.random.default_rng(seed)
     kept = {name: op.evaluate for name, op in OPS.items() if name in ULP or name in _SUMS or _is_function(op)}
+    if reordered:
+        kept["add"] = OPS["add"].evaluate
     try:
         for name, evaluate in kept.items():
             OPS[name].evaluate = _noisy(name, evaluate, rng)  # type: ignore[arg-type]

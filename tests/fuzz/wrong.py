@@ -22,15 +22,15 @@ WRONG = (
     "{}", "{'a': 1}", "{1, 2}", "cyclic()", "1j", "True", "(lambda: 1)", "(i for i in [1, 2])", "int", "[None]", "['a']", "[1.5]",
     "[2**40, 2**40]", "[-1, -1]", "[0, 0]", "[10**30]", "np.array([1 + 2j])", "np.array(['2020-01-01'], 'datetime64[D]')",
     "np.array([object()])", "np.array(['a'])", "np.zeros([2, 2], 'int32')", "tj.constant(True)", "tj.constant([1, 2, 3])",
-    "tj.zeros([0, 3])", "tj.zeros([2, 3, 4], tj.float64)", "tj.Variable([1., 2.])", "tj.constant([5, -9])", "(1, 2, 3, 4, 5)",
+    "tj.zeros([0, 3])", "tj.zeros([2, 3, 4], tj.float64)", "V0", "tj.constant([5, -9])", "(1, 2, 3, 4, 5)",
     "tj.float32", "'float32'", "'bogus'", "slice(1, 2)", "...", "np.float64(2.5)", "np.int8(3)", "range(3)", "[[[1]]]",
     "np.ma.masked_array([1.0, 2.0], [True, False])", "memoryview(b'ab')", "[tj.zeros([2]), tj.zeros([3])]", "type('T', (), {})()",
 )  # fmt: skip
 
 # Other words for an argument that a text may use.
 _WORDS = {
-    "axis": ("axis", "axes"), "axes": ("axis", "axes"), "perm": ("perm",), "dtype": ("dtype", "type"),
-    "out_type": ("dtype", "type"), "output_type": ("dtype", "type"), "shape": ("shape", "size"), "dims": ("shape", "dims", "size"),
+    "axis": ("axis", "axes"), "axes": ("axis", "axes"), "perm": ("perm",), "dtype": ("dtype", "type", "convert it"), "transpose_a": ("transpose_a", "sizes"), "transpose_b": ("transpose_b", "sizes"),
+    "out_type": ("dtype", "type"), "output_type": ("dtype", "type"), "shape": ("shape", "size", "fit"), "dims": ("shape", "dims", "size"),
     "multiples": ("shape", "multiples"), "num_rows": ("shape", "num_rows"), "num_columns": ("shape", "num_columns"), "batch_shape": ("shape",),
     "num_or_size_splits": ("split", "does not divide", "size", "num"), "num": ("num",), "output_shape": ("shape",), "begin": ("begin", "start"),
 }  # fmt: skip
@@ -70,7 +70,8 @@ def wrong_call(seed: int) -> tuple[str, str, str, str, str]:
         right = ", ".join(f"{parameter}={keywords[parameter]}" for parameter in parameters if parameter in keywords)
         keywords[wrong] = draw.pick(WRONG)
         given = [f"{parameter}={keywords[parameter]}" for parameter in parameters if parameter in keywords]
-        setup = "\n".join([f"{key} = {value}" for key, value in draw.inputs.items()] + [line.text for line in draw.lines])
+        made = [f"{key} = {value}" for key, value in draw.inputs.items()]
+        setup = "\n".join([*made, *(line.text for line in draw.lines), "V0 = tj.Variable([1.0, 2.0])"])
         return name, wrong, f"{name}({', '.join(given)})", f"{name}({right})", setup
 
 
