@@ -165,8 +165,8 @@ class Library:
 class _Jit:
     """One of LLVM's JITs, to which libraries are added until it has no room left.
 
-    Each library's tracker refers to it: LLVM closes it after them. Nothing here is closed by a call: where an interrupt comes in
-    the middle of one, llvmlite closes a second time when the object goes.
+    Each library's tracker refers to it: LLVM closes it after them. Nothing is closed by a call of `close`: where an interrupt
+    comes in the middle of one, llvmlite closes again when the object goes.
     """
 
     def __init__(self) -> None:
@@ -195,7 +195,7 @@ def _drop(holder: list[Any]) -> None:
         if _lock.acquire(blocking=False):
             _at_llvm(_close_dropped)
     finally:
-        try:
+        try:  # noqa: SIM105  # a call before the release could be interrupted
             _lock.release()
         except RuntimeError:
             pass  # another thread has it
