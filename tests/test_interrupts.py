@@ -73,7 +73,7 @@ def test_an_interrupt_leaves_no_tape_behind(work: Callable[[Any], Any], seconds:
         compiled(x)
     interrupts, end = 0, time.monotonic() + 2
     with alarms(interrupt, seconds) as later:
-        while time.monotonic() < end:
+        while time.monotonic() < end or (interrupts <= 100 and time.monotonic() < end + 60):  # a machine may be busy
             try:
                 later()
                 for _ in range(100):  # an interrupt in a finalizer is not heard of
