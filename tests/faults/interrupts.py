@@ -14,7 +14,7 @@ from typing import Any
 from tests.faults.moments import Moment, interrupted, moments
 from tests.faults.work import Case, check_quiet, eager, fresh, in_thread, known
 
-_SECONDS = 3.0
+_SECONDS = 8.0
 
 
 def run(rng: random.Random, folder: Path) -> Counter[str]:

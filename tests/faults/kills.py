@@ -16,7 +16,7 @@ from tests.faults import ROOT
 from tests.faults.forks import tell_where_it_hangs, wait_for
 from tests.faults.work import PATIENCE, Case, known, require
 
-_SECONDS = 4.0
+_SECONDS = 6.0
 
 
 def run(rng: random.Random, folder: Path) -> Counter[str]:

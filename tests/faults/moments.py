@@ -71,10 +71,16 @@ def moments(body: Callable[[], Any]) -> Counter[Moment]:
 def interrupted(body: Callable[[], Any], known: Counter[Moment], rng: random.Random) -> str:
     """Where `body` was interrupted: at one of the `known` moments, each as likely; "" where it did not come to that."""
     moment = rng.choice(sorted(known))
-    tracer = _Tracer(moment, rng.choice((1, 1, rng.randint(1, known[moment]))))
-    _run(body, tracer)
     file, name, first, offset = moment
-    return f"{file.rpartition('/')[2]}:{name} (line {first}, offset {offset})" if tracer.ended else ""
+    place = f"{file.rpartition('/')[2]}:{name} (line {first}, offset {offset})"
+    return place if interrupted_at(body, moment, rng.choice((1, 1, rng.randint(1, known[moment])))) else ""
+
+
+def interrupted_at(body: Callable[[], Any], moment: Moment, nth: int = 1) -> bool:
+    """Whether `body` was interrupted at a moment, as it came for the `nth` time."""
+    tracer = _Tracer(moment, nth)
+    _run(body, tracer)
+    return tracer.ended
 
 
 def _run(body: Callable[[], Any], tracer: _Tracer) -> None:
