@@ -1157,9 +1157,9 @@ def test_what_is_dropped_is_freed_and_what_is_told_of_it_bounded() -> None:
     for number in range(120):
         state["k"] = float(number)
         assert float(f(x)) == number
-        graphs.append(weakref.ref(f._order[-1]))
+        graphs.append(weakref.ref(f._traces.kept[-1]))
     gc.collect()
-    assert sum(graph() is not None for graph in graphs) == len(f._order) == 8
+    assert sum(graph() is not None for graph in graphs) == len(f._traces.kept) == 8
     lines = f.explain().splitlines()
     assert [lines[0], lines[1]] == ["<lambda>: 120 traces", "  62 of the oldest, dropped since"]
     lines = [line for line in lines if "through Python" not in line]

@@ -390,7 +390,7 @@ def test_the_attributes_of_a_callable_object_are_its_own() -> None:
         """What it does."""
 
         def __init__(self) -> None:
-            self.name, self._calls, self._entries, self._lock, self.k = "layer", 3, 4, 5, 2.0
+            self.name, self._calls, self._traces, self._bound, self.k = "layer", 3, 4, 5, 2.0
 
         def __call__(self, x: Any) -> Any:
             return x * self.k

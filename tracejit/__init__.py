@@ -16,7 +16,8 @@ if not os.path.isdir(os.path.join(_folder, "passes")):
     __path__.append(os.path.dirname(_folder))
 
 from tracejit import errors, functions as _functions, ir, ops as _ops, random
-from tracejit.function import function, run_functions_eagerly
+from tracejit.function import function
+from tracejit.runtime.eagerly import run_functions_eagerly
 from tracejit.functions import (
     add_n, argmax, argmin, broadcast_to, cast, clip_by_value, concat, expand_dims, eye, fill, gather, linspace, matmul,
     nn, norm, one_hot, ones, ones_like, pad, pow, range, reduce_all, reduce_any, reduce_logsumexp, reduce_max,

@@ -14,6 +14,7 @@ from tracejit.functions.arguments import described
 from tracejit.ir.errors import shown
 from tracejit.ir.types import DType, as_dtype, bool_, float32, has_dtype, int32, int64
 from tracejit.memory import copied
+from tracejit.objects import is_masked
 from tracejit.operators import Operators, TensorShape
 
 SEQUENCES = (list, tuple, range)
@@ -56,7 +57,7 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
 
 
 def _of_array(array: Any, dtype: DType | None) -> np.ndarray:
-    if isinstance(array, np.ma.MaskedArray):
+    if is_masked(type(array)):
         raise TypeError(_MASKED)
     if dtype is None:
         return copied(array, array.dtype if has_dtype(array) else as_dtype(array.dtype.newbyteorder("=")).numpy)
@@ -130,7 +131,7 @@ def _first_that_is_none(value: Any) -> Any:
 
 def _of_numbers(value: Any, first: Any, classes: set[type], dtype: DType | None) -> np.ndarray:
     """As `as_array`, for a number or a list, with its first leaf and the classes of all."""
-    if any(issubclass(each, np.ma.MaskedArray) for each in classes):
+    if any(map(is_masked, classes)):
         raise TypeError(_MASKED)
     if not all(map(_is_number, classes)):
         raise TypeError(f"{described(_first_that_is_none(value))} cannot become a tensor")

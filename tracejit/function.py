@@ -7,16 +7,13 @@ what is here is the general path, which can do all that the native one can and w
 
 from __future__ import annotations
 
-import collections
 import copy
 import functools
-import os
 import sys
 import time
 import types
-import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,67 +22,23 @@ from tracejit import nest
 from tracejit.ir import Graph, verify
 from tracejit.ir.errors import SignatureError
 from tracejit.ir.types import array_type
-from tracejit.locks import Lock, importing
+from tracejit.locks import importing
 from tracejit.objects import Wrapper, attribute, in_class, is_a, is_exactly, module_of, type_name
 from tracejit.runtime import native
 from tracejit.runtime.calls import NativeCalls
+from tracejit.runtime.eagerly import functions_run_eagerly
 from tracejit.runtime.entry import Entry, MemoryUse
 from tracejit.runtime.generated import MISS, PythonCalls
 from tracejit.runtime.step import Step
-from tracejit.tensor import Tensor, context, interpreted, interpreting, settle
+from tracejit.runtime.traces import Traces
+from tracejit.tensor import Tensor, context, interpreted, settle
 from tracejit.tracing.guards import Guard, collect, settled, variables_behind
-from tracejit.tracing.signature import Parameters, Signature, describe_difference, differs, is_dynamic, signature_of
+from tracejit.tracing.signature import Parameters, Signature, is_dynamic, signature_of
 from tracejit.tracing.trace import Binding, Trace, TracedTensor, trace
 from tracejit.variable import Variable
 
-# A function that is traced this often for Python numbers or strings is told so, once.
-_RETRACES_TOLD = 5
-# The traces that are kept of one signature, for different captured values; what the cause of a new one ends with.
-_KEPT = 8
-_CHANGED = " has changed"
-# The traces no longer kept of which something is still told.
-_TOLD_OF = 50
-# A thread waits so long for another that traces the same function, since it may find its trace there; not longer, since the
-# other may be waiting for it. It traces on its own then.
-_PATIENCE_SECONDS = 1.0
-
 # The types that are made of a class add a layout of their own.
 _NO_LAYOUT: tuple[str, ...] = ()
-
-_run_eagerly = False
-_SWITCH = "run_functions_eagerly"  # its entry in `interpreting`
-
-
-def run_functions_eagerly(run_eagerly: bool) -> None:
-    """Let every traced function run as plain Python from now on (to debug it), or compiled again."""
-    global _run_eagerly
-    _run_eagerly = bool(run_eagerly)
-    if _run_eagerly and _SWITCH not in interpreting:
-        interpreting[_SWITCH] = None
-        interpreted.value = interpreted.value + 1
-    elif not _run_eagerly and _SWITCH in interpreting:
-        del interpreting[_SWITCH]
-        interpreted.value = interpreted.value - 1
-
-
-def _in_child() -> None:
-    """Of the threads of the parent, only the one that forked is in the child."""
-    own = {tape.entry for tape in context.tapes} | {context.trace, _SWITCH}
-    for entry in [entry for entry in interpreting if entry not in own]:
-        del interpreting[entry]
-    interpreted.value = len(interpreting)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
-
-
-def _frames_to_user() -> int:
-    """How far out the first frame is that is not tracejit's, as a stacklevel of the caller's warning."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "tracejit":
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 class Function(Wrapper):
@@ -104,18 +57,13 @@ class Function(Wrapper):
         self.python_function = python_function
         self._instance = None if instance is None else weakref.ref(instance)
         self._parameters = Parameters(python_function, bound=0 if instance is None else 1)
-        self._entries: dict[Any, list[Entry]] = {}
-        self._order: list[Entry] = []  # those that are kept, by age
-        self._dropped: collections.deque[tuple[int, str]] = collections.deque(maxlen=_TOLD_OF)
-        self._causes: collections.deque[str] = collections.deque(maxlen=_RETRACES_TOLD)
-        self._count = 0
         self._methods: dict[int, tuple[weakref.ref[Any], Function]] = {}  # by the object's id, while it lives
         self._unbound: Function | None = None
         self._calls = self._make_calls()
         self._bound: weakref.ref[Any] | None = None
         self._was_traced = False
-        self._told = False
-        self._lock, self._tracing = Lock(), Lock()
+        itself = weakref.ref(self)
+        self._traces = Traces(self.name, self._parameters, lambda entry: _forget(itself, entry))
 
     def _make_calls(self) -> Any:
         return NativeCalls(self._instance is not None)
@@ -126,7 +74,7 @@ class Function(Wrapper):
         """A call by the general path."""
         if interpreted.value:
             settle()
-        if context.trace is not None or _run_eagerly:
+        if context.trace is not None or functions_run_eagerly():
             return self._python(*args, **kwargs)
         bound = self._parameters.bind(args, kwargs)
         key, signature = signature_of(self._parameters, *bound)
@@ -134,12 +82,11 @@ class Function(Wrapper):
         for leaf in leaves:
             if type(leaf) is TracedTensor:
                 leaf.refuse(f"{self.name} was called with it")
-        for entry in self._entries.get(key, ()):
-            if entry.fits(leaves) is None:
-                result = entry.call(leaves)
-                self._calls.learn(self, entry, self._parameters, args, kwargs)
-                return result
-        return self._traced(*bound, key, signature).call(leaves)
+        if (entry := self._traces.find(key, leaves)) is None:
+            return self._traced(*bound, key, signature).call(leaves)
+        result = entry.call(leaves)
+        self._calls.learn(self, entry, self._parameters, args, kwargs)
+        return result
 
     def _python(self, *args: Any, **kwargs: Any) -> Any:
         if self._instance is not None:
@@ -194,19 +141,7 @@ class Function(Wrapper):
 
     def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, signature: Signature) -> Entry:
         """A new trace for a call, compiled later; or the one that another thread has made meanwhile."""
-        # No lock is held for longer while the user's code runs, which may wait for any thread.
-        alone = self._tracing.acquire(timeout=_PATIENCE_SECONDS)
-        try:
-            for entry in self._entries.get(key, ()):
-                if entry.fits(signature.leaves) is None:
-                    return entry
-            cause, count = self._cause(key, signature.leaves), self._count
-            entry = self._kept(self._trace(args, kwargs, key, signature, cause), signature, count)
-        finally:
-            if alone:
-                self._tracing.release()
-        self._tell_of_retraces()
-        return entry
+        return self._traces.add(key, signature.leaves, functools.partial(self._trace, args, kwargs, key, signature))
 
     def _trace(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, signature: Signature, cause: str) -> Entry:
         start = time.perf_counter()
@@ -234,28 +169,6 @@ class Function(Wrapper):
                 for index, leaf in enumerate(signature.leaves)
                 if type(leaf) is Variable and id(leaf) in outside
             }
-        return entry
-
-    def _kept(self, entry: Entry, signature: Signature, count: int) -> Entry:
-        """`entry` among the traces of the function; or one that does as well, where another thread has made it since there
-        were `count`."""
-        entries = self._entries.setdefault(entry.key, [])
-        with self._lock:
-            for other in entries:
-                if other.number >= count and other.fits(signature.leaves) is None:
-                    return other
-            entry.number = self._count
-            self._count += 1
-            self._causes.append(entry.cause)
-            # A trace whose captured values have changed is not used again: the newest is looked at first.
-            entries.insert(0, entry)
-            self._order.append(entry)
-            for old in entries[_KEPT:]:
-                self._calls.forget(self, old)
-                old.forget()
-                self._dropped.append((old.number, old.describe()))
-                self._order.remove(old)
-            del entries[_KEPT:]
         return entry
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -291,55 +204,27 @@ class Function(Wrapper):
         given = (args, kwargs)
         return nest.pack(given, iter([placeholder(leaf) for leaf in nest.flatten(given)]))
 
-    def _cause(self, key: Any, leaves: Sequence[Any]) -> str:
-        """Why a call needs a new trace, in words."""
-        if not self._count:
-            return "first call"
-        for entry in self._entries.get(key, ()):
-            return f"{entry.fits(leaves) or 'a captured value'}{_CHANGED}"
-        order = list(self._order)
-        nearest = min(order, key=lambda entry: sum(differs(a, b) for a, b in zip(entry.key, key, strict=False)))
-        return describe_difference(self._parameters, key, nearest.key)
-
-    def _tell_of_retraces(self) -> None:
-        causes = list(self._causes)[1:]
-        if self._told or len(causes) < _RETRACES_TOLD - 1:
-            return
-        if all(": the " in cause for cause in causes):
-            advice = "A Python number is a constant of the trace; pass it as a tensor, such as tj.constant(x), to trace once"
-        elif all(cause.endswith(_CHANGED) for cause in causes):
-            advice = "What a trace captured is a constant of it; keep what changes in a Variable, or pass it, to trace once"
-        else:
-            return
-        self._told = True
-        warnings.warn(
-            f"{self.name} was traced {self._count} times, lately for {causes[-1]}. {advice}",
-            stacklevel=_frames_to_user(),
-        )
-
     # -- looking at it
 
     def _entry(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry:
         if not args and not kwargs and self._parameters.names:
-            if len(self._order) == 1:
-                return self._order[0]
+            if len(self._traces.kept) == 1:
+                return self._traces.kept[0]
             self._check_that_none_are_needed()
         args, kwargs = self._parameters.bind(args, kwargs)
         key, signature = signature_of(self._parameters, args, kwargs)
-        for entry in self._entries.get(key, ()):
-            if entry.fits(signature.leaves) is None:
-                return entry
-        return self._traced(args, kwargs, key, signature)
+        return self._traces.find(key, signature.leaves) or self._traced(args, kwargs, key, signature)
 
     def _check_that_none_are_needed(self) -> None:
         """TypeError where no call without arguments is one of the function."""
         try:
             self._parameters.bind((), {})
         except TypeError as error:
-            known = f"{len(self._order)} traces" if self._order else "no trace yet"
+            kept = self._traces.kept
+            known = f"{len(kept)} traces" if kept else "no trace yet"
             raise TypeError(
                 f"{self.name} has {known} ({error}): say which by the arguments of a call, as in {self.name}.ir(x)"
-                + ("; explain() lists them" if self._order else ", or call it first")
+                + ("; explain() lists them" if kept else ", or call it first")
             ) from None
 
     def ir(self, *args: Any, stage: str = "optimized", **kwargs: Any) -> str:
@@ -383,11 +268,7 @@ class Function(Wrapper):
     def explain(self) -> str:
         """The traces so far, a line each: why it was made, whether its code came from the cache, how large it is, how long it
         took."""
-        lines = [f"{self.name}: {self._count} trace{'' if self._count == 1 else 's'}"]
-        known = dict(self._dropped) | {entry.number: entry.describe() for entry in self._order}
-        if len(known) < self._count:
-            lines.append(f"  {self._count - len(known)} of the oldest, dropped since")
-        lines += [f"  {number}: {known[number]}" for number in sorted(known)]
+        lines = self._traces.describe()
         if (reason := native.unusable()) is not None:
             lines.append(f"  calls go through Python: {reason}")
         return "\n".join(lines)
@@ -398,7 +279,14 @@ class Function(Wrapper):
 
     def experimental_get_tracing_count(self) -> int:
         """How often the function was traced."""
-        return self._count
+        return self._traces.count
+
+
+def _forget(function: weakref.ref[Function], entry: Entry) -> None:
+    """Let no call of `function` find `entry` any more."""
+    owner = function()
+    if owner is not None:
+        owner._calls.forget(owner, entry)
 
 
 def _take_names(function: Function, python_function: Any) -> None:

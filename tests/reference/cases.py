@@ -134,6 +134,8 @@ def made(lib: Any, leaf: Any) -> Any:
         return leaf.array()[()]
     if isinstance(leaf, V):
         return lib.Variable(leaf.array())
+    if isinstance(leaf, K) and leaf.shape is None:  # of an ndarray it would be a captured one, whose content may change
+        return lib.constant(leaf.array().tolist(), getattr(lib, leaf.dtype))
     return lib.constant(leaf.array())
 
 

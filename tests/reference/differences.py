@@ -289,6 +289,20 @@ DIFFERENCES: list[Difference] = [
         "An error; TensorFlow takes them in some of these functions.",
         says("batch and channels", "must be 4 sizes"),
     ),
+    Difference(
+        "Variable, tape not trainable",
+        "refused",
+        "compiled",
+        "A traced function that creates a Variable in each call is an error, in TensorFlow's functions too.",
+        says("is created in each call"),
+    ),
+    Difference(
+        "*",
+        "refused",
+        "compiled, a tensor whose value is an argument in the place of an axis, a shape or a size",
+        "It must be known while tracing.",
+        says("known while tracing"),
+    ),
     Difference("*", "refused", "a flag that is neither True nor False", "An error.", says("must be True or False")),
     Difference(
         "reduce_mean, nn.moments",

@@ -12,7 +12,7 @@ import numpy as np
 from tracejit.function import Function
 from tracejit.inspect.report import describe_step, distinct_bytes
 from tracejit.llvm import engine, pool
-from tracejit.llvm.emit import emit
+from tracejit.locks import importing
 from tracejit.memory import copied, empty
 from tracejit.runtime.structures import Memory
 
@@ -53,6 +53,9 @@ def profile(function: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Pr
     """
     step, arrays = function.compiled(*args, **kwargs), function.arrays(*args, **kwargs)
     target = engine.host_target()
+    with importing:
+        from tracejit.llvm.emit import emit
+
     module = emit(step.plan, target, timed=True)
     code = engine.compile_text(module.text)
     symbols = {**engine.blas_symbols(), **(pool.symbols() if module.parallel else {})}

@@ -22,6 +22,7 @@ from tracejit.llvm.vectorparts import (
     polynomial,
     unless,
 )  # fmt: skip
+from tracejit.locks import importing
 
 if TYPE_CHECKING:
     from tracejit.llvm.builder import Builder, Lanes
@@ -131,7 +132,8 @@ def _bits_of_two_over_pi() -> str:
 
 def _reduce_large(b: Builder, x: Lanes, unit: int, half: bool) -> Values:
     """What `_reduce` gives for finite x from 8192 on, a lane after the other; NaN for infinities."""
-    from tracejit.llvm.builder import Lanes
+    with importing:
+        from tracejit.llvm.builder import Lanes
 
     b.declarations |= {_REDUCE, _bits_of_two_over_pi(), "declare i192 @llvm.ctlz.i192(i192, i1)"}
     kind = "{ double, double, i64 }"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from tracejit.ir.types import DType, bool_, float32, int32, int64
+from tracejit.locks import importing
 
 if TYPE_CHECKING:
     from tracejit.llvm.builder import Builder, Lanes
@@ -112,7 +113,8 @@ Values = list["Lanes"]
 
 def out_of_line(b: Builder, name: str, write: Callable[..., Values], *operands: Lanes) -> Values:
     """The values that `write(builder, *operands)` gives, computed in a function that the module has once."""
-    from tracejit.llvm.builder import Builder, Lanes
+    with importing:
+        from tracejit.llvm.builder import Builder, Lanes
 
     symbol = f"@tracejit.{name}.{operands[0].dtype.name}x{operands[0].lanes}"
     inner = Builder(symbol, [], width=b.width, fma=b.fma_in_hardware)

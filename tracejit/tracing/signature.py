@@ -24,6 +24,7 @@ from tracejit.objects import (
     in_class,
     is_a,
     is_exactly,
+    is_masked,
     items,
     name_of,
     namespace,
@@ -155,7 +156,7 @@ class Signature:
 
 def as_plain(value: Any, name: str) -> Any:
     """An array of a class of its own, such as a memmap, as an ndarray of the same memory. SignatureError for a masked array."""
-    if is_a(value, np.ma.MaskedArray):
+    if is_masked(type(value)):
         raise SignatureError(
             f"the argument {name} is a masked array, and its mask would be lost: pass {name}.filled(...) or the mask as well"
         )
