@@ -84,6 +84,7 @@ def interrupted_at(body: Callable[[], Any], moment: Moment, nth: int = 1) -> boo
 
 
 def _run(body: Callable[[], Any], tracer: _Tracer) -> None:
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 asks no tracer for them else
     sys.settrace(tracer)
     try:
         body()
