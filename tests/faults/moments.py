@@ -48,6 +48,8 @@ class _Tracer:
         if event == "return":
             self._returned = True
             self.last.pop(frame, None)
+        elif event == "exception":
+            self._returned = True  # a call that raises looks for no signal
         elif event == "opcode":
             last, self.last[frame] = self.last.get(frame), frame.f_lasti
             returned, self._returned = self._returned, False
