@@ -73,7 +73,7 @@ def _at_llvm(work: Callable[[], _Result]) -> _Result:
     with _lock:
         outer = lock._is_owned()  # what a signal handler does may come in the middle
         try:
-            return work()
+            result = work()
         finally:
             # llvmlite takes and gives back its lock in functions of Python, in which an interrupt may leave it taken. No call
             # comes before it is let go: with one an interrupt could.
@@ -82,6 +82,9 @@ def _at_llvm(work: Callable[[], _Result]) -> _Result:
                     lock.release()
             except RuntimeError:
                 pass  # it is free
+        # In the block: from the end of an except clause Python may jump back, and look for signals, after the block.
+        del lock
+    return result
 
 
 @functools.cache
