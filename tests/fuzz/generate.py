@@ -142,6 +142,8 @@ class Generator:
             text = f"{made}.choice({_SPECIAL}, {held})"
         elif not self.smooth and self.chance(0.15) and low <= -2:
             text = f"{made}.integers(-2, 3, {held})"  # many equal ones and zeros
+        elif not self.smooth and self.chance(0.15) and (low, high) == (-2, 2):
+            text = f"{made}.integers(-512, 513, {held}) / 256"  # of nine bits: in bfloat16, and of products, ties
         else:
             text = f"{made}.uniform({low}, {high}, {held})"
         return f"np.asarray({text}).astype({target}){layout}"
