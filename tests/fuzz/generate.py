@@ -241,6 +241,8 @@ class Generator:
             return self._program()
 
     def _program(self) -> Program:
+        from .lines import guarded
+
         tj.random.set_seed(1)
         self.value()
         last: list[str] = []
@@ -261,6 +263,9 @@ class Generator:
         if self.chance(0.2) and not self.smooth:
             results.append(self.pick(self.visible))
         results = last or results
+        guard = guarded(self) if self.smooth and self.chance(0.08) else None
+        if guard is not None:
+            results = [guard]
         head = Line(0, f"@outer\ndef f({', '.join(self.inputs)}):")
         lines = [*self.functions, head, *self.lines, Line(1, f"return [{', '.join(results)}]")]
         types = {name: (kind.shape, kind.dtype.name) for name, kind in self.types.items()}
