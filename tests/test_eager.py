@@ -245,7 +245,7 @@ def test_no_warnings_of_numpys():
             tj.reduce_mean(tj.zeros(0)),
         )
         tj.constant(2**31 - 1) + 1, -tj.constant(-(2**31)), tj.cast(x * x, tj.int32), tj.constant([2**31 - 1] * 2) * 3
-        tj.reduce_variance(x), tj.pow(x, 0.3), tj.constant(1e300)
+        tj.reduce_variance(x), tj.pow(x, 0.3), tj.constant(1e300, tj.float32)
 
 
 def test_ints_wrap():

@@ -23,6 +23,7 @@ from tracejit.ops.elementwise import (
     require_dtype,
     sample_array,
     sigmoid,
+    sigmoid_numpy,
 )  # fmt: skip
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
@@ -48,6 +49,13 @@ if_positive: Elementwise = Elementwise(
         lambda ct, out, x, a, b: Gapped(if_positive(x, ct, ops.zeros_like(ct))),
         lambda ct, out, x, a, b: Gapped(if_positive(x, ops.zeros_like(ct), ct)),
     ),
+)  # fmt: skip
+
+
+# y, which counts as a function of x too: with the derivative 0, where one that is not there would be None.
+depending: Elementwise = Elementwise(
+    "depending", arity=2, dtypes=ALL_NUMBERS, evaluate=lambda y, x: y, lower=lambda b, y, x: y,
+    vjp=(lambda ct, out, y, x: ct, lambda ct, out, y, x: ops.zeros_like(ct)),
 )  # fmt: skip
 
 
@@ -85,6 +93,21 @@ leaky_relu: Op = Op(
     vjp=(lambda ct, out, x, alpha: if_positive(x, ct, mul(ct, alpha)),),
     samples=_leaky_samples,
 )
+
+
+def _silu_x(out: Any, x: Any, beta: Any) -> Any:
+    """sigmoid(z) * (1 + z * (1 - sigmoid(z))), z = beta * x, of which no factor overflows before it meets one that is 0."""
+    z = mul(x, beta)
+    share = sigmoid(z)
+    return mul(share, ops.add(mul(z, ops.sub(1.0, share)), 1.0))
+
+
+# x * sigmoid(beta * x).
+silu: Elementwise = Elementwise(
+    "silu", arity=2, costly=True, dtypes=FLOATS, evaluate=lambda x, beta: x * sigmoid_numpy(x * beta),
+    lower=lambda b, x, beta: b.mul(x, b.sigmoid(b.mul(x, beta))),
+    vjp=(Scale(_silu_x), Scale(lambda out, x, beta: mul(out, mul(x, ops.sub(1.0, sigmoid(mul(x, beta))))))),
+)  # fmt: skip
 
 
 def _softplus(x: Any) -> Any:
