@@ -260,7 +260,7 @@ DIFFERENCES: list[Difference] = [
         lambda case, theirs, ours: case.args[-1] == 19 and isinstance(case.args[0], V),
     ),
     Difference(
-        "*",
+        "composed, pow, operator.pow, reduce_prod, norm, nn.silu, atan, atan2, math.erf, math.erfc, nn.gelu",
         "NaN_in_first NaN_in_second",
         "the value is no NaN",
         "A zero that stands for a branch, an element or a cotangent that was left out stays zero beside an infinite derivative, "
@@ -287,7 +287,8 @@ DIFFERENCES: list[Difference] = [
     ),
     Difference("pow, operator.pow", "first", "2 * x overflows", "x ** 2 is x * x, whose derivative is cotangent * x, twice."),
     Difference(
-        "*",
+        "argmax, argmin, squeeze, split, unstack, reverse, gather, getitem, one_hot, eye, norm, random.*, nn.softmax, nn.log_softmax, nn.moments, "
+        "nn.conv2d*, nn.depthwise_conv2d, nn.max_pool*, nn.avg_pool*",
         "accepted",
         "an axis, a size or an index that is a tensor, a variable or an array of integers",
         "It stands for its value everywhere; for TensorFlow in some places.",
@@ -387,7 +388,8 @@ DIFFERENCES: list[Difference] = [
         "negative axes",
         "The derivative is that of the axes that they stand for; TensorFlow's is an error of its own.",
         lambda case, theirs, ours: (
-            plain(lambda value: type(value) is int and value < 0)(case, theirs, ours) or bool(case.leaves())
+            plain(lambda value: type(value) is int and value < 0)(case, theirs, ours)
+            or any(isinstance(leaf, (A, K)) and bool(np.any(leaf.array() < 0)) for leaf in case.leaves())
         ),
     ),
     Difference(
@@ -623,15 +625,14 @@ DIFFERENCES: list[Difference] = [
     Difference(
         "*",
         "refused",
-        "an axis, a size or an index that is a float, though whole",
-        "It is a whole number's place; TensorFlow takes some of them.",
+        "a float, though whole, for integers or bools",
+        "An error that says to cast; TensorFlow cuts some of them silently.",
         lambda case, theirs, ours: (
             (
                 plain(lambda value: isinstance(value, float))(case, theirs, ours)
                 or any(isinstance(leaf, (A, K, S)) and leaf.dtype.startswith("float") for leaf in case.leaves())
             )
-            and "TypeError" in ours["raised"]
-            and not says("dtype")(case, theirs, ours)
+            and says("does not become", "must be a number that is")(case, theirs, ours)
         ),
     ),
     Difference(
