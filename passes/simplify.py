@@ -195,6 +195,12 @@ def _constant(node: Node, value: float) -> Node:
     return _again(node, ops.constant_op, value=ops.frozen(node.dtype.numpy.type(value)))
 
 
+def _if_positive(node: Node) -> Node | None:
+    """Both branches the same."""
+    _, yes, no = node.operands
+    return yes if yes is no else None
+
+
 def _neg(node: Node) -> Node | None:
     (x,) = node.operands
     return x.operands[0] if x.op is ops.neg else None
@@ -246,6 +252,7 @@ RULES: dict[Op, Rule] = {
     ops.div: _div,
     ops.mul_or_zero: _or_zero,
     ops.div_or_zero: _or_zero,
+    ops.if_positive: _if_positive,
     ops.neg: _neg,
     ops.power: _power,
     ops.cast: _cast,

@@ -112,3 +112,18 @@ def test_two_calls_in_a_chain_agree_with_one(gradient: Any) -> None:
     np.testing.assert_array_equal(gradient(lambda x: leaves(takes(x)), tj.constant([800.0])), [NAN])
     chosen = tj.function(lambda y: tj.where(y > 1e30, 0.0, tj.math.log(1.0 + y)))
     np.testing.assert_array_equal(gradient(lambda x: chosen(takes(x)), tj.constant([800.0])), [0.0])
+
+
+def test_the_derivative_by_a_cotangent_that_is_zero() -> None:
+    """As forward mode by two gradients takes it: sqrt'(x) * seed, differentiated by the seed where that is 0."""
+    x, seed = tj.constant([4.0]), tj.constant([0.0])
+    with tj.GradientTape(persistent=True) as outer:
+        outer.watch([x, seed])
+        with tj.GradientTape() as inner:
+            inner.watch(x)
+            y = tj.sqrt(x)
+        first = inner.gradient(y, x, output_gradients=seed)
+        mixed = outer.gradient(first, x)
+    np.testing.assert_array_equal(outer.gradient(first, seed), [0.25])
+    np.testing.assert_array_equal(mixed, [0.0])
+    np.testing.assert_array_equal(outer.gradient(mixed, seed), [-1 / 32])

@@ -9,7 +9,7 @@ import numpy as np
 from tracejit.ops.autodiff import (
     Gapped, Record, dense, differentiated, expand_gradient, expand_gradients, gapped_reverse, reached_from, records_of, reverse,
 )  # fmt: skip
-from tracejit.ops.activations import if_positive, leaky_relu, relu, softplus
+from tracejit.ops.activations import constant_in, if_positive, leaky_relu, relu, softplus
 from tracejit.ops.bits import (
     bitwise_and, bitwise_or, bitwise_xor, invert, logical_and, logical_not, logical_or, logical_xor,
 )  # fmt: skip
