@@ -151,6 +151,18 @@ def test_an_attribute_of_a_captured_object() -> None:
     assert float(f(x)) == 10.0
 
 
+@pytest.mark.parametrize("calls", [1, 4])
+def test_an_attribute_of_a_simple_namespace(calls: int) -> None:
+    config = types.SimpleNamespace(scale=2.0, inner=types.SimpleNamespace(offset=1.0))
+    f = tj.function(lambda x: x * config.scale + config.inner.offset)
+    for _ in range(calls):
+        assert float(f(x)) == 3.0
+    config.inner.offset = 5.0
+    assert float(f(x)) == 7.0
+    config.scale = 4.0
+    assert [float(f(x)) for _ in range(3)] == [9.0] * 3
+
+
 def test_the_contents_of_a_default() -> None:
     scales = [2.0, 3.0]
 

@@ -89,6 +89,23 @@ def test_nested_tapes_over_what_was_made_before() -> None:
     assert second == [[39.0625, 31.25, 6.25], [31.25, 6.25, 2.5], [6.25, 2.5, None]]
 
 
+def test_targets_of_which_some_depend_only_on_what_was_made_before() -> None:
+    def f(x: Any) -> Any:
+        before = x * 5.0
+        with tj.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            apart, y = before * 3.0, x * 2.0
+            both = apart * x
+        seeds = [tj.constant(7.0), tj.constant(1.0)]
+        return (
+            tape.gradient([apart, y], x),
+            tape.gradient([before, both], x),
+            tape.gradient([apart, y], x, output_gradients=seeds),
+        )
+
+    assert both(f, X) == [2.0, 37.5, 2.0]
+
+
 def test_a_tape_that_begins_before_the_gradient_only() -> None:
     def f(x: Any) -> Any:
         with tj.GradientTape(persistent=True) as outer:

@@ -19,6 +19,8 @@ _flags = type.__dict__["__flags__"].__get__
 _module = type.__dict__["__module__"].__get__
 name_of = type.__dict__["__name__"].__get__  # of a class
 _HEAP_TYPE = 1 << 9
+# What reads an attribute of an object as `object` does; the second is the same code under a name of its own.
+_PLAIN_LOOK_UP = (object.__dict__["__getattribute__"], types.SimpleNamespace.__dict__["__getattribute__"])
 _SLOT = (types.MemberDescriptorType, types.GetSetDescriptorType)
 
 
@@ -74,6 +76,12 @@ def in_class(kind: type, name: str) -> Any:
     return MISSING
 
 
+def has_plain_look_up(kind: type) -> bool:
+    """Whether attributes of objects of a class are read as `object` reads them."""
+    found = in_class(kind, "__getattribute__")
+    return any(found is each for each in _PLAIN_LOOK_UP)
+
+
 def namespace(value: Any) -> dict[str, Any] | None:
     """The dict with the attributes of `value`; None where it has none, or where its class has put something else in place."""
     found = in_class(type(value), "__dict__")
@@ -99,7 +107,7 @@ def attribute(owner: Any, name: str) -> Any:
         return _class_attribute(owner, kind, name)
     if issubclass(kind, types.ModuleType):
         return dict.get(namespace(owner) or {}, name, HIDDEN)
-    if in_class(kind, "__getattribute__") is not object.__dict__["__getattribute__"]:
+    if not has_plain_look_up(kind):
         return HIDDEN
     if name == "__dict__":
         return HIDDEN if (names := namespace(owner)) is None else names

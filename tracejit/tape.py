@@ -339,7 +339,10 @@ def _traced_gradient(records: list[Record], targets: list[Any], seeds: list[Any]
     if context.tapes or any(end in sources for end in ends) or any(record.op is ops.custom_gradient for record in path):
         given = [None if seed is None else ops.Gapped(seed) for seed in seeds]
         return [ops.dense(cotangent) for cotangent in trace.differentiate(path, ends, given, sources)]
-    seed_nodes = [trace.node(seed) for seed in seeds] if seeds[0] is not None else []
+    # A target that was not made from a source gives nothing, whatever it was made from before the tape began.
+    pairs = [(end, seed) for end, seed in zip(ends, seeds, strict=True) if id(end) in reached]
+    ends = [end for end, _ in pairs]
+    seed_nodes = [trace.node(seed) for _, seed in pairs if seed is not None]
     constant = _unrecorded(path, connected)
     node = make(
         ops.gradient, *ends, *seed_nodes, *connected, *constant,

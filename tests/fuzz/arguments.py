@@ -22,6 +22,8 @@ _LEFT_OUT = {
 }  # fmt: skip
 
 
+# Of products whose terms are summed in several blocks.
+DEPTHS = (1025, 1100, 2049, 5000)
 _OF_NN = ("tracejit.functions.nn", "tracejit.functions.convolution")
 
 
@@ -116,6 +118,8 @@ def _labels(draw: Generator, made: dict[str, str]) -> str:
 
 def _matrix(draw: Generator, first: Any, made: dict[str, str]) -> str:
     if first is None:
+        if not draw.smooth and draw.chance(0.06):
+            return draw.new_input(draw.pick([float32, float64]), (draw.pick([1, 2, 5, 33]), draw.pick(DEPTHS)))
         known = draw.value(dtypes=[float32, float64], least_rank=2)
         return known or draw.new_input(draw.pick([float32, float64]), (draw.size(), draw.size()))
     batch = first.shape[:-2] if draw.chance(0.6) else ()

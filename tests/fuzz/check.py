@@ -20,8 +20,7 @@ from tracejit.runtime.step import Step
 from .program import Program
 from .rounding import MORE, SAMPLES, Bounds, moved_roundings, same_elements
 
-# The first traces and compiles, the second is learned from, the third is native.
-CALLS = 3
+_TWIN = "other dtypes"
 DOCUMENTED = (TypeError, ValueError, tj.errors.NumpyConversionError)
 
 
@@ -67,21 +66,19 @@ def _through_python(function: Callable[..., Any]) -> Any:
     return _PythonFunction(function)
 
 
-def run(program: Program, outer: Callable[..., Any], inner: Callable[..., Any], calls: int = CALLS) -> list[Outcome]:
+def run(program: Program, outer: Callable[..., Any], inner: Callable[..., Any]) -> list[Outcome]:
     """What the calls give, up to the first that fails."""
-    return _run(program, outer, inner, calls)[0]
+    return _run(program, outer, inner)[0]
 
 
-def _run(
-    program: Program, outer: Callable[..., Any], inner: Callable[..., Any], calls: int = CALLS
-) -> tuple[list[Outcome], dict[str, Any]]:
+def _run(program: Program, outer: Callable[..., Any], inner: Callable[..., Any]) -> tuple[list[Outcome], dict[str, Any]]:
     found: list[Outcome] = []
     space: dict[str, Any] = {}
     try:
         space = program.load(outer, inner)
         arguments = program.arguments()
-        for _ in range(calls):
-            found.append(program.call(space, arguments))
+        for number in range(program.calls()):
+            found.append(program.call(space, arguments, number))
     except RecursionError:
         raise
     except Exception as error:
@@ -126,17 +123,34 @@ def _check(program: Program, sample_count: int, only: str | None = None) -> Diff
     if only in (None, "through Python"):
         modes["through Python"] = run(program, _through_python, _through_python)
     if only in (None, "inner functions compiled") and any("def h" in line.text for line in program.lines):
-        modes["inner functions compiled"] = run(program, _same, tj.function, 3)
+        modes["inner functions compiled"] = run(program, _same, tj.function)
     for mode, outcomes in modes.items():
         difference = _compare(mode, outcomes, eager, bounds)
         if difference is not None:
             return difference
     if only in modes:
         return _same_bits(only, modes[only], compiled)
+    if only == _TWIN or (only is None and program.seed % 4 == 1):
+        difference = _check_twin(program, space, sample_count)
+        if difference is not None or only == _TWIN:
+            return difference
     difference = _same_bits("through Python", modes["through Python"], compiled) if only is None else None
     if difference is None and not isinstance(compiled[-1], Failed):
         difference = check_graph(program, space, sample_count)
     return difference
+
+
+def _check_twin(program: Program, space: dict[str, Any], sample_count: int) -> Difference | None:
+    """The program of other dtypes right after this one, which neither the function nor the cache may take for the same."""
+    twin = program.twin()
+    eager = run(twin, _same, _same)
+    samples = []
+    for sample in range(sample_count):
+        with moved_roundings(sample):
+            samples.append(run(twin, _same, _same))
+    one_function = twin.lines == program.lines and not twin.variables and not twin.captured
+    compiled = run(twin, tj.function if not one_function else lambda _: space["f"], tj.function)
+    return _compare(_TWIN, compiled, eager, [_bounds(call, outcome, samples) for call, outcome in enumerate(eager)])
 
 
 @contextmanager

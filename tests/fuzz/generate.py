@@ -43,6 +43,8 @@ class Generator:
         self.space = new_space()
         self.inputs: dict[str, str] = {}
         self.variables: dict[str, str] = {}
+        self.captured: dict[str, tuple[str, str]] = {}
+        self.reads: dict[str, tuple[str, ...]] = {}  # the ways to read what is captured
         self.types: dict[str, TensorType] = {}
         self.lines: list[Line] = []
         self.functions: list[Line] = []
@@ -192,7 +194,7 @@ class Generator:
             warnings.simplefilter("ignore")
             try:
                 exec(text, self.space)
-            except DOCUMENTED:
+            except (*DOCUMENTED, tj.errors.ResourceExhaustedError):
                 return False
             except Exception as error:
                 if isinstance(error, RuntimeError) and "tape" in str(error).lower():
@@ -257,7 +259,7 @@ class Generator:
         head = Line(0, f"@outer\ndef f({', '.join(self.inputs)}):")
         lines = [*self.functions, head, *self.lines, Line(1, f"return [{', '.join(results)}]")]
         types = {name: (kind.shape, kind.dtype.name) for name, kind in self.types.items()}
-        return Program(self.seed, self.inputs, self.variables, tuple(lines), types, self.outer, self.special)
+        return Program(self.seed, self.inputs, self.variables, self.captured, tuple(lines), types, self.outer, self.special)
 
 
 def _broadcast(one: tuple[int, ...], other: tuple[int, ...]) -> bool:

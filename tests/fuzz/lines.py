@@ -13,8 +13,8 @@ from tracejit.ir import OPS
 from tracejit.ir.types import array_type, bool_, float32, float64, int32
 from tracejit.ops.elementwise import Binary
 
-from .arguments import call_text, public_functions
-from .generate import Generator, Stop
+from .arguments import DEPTHS, call_text, public_functions
+from .generate import DTYPES, Generator, Stop
 from .program import Line, literal
 
 FLOATS = (float32, float64)
@@ -144,7 +144,8 @@ def operator(draw: Generator) -> None:
     if sign in "&|^":
         first = draw.value(dtypes=[bool_])
     elif sign == "@":
-        first = draw.value(dtypes=FLOATS, least_rank=2)
+        deep = not draw.smooth and draw.chance(0.06)
+        first = draw.new_input(draw.pick(FLOATS), (3, draw.pick(DEPTHS))) if deep else draw.value(dtypes=FLOATS, least_rank=2)
     else:
         first = draw.value(dtypes=None)
     kind = draw.types[first]
@@ -206,6 +207,66 @@ def alias(draw: Generator) -> None:
     if draw.types[first].dtype.is_floating:
         forms += [f"{first} ** 1", f"tj.stop_gradient({first})", f"tj.convert_to_tensor({first})"]
     draw.add(f"{draw.name('v')} = {draw.pick(forms)}")
+
+
+_TRIPS = (
+    "tj.cast(tj.cast({x}, {other}), {x}.dtype)", "-(-{x})", "({x} * {c}) / {c}", "({x} / {c}) * {c}", "({x} + {c}) - {c}", "({x} - {c}) + {c}",
+    "tj.transpose(tj.transpose({x}, {p}), {q})", "tj.transpose(tj.transpose({x}, {p}) + {c}, {p})", "tj.reverse(tj.reverse({x}, [{a}]), [{b}])",
+    "tj.squeeze(tj.expand_dims({x}, {a}), {b})", "tj.stack(tj.unstack({x}, axis={a}), axis={b})", "tj.log(tj.exp({x}))", "tj.exp(tj.log({x}))",
+    "tj.sqrt(tj.square({x}))", "tj.square(tj.sqrt({x}))", "tj.reshape(tj.transpose({x}, {p}), {x}.shape)", "tj.abs(-{x})", "1 / (1 / {x})",
+    "tj.reduce_sum(tj.tile(tj.expand_dims({x}, {a}), [2] + [1] * len({x}.shape)), {b})", "tj.concat([{x}[:1], {x}[1:]], 0)", "{x}[::-1][::-2]",
+    "{x} - ({x} + {x})", "tj.maximum(tj.minimum({x}, {c}), {c})", "tj.where({x} > {c}, {x}, {x})", "tj.pad({x}[1:], [[1, 0]] + [[0, 0]] * (len({x}.shape) - 1))",
+    "tj.argmax({x}, {a}) - tj.argmin({x}, {b})", "tj.reduce_max({x}, {a}) - tj.reduce_max({x}, {b})",
+)  # fmt: skip
+
+
+def round_trip(draw: Generator) -> None:
+    """What is done and undone, or only nearly: what a pass may take for nothing."""
+    first = draw.value(dtypes=None)
+    kind = draw.types[first]
+    rank = len(kind.shape)
+    axes = [int(each) for each in draw.rng.permutation(rank)]
+    back = draw.pick([axes, [int(each) for each in np.argsort(axes)], axes[::-1]])
+    a, b = (int(draw.rng.integers(max(rank, 1))) for _ in range(2))
+    numbers = [1, 2, 3, -2, 7] if kind.dtype.is_integer else [1.0, 2.0, 3.0, 0.1, -0.7, 10.0, 4.0]
+    c = "True" if kind.dtype.is_bool else draw.pick(numbers)
+    other = literal(draw.pick(DTYPES))
+    draw.add(f"{draw.name('v')} = {draw.pick(_TRIPS).format(x=first, other=other, p=axes, q=back, a=a, b=b, c=c)}")
+
+
+# A value from outside, what changes it, and the ways to read it.
+_CAPTURED = (
+    ("{a}", "{k} = {b}", ("{k}",)),
+    ("[{a}, 2.0]", "{k}[0] = {b}", ("{k}[0]", "{k}[1]", "sum({k})")),
+    ("[2.0, {a}]", "{k}[-1] = {b}", ("{k}[0]", "{k}[1]", "max({k})")),
+    ("[{a}]", "{k}.append({b})", ("{k}[-1]", "len({k})", "sum({k})")),
+    ("[{a}, [2.0, 3.0]]", "{k}[1][0] = {b}", ("{k}[0]", "{k}[1][0]", "{k}[1][1]")),
+    ("({a}, 2.0)", "{k} = ({b}, 2.0)", ("{k}[0]", "{k}[1]", "sum({k})")),
+    ("{{'a': {a}, 'b': 2.0}}", "{k}['a'] = {b}", ("{k}['a']", "{k}['b']", "sum({k}.values())")),
+    ("{{'a': {a}}}", "{k}['b'] = {b}", ("len({k})", "sum({k}.values())")),
+    ("SimpleNamespace(a={a}, b=2.0)", "{k}.a = {b}", ("{k}.a", "{k}.b")),
+    ("True", "{k} = False", ("(2.0 if {k} else 3.0)", "int({k})")),
+)  # fmt: skip
+
+
+def captured(draw: Generator) -> None:
+    """A number out of a Python value from outside, which changes between two calls."""
+    first = draw.value(dtypes=None)
+    if draw.types[first].dtype.is_bool:
+        return
+    if draw.captured and draw.chance(0.3):
+        name = draw.pick(sorted(draw.captured))
+        reads = draw.reads[name]
+    else:
+        name = draw.name("k")
+        made, change, reads = draw.pick(_CAPTURED)
+        a, b = draw.pick([(1.5, -0.5), (1, 3), (2.0, 4.0)])
+        draw.captured[name] = (made.format(a=a), change.format(k=name, b=b))
+        draw.reads[name] = reads
+        draw.space[name] = eval(draw.captured[name][0], draw.space)
+    read = draw.pick(reads).format(k=name)
+    number = f"int({read})" if draw.types[first].dtype.is_integer else read
+    draw.add(f"{draw.name('v')} = {first} {draw.pick('*+-')} {number}")
 
 
 # -- state
@@ -413,7 +474,7 @@ def several(draw: Generator) -> None:
 
 _KINDS: dict[Callable[[Generator], None], float] = {
     elementwise: 5, sampled: 2.5, public: 7, operator: 3, index: 3, loop: 0.5, conditional: 0.3, alias: 0.6, variable: 1.5, hazard: 0.9,
-    tape: 2.2, function: 0.8, custom: 0.7, several: 0.3,
+    tape: 2.2, function: 0.8, custom: 0.7, several: 0.3, round_trip: 1.2, captured: 0.3,
 }  # fmt: skip
 _SMOOTH: dict[Callable[[Generator], None], float] = {
     elementwise: 5,
@@ -423,4 +484,5 @@ _SMOOTH: dict[Callable[[Generator], None], float] = {
     index: 2,
     loop: 0.5,
     several: 1,
+    round_trip: 1,
 }

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +16,13 @@ from tracejit.ir import OPS
 from tracejit.ir.types import DType
 
 # A letter and a number: values (v), arguments (x, and a where they come as NumPy arrays), variables (V), tapes (t), gradients
-# (g), functions (h), functions with rules of their own (c), parameters of either (p) and counters of loops (i).
+# (g), functions (h), functions with rules of their own (c), parameters of either (p), counters of loops (i) and Python values
+# from outside (k).
 _NAME = re.compile(r"\b[a-zV]\d+\b")
+# The calls before Python values change.
+CALLS = 3
+_TWINS = {"float32": "float64", "float64": "float32", "int32": "int64", "int64": "int32"}
+_DTYPE = re.compile(rf"\b({'|'.join(_TWINS)})\b")
 _RETURNED = re.compile(r"return \[(.*)\]$")
 
 
@@ -56,12 +62,14 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Program:
-    """`inputs` and `variables` are names with the expressions that make them; `types` what the values of names were when the
-    program was generated; `outer` whether a tape is open around the call; `seed` where it comes from."""
+    """`inputs` and `variables` are names with the expressions that make them, `captured` those of Python values with what changes
+    them; `types` what the values of names were when the program was generated; `outer` whether a tape is open around the call;
+    `seed` where it comes from."""
 
     seed: int
     inputs: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
+    captured: dict[str, tuple[str, str]] = field(default_factory=dict)
     lines: tuple[Line, ...] = ()
     types: dict[str, Any] = field(default_factory=dict)
     outer: bool = False
@@ -77,9 +85,17 @@ class Program:
                 text.append("    " * (line.depth + 1) + "pass")
         return "\n".join(text) + "\n"
 
-    def source(self, calls: int = 3) -> str:
+    def calls(self) -> int:
+        """How often it is called: the first call traces and compiles, the second is learned from, the third is native; another
+        two where Python values change before the fourth."""
+        return CALLS + 2 * bool(self.captured)
+
+    def source(self) -> str:
         """A file that runs by itself and prints what eager mode and the compiled function give."""
-        made = "\n".join(f"    {name} = {expression}" for name, expression in self.variables.items())
+        made = "\n".join(f"    {name} = {expression}" for name, (expression, _) in self.captured.items()) + "\n" * bool(
+            self.captured
+        )
+        made += "\n".join(f"    {name} = {expression}" for name, expression in self.variables.items())
         inner = "\n".join("    " + line for line in self.body().splitlines())
         arguments = ", ".join(self.inputs.values())
         if self.outer:
@@ -95,10 +111,12 @@ class Program:
         else:
             call = f"print(f({arguments}))"
         return (
-            "import numpy as np\nimport tracejit as tj\nfrom numpy import inf, nan\nfrom tracejit.ir import OPS\n\n"
+            "from types import SimpleNamespace\n\nimport numpy as np\nimport tracejit as tj\nfrom numpy import inf, nan\nfrom tracejit.ir import OPS\n\n"
             "rng = np.random.default_rng\n\n\ndef main(outer, inner):\n    tj.random.set_seed(1)\n"
             + (f"{made}\n" if made else "")
-            + f"{inner}\n    for _ in range({calls}):\n        {call}\n"
+            + f"{inner}\n    for call in range({self.calls()}):\n"
+            + "".join(f"        if call == {CALLS}:\n            {change}\n" for _, change in self.captured.values())
+            + f"        {call}\n"
             + (f"        print({', '.join(self.variables)})\n" if self.variables else "")
             + "\n\nmain(lambda f: f, lambda f: f)\nmain(tj.function, tj.function)\n"
         )
@@ -109,7 +127,7 @@ class Program:
         """Its names, with `f` and the variables new; `outer` decorates `f` and `inner` the functions that it calls."""
         space = new_space()
         tj.random.set_seed(1)
-        for name, expression in self.variables.items():
+        for name, expression in [*((name, made) for name, (made, _) in self.captured.items()), *self.variables.items()]:
             space[name] = eval(expression, space)
         space["outer"], space["inner"] = outer, inner
         exec(compile(self.body(), "<program>", "exec"), space)
@@ -119,8 +137,11 @@ class Program:
         with np.errstate(all="ignore"):
             return [eval(expression, new_space()) for expression in self.inputs.values()]
 
-    def call(self, space: dict[str, Any], arguments: list[Any]) -> list[Any]:
+    def call(self, space: dict[str, Any], arguments: list[Any], number: int = 0) -> list[Any]:
         """One call: what `f` gives, then its gradients where a tape is open around it, then what the variables hold."""
+        if number == CALLS:
+            for _, change in self.captured.values():
+                exec(change, space)
         variables = [space[name] for name in self.variables]
         if self.outer:
             watched = [each for each in arguments if isinstance(each, tj.Tensor) and each.dtype.is_floating]
@@ -135,6 +156,19 @@ class Program:
         return [None if each is None else np.array(each.numpy()) for each in [*results, *variables]]
 
     # -- changing it
+
+    def twin(self) -> Program:
+        """The same of float64 where it is of float32, and the other way round, and so of int32 and int64."""
+
+        def swapped(text: str) -> str:
+            return _DTYPE.sub(lambda found: _TWINS[found[0]], text)
+
+        return replace(
+            self,
+            inputs={name: swapped(text) for name, text in self.inputs.items()},
+            variables={name: swapped(text) for name, text in self.variables.items()},
+            lines=tuple(Line(line.depth, swapped(line.text)) for line in self.lines),
+        )
 
     def with_lines(self, lines: Any) -> Program:
         return replace(self, lines=tuple(lines))
@@ -155,10 +189,11 @@ class Program:
             lines = _used(lines)
         wanted = {name for line in lines for name in line.uses()}
         inputs = {name: value for name, value in self.inputs.items() if name in wanted}
+        captured = {name: value for name, value in self.captured.items() if name in wanted}
         variables = {name: value for name, value in self.variables.items() if name in wanted}
         head = f"@outer\ndef f({', '.join(inputs)}):"
         lines = [line._replace(text=head) if "def f(" in line.text else line for line in lines]
-        return replace(self, lines=tuple(lines), inputs=inputs, variables=variables)
+        return replace(self, lines=tuple(lines), inputs=inputs, variables=variables, captured=captured)
 
 
 def _used(lines: list[Line]) -> list[Line]:
@@ -185,7 +220,15 @@ def _used(lines: list[Line]) -> list[Line]:
 
 def new_space() -> dict[str, Any]:
     """The names that a program finds."""
-    return {"np": np, "tj": tj, "OPS": OPS, "rng": np.random.default_rng, "inf": math.inf, "nan": math.nan}
+    return {
+        "np": np,
+        "tj": tj,
+        "SimpleNamespace": SimpleNamespace,
+        "OPS": OPS,
+        "rng": np.random.default_rng,
+        "inf": math.inf,
+        "nan": math.nan,
+    }
 
 
 def literal(value: Any) -> str:

@@ -39,7 +39,7 @@ def whole(program: Program) -> Program | None:
     """Without the lines that use what is not bound any more; None where nothing is returned then."""
     lines = list(program.lines)
     while True:
-        defined = {*program.inputs, *program.variables}
+        defined = {*program.inputs, *program.variables, *program.captured}
         kept: list[Line] = []
         cut: tuple[int, int] | None = None
         for index, line in enumerate(lines):

@@ -19,6 +19,7 @@ from tracejit.objects import (
     bases,
     can_be_set,
     class_names,
+    has_plain_look_up,
     in_class,
     is_a,
     is_exactly,
@@ -98,7 +99,7 @@ class _Watches:
                 raise Unwatchable("belongs to a class with a metaclass")
             self._in_classes(owner, name)
             return
-        if in_class(kind, "__getattribute__") is not object.__dict__["__getattribute__"]:
+        if not has_plain_look_up(kind):
             raise Unwatchable(f"is read by the __getattribute__ of {type_name(owner)}")
         self._watch("object", owner)
         found = self._in_classes(kind, name)
