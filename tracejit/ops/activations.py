@@ -45,17 +45,17 @@ if_positive: Elementwise = Elementwise(
     "if_positive", arity=3, dtypes=ALL_NUMBERS, evaluate=lambda x, a, b: np.where(x > 0, a, b),
     lower=lambda b, x, yes, no: b.select(b.compare("gt", x, b.const(0, x.dtype)), yes, no), samples=_choice_samples,
     vjp=(
-        lambda ct, out, x, a, b: ops.zeros_like(ct),
+        lambda ct, out, x, a, b: depending(ops.zeros_like(ct), x),
         lambda ct, out, x, a, b: Gapped(if_positive(x, ct, ops.zeros_like(ct))),
         lambda ct, out, x, a, b: Gapped(if_positive(x, ops.zeros_like(ct), ct)),
     ),
 )  # fmt: skip
 
 
-# y, which counts as a function of x too: with the derivative 0, where one that is not there would be None.
+# y, which counts as a function of x too: with a derivative that is 0 to every order, where one that is not there would be None.
 depending: Elementwise = Elementwise(
     "depending", arity=2, dtypes=ALL_NUMBERS, evaluate=lambda y, x: y, lower=lambda b, y, x: y,
-    vjp=(lambda ct, out, y, x: ct, lambda ct, out, y, x: ops.zeros_like(ct)),
+    vjp=(lambda ct, out, y, x: ct, lambda ct, out, y, x: depending(ops.zeros_like(ct), x)),
 )  # fmt: skip
 
 
