@@ -187,7 +187,7 @@ _dropped: deque[Any] = deque()
 
 def _drop(holder: list[Any]) -> None:
     _dropped.append(holder.pop())  # who calls this goes on to refer to what it has given
-    if _lock._is_owned():
+    if _lock._is_owned():  # type: ignore[attr-defined]
         _at_llvm(_close_dropped)
         return
     try:
