@@ -568,6 +568,9 @@ def test_where_no_thread_can_be_made_the_caller_does_all() -> None:
     done = run(
         """
         import resource
+        small = tj.function(lambda x: x + 1.0)
+        for _ in range(3):
+            small(1.0 * x[0])  # which loads what makes calls native: that needs more room than a stack
         large.compiled(x)
         used = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) << 10
         resource.setrlimit(resource.RLIMIT_AS, (used + (4 << 20), resource.RLIM_INFINITY))  # less than a stack

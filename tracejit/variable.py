@@ -41,7 +41,7 @@ _unnamed = itertools.count()
 class holding:
     """Hold variables for an update: until the end of the block no other thread reads or updates them.
 
-    Where an interrupt comes as the block is entered or left, they are held until this is gone.
+    Where an interrupt comes as the block is left, they are held until this is gone, with the interrupt's traceback.
     """
 
     __slots__ = ("_keys", "_me", "_variables")
@@ -52,9 +52,13 @@ class holding:
 
     def __enter__(self) -> None:
         me = self._me
-        while (taken := self._take(me)) is not None:
+        try:
+            while (taken := self._take(me)) is not None:
+                self._release()
+                _wait(taken, me)
+        except BaseException:
             self._release()
-            _wait(taken, me)
+            raise
 
     def _take(self, me: int) -> int | None:
         """None where all are held now, else the id of one that another thread holds."""

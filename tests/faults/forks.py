@@ -46,7 +46,7 @@ def run(rng: random.Random, folder: Path) -> Counter[str]:
     working = rng.choices(list(busy), k=rng.randint(1, 3))
     for what in working:
         forever(busy[what])
-    for _ in range(4 if cold else 12):
+    for _ in range(8 if cold else 30):
         time.sleep(rng.expovariate(100))
         seed = rng.randrange(1 << 30)
         child = os.fork()

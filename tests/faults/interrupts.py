@@ -7,13 +7,14 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.faults.moments import Moment, interrupted, moments
 from tests.faults.work import Case, check_quiet, eager, fresh, in_thread, known
 
-_SECONDS = 3.0
+_SECONDS = 8.0
 
 
 def run(rng: random.Random, folder: Path) -> Counter[str]:
@@ -30,6 +31,7 @@ def run(rng: random.Random, folder: Path) -> Counter[str]:
 
         return repeat
 
+    known_moments: dict[str, Counter[Moment]] = {}
     end = time.monotonic() + _SECONDS
     while time.monotonic() < end:
         new, cached = fresh(rng), known(rng)
@@ -37,22 +39,37 @@ def run(rng: random.Random, folder: Path) -> Counter[str]:
         doing: dict[str, tuple[Callable[[], Any], float]] = {
             "compiling": (functools.partial(new.call, 4), 0.05),
             "loading": (functools.partial(cached.call, 4), 0.01),
-            "calling": (repeated(lambda: _call(steady)), 0.005),
-            "computing": (repeated(eager), 0.01),
+            "calling": (lambda: _call(steady), 0.005),
+            "computing": (eager, 0.01),
         }
         what = rng.choice(list(doing))
         body, longest = doing[what]
-        if _interrupted(body, rng.uniform(1e-6, longest)):
-            counts[f"interrupts while {what}"] += 1
-        check_quiet()
-        for each in cases:
-            each.check_state()
-        if rng.random() < (0.5 if what in ("compiling", "loading") else 0.1):
-            in_thread(functools.partial(_call, cases), f"a call after an interrupt while {what}")
-            for each in cases:
-                each.check_native()
+        place = ""
+        if what not in known_moments:
+            known_moments[what] = moments(body)
+        elif rng.random() < 0.5:
+            if _interrupted_after(repeated(body) if what in ("calling", "computing") else body, rng.uniform(1e-6, longest)):
+                counts[f"interrupts while {what}"] += 1
+        elif place := interrupted(body, known_moments[what], rng):
+            counts[f"interrupts at chosen places while {what}"] += 1
+        try:
+            _check(cases, what, rng.random() < (0.5 if what in ("compiling", "loading") else 0.1))
+        except Exception:
+            if place:
+                print(f"interrupted in {place}", flush=True)
+            raise
     in_thread(functools.partial(_call, steady), "a call after interrupts")
     return counts
+
+
+def _check(cases: Sequence[Case], what: str, thoroughly: bool) -> None:
+    check_quiet()
+    for each in cases:
+        each.check_state()
+    if thoroughly:
+        in_thread(functools.partial(_call, cases), f"a call after an interrupt while {what}")
+        for each in cases:
+            each.check_native()
 
 
 def _call(cases: Iterable[Case]) -> None:
@@ -60,7 +77,7 @@ def _call(cases: Iterable[Case]) -> None:
         each.call()
 
 
-def _interrupted(body: Callable[[], Any], seconds: float) -> bool:
+def _interrupted_after(body: Callable[[], Any], seconds: float) -> bool:
     """Whether `body` was interrupted, where it had not ended after some time."""
 
     def handle(*_: Any) -> None:

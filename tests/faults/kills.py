@@ -23,7 +23,7 @@ from tests.faults.forks import tell_where_it_hangs, wait_for
 from tests.faults.work import PATIENCE, Case, known, require
 from tracejit.llvm import cache
 
-_SECONDS = 4.0
+_SECONDS = 6.0
 _WRITING = ("put", "_write", "_remove", "_tidy")
 
 

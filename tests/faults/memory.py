@@ -15,7 +15,7 @@ import numpy as np
 import tracejit as tj
 from tests.faults.work import Case, Wrong, check_quiet, eager, fresh, in_thread, known
 
-_SECONDS = 4.0
+_SECONDS = 6.0
 
 
 def run(rng: random.Random, folder: Path) -> Counter[str]:

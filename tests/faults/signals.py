@@ -16,7 +16,7 @@ import tracejit as tj
 from tests.faults.work import Case, check_quiet, close, eager, forever, fresh, known
 from tracejit.tensor import context
 
-_SECONDS = 3.0
+_SECONDS = 5.0
 
 
 def run(rng: random.Random, folder: Path) -> Counter[str]:

@@ -31,9 +31,11 @@ def require(condition: Any, what: str) -> None:
 
 
 def close(found: Any, expected: Any, what: str) -> None:
-    """Wrong unless the numbers are those expected, to 1e-5."""
-    if not np.allclose(np.asarray(found), expected, rtol=1e-5, atol=1e-5):
-        raise Wrong(f"{what}: {np.asarray(found)!r} is not {expected!r}")
+    """Wrong unless the numbers are those expected, to 1e-5. Without np.allclose, which sets a context variable: Python 3.11
+    crashes where a garbage collection comes in the middle of that, and a finalizer sets it too."""
+    values = np.asarray(found)
+    if not (np.abs(values - expected) <= 1e-5 + 1e-5 * np.abs(expected)).all():
+        raise Wrong(f"{what}: {values!r} is not {expected!r}")
 
 
 class Case:

@@ -6,6 +6,7 @@ is loaded. llvmlite takes longer to import than a small step takes to compile, s
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
@@ -74,9 +75,13 @@ def _at_llvm(work: Callable[[], _Result]) -> _Result:
         try:
             return work()
         finally:
-            # llvmlite takes and gives back its lock in functions of Python, in which an interrupt may leave it taken.
-            while not outer and lock._is_owned():
-                lock.release()
+            # llvmlite takes and gives back its lock in functions of Python, in which an interrupt may leave it taken. No call
+            # comes before it is let go: with one an interrupt could.
+            try:
+                while not outer:
+                    lock.release()
+            except RuntimeError:
+                pass  # it is free
 
 
 @functools.cache
@@ -158,19 +163,15 @@ class Library:
 
 
 class _Jit:
-    """One of LLVM's JITs, to which libraries are added until it has no room left, and which is closed when they are gone."""
+    """One of LLVM's JITs, to which libraries are added until it has no room left.
+
+    Each library's tracker refers to it: LLVM closes it after them. Nothing is closed by a call of `close`: where an interrupt
+    comes in the middle of one, llvmlite closes again when the object goes.
+    """
 
     def __init__(self) -> None:
-        self.room, self.libraries = _LIBRARIES_OF_A_JIT, 0
+        self.room = _LIBRARIES_OF_A_JIT
         self.made = _llvm().create_lljit_compiler(_jit_machine())
-
-    def remove(self, tracker: Any = None) -> None:
-        """Close a library; none where it could not be linked."""
-        if tracker is not None:
-            tracker.close()
-        self.libraries -= 1
-        if not self.room and not self.libraries:
-            self.made.close()
 
 
 @functools.cache
@@ -179,24 +180,31 @@ def _jit_machine() -> Any:
 
 
 _open_jit: _Jit | None = None
-# Libraries of which nobody can call anything any more. They are dropped wherever a garbage collection happens to run, which
-# must not wait for another thread: where one is at LLVM, the next that loads something closes them.
-_dropped: deque[tuple[_Jit, Any]] = deque()
+# Trackers of libraries of which nobody can call anything any more. They are dropped wherever a garbage collection happens to
+# run, which must not wait for another thread: where one is at LLVM, the next that loads something closes them.
+_dropped: deque[Any] = deque()
 
 
-def _drop(jit: _Jit, tracker: Any) -> None:
-    _dropped.append((jit, tracker))
-    if _lock.acquire(blocking=False):
-        try:
+def _drop(holder: list[Any]) -> None:
+    _dropped.append(holder.pop())  # who calls this goes on to refer to what it has given
+    if _lock._is_owned():  # type: ignore[attr-defined]
+        _at_llvm(_close_dropped)
+        return
+    try:
+        # An interrupt may come before it is known whether the lock was got.
+        if _lock.acquire(blocking=False):
             _at_llvm(_close_dropped)
-        finally:
+    finally:
+        try:  # noqa: SIM105  # a call before the release could be interrupted
             _lock.release()
+        except RuntimeError:
+            pass  # another thread has it
 
 
 def _close_dropped() -> None:
-    while _dropped:
-        jit, tracker = _dropped.popleft()
-        jit.remove(tracker)
+    with contextlib.suppress(IndexError):
+        while True:
+            _dropped.popleft()
 
 
 def load_object(code: bytes, names: Sequence[str], symbols: Mapping[str, int]) -> tuple[dict[str, int], Library]:
@@ -224,15 +232,10 @@ def _link(builder: Any, library: Library) -> Any:
     jit = _open_jit
     if jit is None or not jit.room:
         jit = _open_jit = _Jit()
-    # Counted before it is there, so that nothing that is dropped meanwhile closes the JIT.
     jit.room -= 1
-    jit.libraries += 1
-    try:
-        tracker = builder.link(jit.made, f"tracejit.{next(_names)}")
-    except RuntimeError:
-        jit.remove()
-        raise
+    tracker = builder.link(jit.made, f"tracejit.{next(_names)}")
+    tracker.jit = jit.made
     # One finalizer for both: a garbage collection would call their own in any order. None at the interpreter's exit, when
     # threads may still be in the code.
-    weakref.finalize(library, _drop, jit, tracker).atexit = False
+    weakref.finalize(library, _drop, [tracker]).atexit = False
     return tracker

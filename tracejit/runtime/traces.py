@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -37,13 +38,17 @@ class Traces:
 
     def __init__(self, name: str, parameters: Parameters, drop: Callable[[Entry], None]):
         self.count = 0  # of all that were made
-        self.kept: list[Entry] = []  # by age
         self._name, self._parameters, self._drop = name, parameters, drop
         self._by_key: dict[Any, list[Entry]] = {}
         self._dropped: collections.deque[tuple[int, str]] = collections.deque(maxlen=_TOLD_OF)
         self._causes: collections.deque[str] = collections.deque(maxlen=_RETRACES_TOLD)
         self._told = False
         self._lock, self._tracing = Lock(), Lock()
+
+    @property
+    def kept(self) -> list[Entry]:
+        """Those that are kept, by age."""
+        return sorted(itertools.chain(*list(self._by_key.values())), key=lambda entry: entry.number)
 
     def find(self, key: Any, leaves: Sequence[Any]) -> Entry | None:
         """The trace for a call with this signature, whose captured values are still what they were."""
@@ -55,16 +60,18 @@ class Traces:
     def add(self, key: Any, leaves: Sequence[Any], make: Callable[[str], Entry]) -> Entry:
         """A new trace for a call: `make(cause)`; or the one that another thread has made meanwhile."""
         # No lock is held for longer while the user's code runs, which may wait for any thread.
-        alone = self._tracing.acquire(timeout=_PATIENCE_SECONDS)
         try:
+            self._tracing.acquire(timeout=_PATIENCE_SECONDS)  # in here, since an interrupt may come before its result does
             entry = self.find(key, leaves)
             if entry is not None:
                 return entry
             count = self.count
             entry = self._publish(make(self._cause(key, leaves)), leaves, count)
         finally:
-            if alone:
+            try:  # noqa: SIM105  # a call before the release could be interrupted
                 self._tracing.release()
+            except RuntimeError:
+                pass  # another thread has it
         self._tell_of_retraces()
         return entry
 
@@ -81,22 +88,20 @@ class Traces:
             self._causes.append(entry.cause)
             # A trace whose captured values have changed is not used again: the newest is looked at first.
             entries.insert(0, entry)
-            self.kept.append(entry)
             for old in entries[_KEPT:]:
                 self._drop(old)
                 old.forget()
                 self._dropped.append((old.number, old.describe()))
-                self.kept.remove(old)
             del entries[_KEPT:]
         return entry
 
     def _cause(self, key: Any, leaves: Sequence[Any]) -> str:
         """Why a call needs a new trace, in words."""
-        if not self.count:
+        kept = self.kept
+        if not kept:
             return "first call"
         for entry in self._by_key.get(key, ()):
             return f"{entry.fits(leaves) or 'a captured value'}{_CHANGED}"
-        kept = list(self.kept)
         nearest = min(kept, key=lambda entry: sum(differs(a, b) for a, b in zip(entry.key, key, strict=False)))
         return describe_difference(self._parameters, key, nearest.key)
 
