@@ -216,7 +216,8 @@ _TRIPS = (
     "tj.sqrt(tj.square({x}))", "tj.square(tj.sqrt({x}))", "tj.reshape(tj.transpose({x}, {p}), {x}.shape)", "tj.abs(-{x})", "1 / (1 / {x})",
     "tj.reduce_sum(tj.tile(tj.expand_dims({x}, {a}), [2] + [1] * len({x}.shape)), {b})", "tj.concat([{x}[:1], {x}[1:]], 0)", "{x}[::-1][::-2]",
     "{x} - ({x} + {x})", "tj.maximum(tj.minimum({x}, {c}), {c})", "tj.where({x} > {c}, {x}, {x})", "tj.pad({x}[1:], [[1, 0]] + [[0, 0]] * (len({x}.shape) - 1))",
-    "tj.argmax({x}, {a}) - tj.argmin({x}, {b})", "tj.reduce_max({x}, {a}) - tj.reduce_max({x}, {b})",
+    "tj.argmax({x}, {a}) - tj.argmax({x}, {b})", "tj.gather({x}, [0], axis={a}) + tj.gather({x}, [0], axis={b})",
+    "tj.reverse({x}, [{a}]) + tj.reverse({x}, [{b}])", "tj.nn.softmax({x}, {a}) + tj.nn.softmax({x}, {b})", "tj.reduce_max({x}, {a}) - tj.reduce_max({x}, {b})",
 )  # fmt: skip
 
 
