@@ -20,7 +20,7 @@ _module = type.__dict__["__module__"].__get__
 name_of = type.__dict__["__name__"].__get__  # of a class
 _HEAP_TYPE = 1 << 9
 # What reads an attribute of an object as `object` does; the second is the same code under a name of its own.
-_PLAIN_LOOK_UP = (object.__dict__["__getattribute__"], types.SimpleNamespace.__dict__["__getattribute__"])
+_PLAIN_LOOK_UP = (object.__dict__["__getattribute__"], types.SimpleNamespace.__getattribute__)
 _SLOT = (types.MemberDescriptorType, types.GetSetDescriptorType)
 
 

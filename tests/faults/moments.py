@@ -48,6 +48,8 @@ class _Tracer:
         if event == "return":
             self._returned = True
             self.last.pop(frame, None)
+        elif event == "exception":
+            self._returned = True  # a call that raises looks for no signal
         elif event == "opcode":
             last, self.last[frame] = self.last.get(frame), frame.f_lasti
             returned, self._returned = self._returned, False
@@ -84,6 +86,7 @@ def interrupted_at(body: Callable[[], Any], moment: Moment, nth: int = 1) -> boo
 
 
 def _run(body: Callable[[], Any], tracer: _Tracer) -> None:
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 asks no tracer for them else
     sys.settrace(tracer)
     try:
         body()
