@@ -183,11 +183,17 @@ def _or_zero(node: Node) -> Node | None:
 def _power(node: Node) -> Node | None:
     """What the op computes, as ops of its own, which others share."""
     (x,), exponent = node.operands, node.attrs["exponent"]
-    if exponent == HALF:
+    if exponent == HALF or (node.dtype.is_half and exponent > 2):  # which is rounded once
         return None
     if exponent == 0:
         return _again(node, ops.broadcast, _constant(node, 1), shape=node.shape, axes=())
     return product(x, exponent, lambda x, y: _again(node, ops.mul, x, y))
+
+
+def _silu(node: Node) -> Node | None:
+    """What the op computes, as ops of its own, which the gradient shares."""
+    x, beta = node.operands
+    return _again(node, ops.mul, x, _again(node, ops.sigmoid, _again(node, ops.mul, x, beta)))
 
 
 def _constant(node: Node, value: float) -> Node:
@@ -236,6 +242,7 @@ def _elementwise(node: Node) -> Node | None:
 RULES: dict[Op, Rule] = {
     ops.identity: _same,
     ops.stop_gradient: _same,
+    ops.depending: _same,
     ops.broadcast: _broadcast,
     ops.reshape: _reshape,
     ops.transpose: _transpose,
@@ -248,5 +255,6 @@ RULES: dict[Op, Rule] = {
     ops.div_or_zero: _or_zero,
     ops.neg: _neg,
     ops.power: _power,
+    ops.silu: _silu,
     ops.cast: _cast,
 }

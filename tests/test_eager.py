@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import math
 import operator
 import os
 import pickle
@@ -49,6 +50,7 @@ def test_dtype_of_a_constant(value, dtype):
         (1.5, tj.int32, TypeError), (2**63, None, (ValueError, TypeError)), ([True, 1], None, ValueError),
         ([[1, 2], [3]], None, ValueError), ("x", None, TypeError), (None, None, TypeError), (object(), None, TypeError),
         (1j, None, TypeError), (2**31, tj.int32, ValueError), (1, tj.bool, TypeError),
+        (1e40, None, ValueError), ([1.0, -1e40], None, ValueError), ([1, 1e40], None, ValueError), (3.4028236e38, None, ValueError),
         (np.float64(1.5), tj.int32, TypeError),
         (1, "uint16", TypeError), (np.zeros(2, np.uint8), None, TypeError),
     ],
@@ -56,6 +58,15 @@ def test_dtype_of_a_constant(value, dtype):
 def test_what_is_no_constant(value, dtype, error):
     with pytest.raises(error):
         tj.constant(value, dtype)
+
+
+def test_a_float_that_its_dtype_cannot_hold_is_infinite_where_the_dtype_is_asked_for():
+    for tensor in (tj.constant(1e40, tj.float32), tj.constant([1e40], "float32")[0], tj.constant([1.0]) + 1e40):
+        assert tensor.numpy() == np.inf
+    assert tj.constant(math.inf).numpy() == np.inf and tj.constant(1e40, tj.float64).numpy() == 1e40
+    for call in (lambda: tj.fill([2], 1e40), lambda: tj.Variable(1e40), lambda: tj.cast(1e40, tj.float32)):
+        with pytest.raises(ValueError, match=r"1e\+40 does not fit into float32: say dtype"):
+            call()
 
 
 def test_constant_with_a_dtype_and_a_shape():
@@ -245,7 +256,7 @@ def test_no_warnings_of_numpys():
             tj.reduce_mean(tj.zeros(0)),
         )
         tj.constant(2**31 - 1) + 1, -tj.constant(-(2**31)), tj.cast(x * x, tj.int32), tj.constant([2**31 - 1] * 2) * 3
-        tj.reduce_variance(x), tj.pow(x, 0.3), tj.constant(1e300)
+        tj.reduce_variance(x), tj.pow(x, 0.3), tj.constant(1e300, tj.float32)
 
 
 def test_ints_wrap():

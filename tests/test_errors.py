@@ -198,6 +198,13 @@ def test_an_argument_that_cannot_be_hashed() -> None:
         tj.function(lambda a: a)({1})
 
 
+def test_an_array_argument_of_a_dtype_that_is_not_there() -> None:
+    with pytest.raises(
+        SignatureError, match=r"the argument a_0: dtype\('uint8'\) is not a dtype that tracejit has.*convert it with cast"
+    ):
+        tj.function(lambda a: a[0])([np.zeros(2, np.uint8)])
+
+
 def test_an_error_while_tracing_leaves_eager_mode_as_it_was() -> None:
     with tj.GradientTape() as tape:
         tape.watch(F32)

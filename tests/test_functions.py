@@ -171,7 +171,7 @@ def test_concat_stack_unstack_split_reverse(axis):
 
 
 def test_what_concat_stack_and_split_refuse():
-    for function in (lambda: tj.concat([], 0), lambda: tj.stack([]), lambda: tj.add_n([])):
+    for function in (lambda: tj.concat([], 0), lambda: tj.add_n([])):
         with pytest.raises(ValueError, match="is empty"):
             function()
     for sizes in ([1, 1], [5], [-1, 4], 0):
@@ -367,3 +367,52 @@ def test_atan2_names_y_first():
     y, x = tj.constant([1.0, 2.0]), tj.constant([3.0, -4.0])
     for angle in (tj.atan2(y=y, x=x), tj.atan2(y, x=x), tj.math.atan2(x=x, y=y), tj.function(lambda: tj.atan2(y=y, x=x))()):
         np.testing.assert_allclose(angle, np.arctan2([1.0, 2.0], [3.0, -4.0]), rtol=1e-6)
+
+
+def test_a_mask_keeps_what_it_is_true_for():
+    x = tj.constant([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    for mask in (tj.constant([True, False, True]), np.array([True, False, True]), tj.Variable([True, False, True])):
+        with tj.GradientTape() as tape:
+            tape.watch(x)
+            y = x[mask]
+        assert y.numpy().tolist() == [[1, 2], [5, 6]]
+        assert tape.gradient(y, x).numpy().tolist() == [[1, 1], [0, 0], [1, 1]]
+    assert x[x > 2.0].numpy().tolist() == [3, 4, 5, 6]
+    assert x[np.zeros(3, bool)].shape == (0, 2)
+    with pytest.raises(tj.errors.InvalidArgumentError, match=r"a mask of the shape \[2\] does not fit \[3, 2\]"):
+        x[tj.constant([True, False])]
+    with pytest.raises(TypeError, match="must be int32 or int64"):
+        x[:, tj.constant([True, False])]
+    assert tj.function(lambda x: x[np.array([True, False, True])])(x).numpy().tolist() == [[1, 2], [5, 6]]
+    with pytest.raises(tj.errors.TracingError, match="getitem needs the mask to be known while tracing"):
+        tj.function(lambda x: x[x > 2.0])(x)
+
+
+def test_where_without_values_gives_places():
+    places = tj.where(tj.constant([[0, 2], [3, 0]]))
+    assert places.dtype is tj.int64 and places.numpy().tolist() == [[0, 1], [1, 0]]
+    assert tj.where([False, False]).shape == (0, 1)
+    assert tj.function(lambda: tj.where(tj.constant([True, False, True])))().numpy().tolist() == [[0], [2]]
+    with pytest.raises(tj.errors.TracingError, match="where needs the condition, without x and y, to be known while tracing"):
+        tj.function(lambda x: tj.where(x > 1.0))(tj.constant([1.0, 2.0]))
+    with pytest.raises(ValueError, match="x and y must both be given"):
+        tj.where([True], [1.0])
+    with pytest.raises(ValueError, match="a scalar has no places"):
+        tj.where(True)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16, np.uint32])
+def test_arrays_of_other_integers_are_indices(dtype):
+    index = np.array([2, 0], dtype)
+    assert tj.gather([1.0, 2.0, 3.0], index).numpy().tolist() == [3, 1]
+    assert tj.one_hot(index, 3).numpy().tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+def test_a_float_that_float32_does_not_hold():
+    for value in (1e40, [1.0, -1e40], 3.4028235677973366e38):
+        with pytest.raises(tj.errors.InvalidArgumentError, match="does not fit into float32: say dtype"):
+            tj.constant(value)
+    assert tj.constant(float("inf")).numpy() == np.inf
+    assert tj.constant(1e40, tj.float32).numpy() == np.inf
+    assert tj.constant(1e40, tj.float64).numpy() == 1e40
+    assert (tj.constant(1.0) * 1e40).numpy() == np.inf

@@ -112,3 +112,60 @@ def test_two_calls_in_a_chain_agree_with_one(gradient: Any) -> None:
     np.testing.assert_array_equal(gradient(lambda x: leaves(takes(x)), tj.constant([800.0])), [NAN])
     chosen = tj.function(lambda y: tj.where(y > 1e30, 0.0, tj.math.log(1.0 + y)))
     np.testing.assert_array_equal(gradient(lambda x: chosen(takes(x)), tj.constant([800.0])), [0.0])
+
+
+def test_the_derivative_by_a_cotangent_that_is_zero() -> None:
+    """As forward mode by two gradients takes it: sqrt'(x) * seed, differentiated by the seed where that is 0."""
+    x, seed = tj.constant([4.0]), tj.constant([0.0])
+    with tj.GradientTape(persistent=True) as outer:
+        outer.watch([x, seed])
+        with tj.GradientTape() as inner:
+            inner.watch(x)
+            y = tj.sqrt(x)
+        first = inner.gradient(y, x, output_gradients=seed)
+        mixed = outer.gradient(first, x)
+    np.testing.assert_array_equal(outer.gradient(first, seed), [0.25])
+    np.testing.assert_array_equal(mixed, [0.0])
+    np.testing.assert_array_equal(outer.gradient(mixed, seed), [-1 / 32])
+
+
+@each_way
+def test_the_second_order_of_a_square_root_at_infinity(gradient: Any) -> None:
+    """0, where TensorFlow has NaN: the root's derivative is 0 there, and a square root's zero stays zero."""
+    norm = tj.function(tj.norm) if gradient is _around else tj.norm
+    inner = _inside if gradient is _inside else _eager
+    x = tj.constant([INF, 1.0])
+    np.testing.assert_array_equal(inner(norm, x), [NAN, 0.0])
+    np.testing.assert_array_equal(inner(lambda x: _eager(norm, x), x), [0.0, 0.0])
+
+
+@each_way
+@pytest.mark.parametrize(("f", "last"), [(lambda x: x * 2.0, 1), (lambda x: tj.reduce_max(x), 1), (lambda x: x * x, 2)])
+def test_what_no_derivative_depends_on_is_none(gradient: Any, f: Any, last: int) -> None:
+    """The same ways, also around a call, where TensorFlow's is 0 from there on."""
+    if gradient is _around:
+        f = tj.function(f)
+    inner = _inside if gradient is _inside else _eager
+    orders = [f]
+    for _ in range(last):
+        orders.append(lambda x, f=orders[-1]: _eager(f, x))
+    x = tj.constant([1.0, 3.0])
+    assert inner(orders[last - 1], x) is not None and inner(orders[last], x) is None
+
+
+@each_way
+@pytest.mark.parametrize(
+    "f", [tj.nn.relu, tj.nn.relu6, tj.nn.leaky_relu, lambda x: tj.nn.max_pool2d(tj.reshape(x, [1, 2, 2, 1]), 2, 1, "SAME")]
+)
+def test_what_is_piecewise_linear_has_derivatives_of_zero(gradient: Any, f: Any) -> None:
+    """And not None, at its kinks too."""
+    if gradient is _around:
+        f = tj.function(f)
+    inner = _inside if gradient is _inside else _eager
+    x = tj.constant([-1.0, 0.0, 6.0, 7.0])
+
+    def twice(x: Any) -> Any:
+        return _eager(lambda x: _eager(f, x), x)
+
+    np.testing.assert_array_equal(inner(lambda x: _eager(f, x), x), [0.0] * 4)
+    np.testing.assert_array_equal(inner(twice, x), [0.0] * 4)

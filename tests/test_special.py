@@ -28,8 +28,7 @@ BETTER: dict[str, tuple[int, str]] = {
 }
 # By name, the order from which on TensorFlow is not asked, and why.
 OTHER: dict[str, tuple[int, str]] = {
-    "unary: nn.relu": (3, "None, TensorFlow's 0"),
-    "unary: nn.relu6": (3, "None, TensorFlow's 0"),
+    "unary: nn.leaky_relu": (3, "0, as of nn.relu; TensorFlow's None"),
     "unary: x ** 0": (3, "0, TensorFlow's NaN or 0 of either sign"),
     "rows: reduce_prod": (2, "TensorFlow's second derivative is wrong beside a zero: it divides by it"),
     "rows: softmax": (0, "a row with a NaN is NaN; TensorFlow's vectors are 0 in some places"),

@@ -33,7 +33,7 @@ def as_array(value: Any, dtype: DType | None = None) -> np.ndarray:
     Where no dtype is given, an array keeps its own. Else the first number says which: a bool, that all are; an int, int32
     (int64 where one does not fit), or float32 where there is a float; a float of Python's, float32, one of NumPy's, its own.
     TypeError where a float would be cut to an integer, or the dtype is none of tracejit's; ValueError where a list is not
-    rectangular or mixes bools and numbers, or an integer does not fit.
+    rectangular or mixes bools and numbers, or a number does not fit (a float where `dtype` says so is infinite).
     """
     if isinstance(value, (np.ndarray, np.generic)):
         return _of_array(value, dtype)
@@ -77,6 +77,13 @@ def _of_array(array: Any, dtype: DType | None) -> np.ndarray:
 def _check_range(value: Any, array: Any, dtype: DType) -> None:
     if array.size and not (dtype.min <= array.min() and array.max() <= dtype.max):
         raise ValueError(f"{shown(value)} does not fit into {dtype.name}")
+
+
+def _check_magnitude(value: Any, array: Any, dtype: DType) -> None:
+    """Numbers for which nobody asked for the dtype, such as 1e40 for float32."""
+    with np.errstate(over="ignore"):
+        if np.any(np.isinf(array.astype(dtype.numpy)) & np.isfinite(array)):
+            raise ValueError(f"{shown(value)} does not fit into {dtype.name}: say dtype, as in dtype=tj.float64")
 
 
 def _scan(value: Any, classes: set[type], depth: int = 1) -> Any:
@@ -151,6 +158,8 @@ def _of_numbers(value: Any, first: Any, classes: set[type], dtype: DType | None)
         raise ValueError(f"{shown(value)} mixes bools and numbers")
     if dtype is None:
         dtype = _inferred(first, leading, array)
+        if kind == "f":
+            _check_magnitude(value, array, dtype)
     if kind == "f" and not dtype.is_floating:
         raise TypeError(f"{shown(value)} is a float and does not become {dtype.name} by itself: use cast")
     if kind in "iu" and dtype.is_bool:

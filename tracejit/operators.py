@@ -103,7 +103,8 @@ class Operators:
         """A key for sets and dicts: tensors and variables cannot be hashed, since == compares their elements."""
         return Reference(self)
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        raise TypeError(f"a {type(self).__name__} is unhashable, since == compares elements: use its ref() as the key")
 
     def __len__(self) -> int:
         if not self.type.shape:

@@ -277,8 +277,12 @@ def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None 
     sizes = functions.arguments.shape("constant", "shape", shape, tensor.type.dtype, (tensor,))
     if tensor.type.shape == sizes:
         return tensor
+    tensor = ops.stop_gradient(tensor)
     if tensor.type.size == 1:
-        return functions.fill(sizes, functions.reshape(tensor, ()))
+        if len(tensor.type.shape) > 1:
+            message = f"a value of the shape {list(tensor.type.shape)} is no single element to fill {list(sizes)} with"
+            fail(InvalidArgumentError, "constant", (tensor,), message)
+        return functions.fill(sizes, tensor)
     if math.prod(sizes) != tensor.type.size:
         message = f"the shape {list(sizes)} has {math.prod(sizes)} elements, and the value {tensor.type.size}"
         fail(DtypeError, "constant", (tensor,), message)

@@ -55,7 +55,8 @@ def call_text(name: str, function: Callable[..., Any], draw: Generator) -> str |
     made: dict[str, str] = {}
     text = []
     for parameter in inspect.signature(function).parameters.values():
-        optional = parameter.default is not inspect.Parameter.empty
+        # Without its branches `where` gives the places of what is true, how many no trace can know.
+        optional = parameter.default is not inspect.Parameter.empty and name != "tj.where"
         if parameter.name == "name" or (optional and parameter.name not in MAKERS) or (optional and draw.chance(0.4)):
             continue
         maker = MAKERS.get(parameter.name, _value)

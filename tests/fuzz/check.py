@@ -111,12 +111,7 @@ def _check(program: Program, sample_count: int, only: str | None = None) -> Diff
     eager = run(program, _same, _same)
     if isinstance(eager[-1], Failed) and not isinstance(eager[-1].error, DOCUMENTED):
         return Difference("eager", None, str(eager[-1]))
-    samples = []
-    apart = program.outer or any("def h" in line.text for line in program.lines)
-    for sample in range(sample_count):
-        with moved_roundings(sample, apart):
-            samples.append(run(program, _same, _same))
-    bounds = [_bounds(call, outcome, samples) for call, outcome in enumerate(eager)]
+    bounds = _all_bounds(program, eager, sample_count)
     with _cache(program.seed % 8 != 0):
         compiled, space = _run(program, tj.function, tj.function)
     modes: dict[str, list[Outcome]] = {"compiled": compiled}
@@ -144,13 +139,9 @@ def _check_twin(program: Program, space: dict[str, Any], sample_count: int) -> D
     """The program of other dtypes right after this one, which neither the function nor the cache may take for the same."""
     twin = program.twin()
     eager = run(twin, _same, _same)
-    samples = []
-    for sample in range(sample_count):
-        with moved_roundings(sample):
-            samples.append(run(twin, _same, _same))
     one_function = twin.lines == program.lines and not twin.variables and not twin.captured
     compiled = run(twin, tj.function if not one_function else lambda _: space["f"], tj.function)
-    return _compare(_TWIN, compiled, eager, [_bounds(call, outcome, samples) for call, outcome in enumerate(eager)])
+    return _compare(_TWIN, compiled, eager, _all_bounds(twin, eager, sample_count))
 
 
 @contextmanager
@@ -166,6 +157,16 @@ def _cache(on: bool) -> Any:
                 del os.environ["TRACEJIT_CACHE"]
             else:
                 os.environ["TRACEJIT_CACHE"] = before
+
+
+def _all_bounds(program: Program, eager: list[Outcome], sample_count: int) -> list[Bounds | None]:
+    """How far each call's results may be off, from some runs with other roundings."""
+    samples = []
+    apart = program.outer or any("def h" in line.text for line in program.lines)
+    for sample in range(sample_count):
+        with moved_roundings(sample, apart):
+            samples.append(run(program, _same, _same))
+    return [_bounds(call, outcome, samples) for call, outcome in enumerate(eager)]
 
 
 def _bounds(call: int, expected: Outcome, samples: list[list[Outcome]]) -> Bounds | None:

@@ -133,19 +133,24 @@ class Generator:
         target = dtype_text(dtype.numpy.name)
         if dtype.is_bool:
             text = f"{made}.integers(0, 2, {held})"
+        elif dtype.is_integer and not self.smooth and low <= -2 and high >= 2 and self.chance(0.12):
+            most = 2 ** (8 * dtype.size - 1)
+            text = f"{made}.choice([{-most}, {most - 1}, {most // 2}, -1, 0, 1, 3], {held})"  # sums and products wrap around
         elif dtype.is_integer:
             text = f"{made}.integers({max(math.ceil(low), -5)}, {min(math.floor(high), 5) + 1}, {held})"
         elif self.special and self.chance(0.4):
             text = f"{made}.choice({_SPECIAL}, {held})"
         elif not self.smooth and self.chance(0.15) and low <= -2:
             text = f"{made}.integers(-2, 3, {held})"  # many equal ones and zeros
+        elif not self.smooth and self.chance(0.15) and (low, high) == (-2, 2):
+            text = f"{made}.integers(-512, 513, {held}) / 256"  # of nine bits: in bfloat16, and of products, ties
         else:
             text = f"{made}.uniform({low}, {high}, {held})"
         return f"np.asarray({text}).astype({target}){layout}"
 
     def new_input(self, dtype: DType, shape: tuple[int, ...], low: float = -2, high: float = 2) -> str:
         expression = self.expression(dtype, shape, low, high)
-        if self.in_function:
+        if self.in_function or (not self.smooth and self.chance(0.1)):
             return self.constant(expression)
         as_array = not self.smooth and self.chance(0.25)
         name = self.name("a" if as_array else "x")
@@ -236,6 +241,8 @@ class Generator:
             return self._program()
 
     def _program(self) -> Program:
+        from .lines import guarded
+
         tj.random.set_seed(1)
         self.value()
         last: list[str] = []
@@ -256,6 +263,9 @@ class Generator:
         if self.chance(0.2) and not self.smooth:
             results.append(self.pick(self.visible))
         results = last or results
+        guard = guarded(self) if self.smooth and self.chance(0.08) else None
+        if guard is not None:
+            results = [guard]
         head = Line(0, f"@outer\ndef f({', '.join(self.inputs)}):")
         lines = [*self.functions, head, *self.lines, Line(1, f"return [{', '.join(results)}]")]
         types = {name: (kind.shape, kind.dtype.name) for name, kind in self.types.items()}

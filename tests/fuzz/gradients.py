@@ -82,12 +82,20 @@ def _check(program: Program) -> Difference | None:
         wanted = _slope(lambda distance, derivative=derivative: float(derivative(at(distance)).numpy()))
         if wanted is None:
             return None
+        if order == 1 and np.isnan(found) and _is_guarded(program):
+            return Difference("gradients", 0, f"NaN instead of {wanted!r}, from a branch that is not taken")
         if not np.isfinite(found):
             return None  # the root of nothing has an infinite slope, in TensorFlow too
         if not abs(found - wanted) <= _WRONG * max(abs(wanted), 0.1):
             return Difference("gradients", 0, f"order {order}: {found!r} instead of {wanted!r}")
         derivative = slope
     return None
+
+
+def _is_guarded(program: Program) -> bool:
+    """Whether all that is returned comes out of one choice between a smooth branch and one that may not be."""
+    (first, *others) = program.returned()
+    return not others and any(line.text.startswith(f"{first} = ") and "tj.where(" in line.text for line in program.lines)
 
 
 def _slope(value: Callable[[float], float]) -> float | None:

@@ -216,7 +216,8 @@ _TRIPS = (
     "tj.sqrt(tj.square({x}))", "tj.square(tj.sqrt({x}))", "tj.reshape(tj.transpose({x}, {p}), {x}.shape)", "tj.abs(-{x})", "1 / (1 / {x})",
     "tj.reduce_sum(tj.tile(tj.expand_dims({x}, {a}), [2] + [1] * len({x}.shape)), {b})", "tj.concat([{x}[:1], {x}[1:]], 0)", "{x}[::-1][::-2]",
     "{x} - ({x} + {x})", "tj.maximum(tj.minimum({x}, {c}), {c})", "tj.where({x} > {c}, {x}, {x})", "tj.pad({x}[1:], [[1, 0]] + [[0, 0]] * (len({x}.shape) - 1))",
-    "tj.argmax({x}, {a}) - tj.argmin({x}, {b})", "tj.reduce_max({x}, {a}) - tj.reduce_max({x}, {b})",
+    "tj.argmax({x}, {a}) - tj.argmax({x}, {b})", "tj.gather({x}, [0], axis={a}) + tj.gather({x}, [0], axis={b})",
+    "tj.reverse({x}, [{a}]) + tj.reverse({x}, [{b}])", "tj.nn.softmax({x}, {a}) + tj.nn.softmax({x}, {b})", "tj.reduce_max({x}, {a}) - tj.reduce_max({x}, {b})",
 )  # fmt: skip
 
 
@@ -407,7 +408,8 @@ def function(draw: Generator) -> None:
     if draw.in_function or draw.depth > 3:
         return
     name = draw.name("h")
-    given = [draw.value(dtypes=None) for _ in range(draw.pick([1, 2]))]
+    # Each a tensor of its own: to a compiled function two parameters are never one.
+    given = list(dict.fromkeys(draw.value(dtypes=None) for _ in range(draw.pick([1, 2]))))
     parameters = [draw.name("p") for _ in given]
     outside, visible, depth = draw.lines, draw.visible, draw.depth
     draw.lines, draw.visible = [], [*(each for each in visible if each[0] == "V"), *parameters]
@@ -446,6 +448,18 @@ _RULES = (
     "    def grad({q}):\n        return tj.clip_by_value({q}, -0.1, 0.1)\n    return tj.identity({p}), grad",
     "    {r} = {f}({p})\n    return {r} * {o}, lambda {q}: {q} * {o} * {s}",
 )
+
+
+_GUARDED = (
+    "tj.sqrt(tj.where({x} > 0.3, {x}, 0.0))", "tj.where({x} > 0.3, {x}, 0.0) ** 0.5", "tj.where({x} > 0.3, tj.sqrt({x} - 0.3), {x})",
+    "tj.where({x} > 0.3, tj.math.log({x}), 1.0)", "tj.where({x} > 0.3, 1.0 / ({x} - 0.3), {x})", "tj.sqrt(tj.nn.relu({x}) + tj.where({x} > 0.3, 0.0, 1.0))",
+)  # fmt: skip
+
+
+def guarded(draw: Generator) -> str | None:
+    """A line of which a branch that is not taken has no finite slope; what it defines."""
+    name = draw.name("v")
+    return name if draw.add(f"{name} = {draw.pick(_GUARDED).format(x=draw.value(dtypes=[float64]))}") else None
 
 
 def custom(draw: Generator) -> None:

@@ -103,7 +103,7 @@ class Program:
             call = (
                 f"{', '.join(self.inputs)}{',' if self.inputs else ''} = [{arguments}]\n"
                 f"        with tj.GradientTape() as tape:\n            tape.watch([{', '.join(watched)}])\n"
-                f"            results = f({', '.join(self.inputs)})\n"
+                f"            results = [None if r is None else tj.identity(r) for r in f({', '.join(self.inputs)})]\n"
                 "        targets = [each for each in results if each is not None and each.dtype.is_floating]\n"
                 f"        print(results, targets and tape.gradient(targets, [{', '.join([*watched, *self.variables])}]))"
             )
@@ -147,7 +147,8 @@ class Program:
             watched = [each for each in arguments if isinstance(each, tj.Tensor) and each.dtype.is_floating]
             with tj.GradientTape() as tape:
                 tape.watch(watched)
-                results = list(space["f"](*arguments))
+                # A variable that eager mode gives back has not been read.
+                results = [None if each is None else tj.identity(each) for each in space["f"](*arguments)]
             targets = [each for each in results if each is not None and each.dtype.is_floating]
             sources = [*watched, *(each for each in variables if each.dtype.is_floating)]
             results += tape.gradient(targets, sources) if targets and sources else []

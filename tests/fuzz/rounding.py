@@ -57,6 +57,11 @@ def _noisy(name: str, evaluate: Callable[..., Any], rng: np.random.Generator) ->
             terms = np.asarray(arrays[0]).size / max(array.size, 1) + 4.0
             if epsilon >= 2.0**-10:  # summed in float32, rounded once
                 return _moved(result, np.abs(array.astype(np.float64)) * epsilon, rng)
+            # Finite terms whose sum overflows in one order may not in another, nor to the same side.
+            finite = [np.where(np.isfinite(each), each, 0) if np.asarray(each).dtype == array.dtype else each for each in sizes]
+            over = np.isinf(np.asarray(evaluate(*finite, **attrs)))
+            if over.any():
+                result = np.where(over, rng.choice([np.nan, np.inf, -np.inf], array.shape), array).astype(array.dtype)[()]
             return _moved(result, np.asarray(evaluate(*sizes, **attrs), np.float64) * epsilon * (2 + terms / 8), rng)
         units = sum(ULP.get(name, (4.0, 4.0))) / 2 + _NUMPY
         if name == "reduce_prod":

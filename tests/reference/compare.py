@@ -129,7 +129,7 @@ RAISED = {
 
 BARE = (
     "cannot be interpreted as an integer", "only integer scalar arrays", "has no attribute", "truth value of", "to unpack", "index out of range",
-    "unhashable", "an integer is required", "length-1 arrays", "only 0-dimensional arrays", "invalid literal", "argument must be", "could not be promoted",
+    "unhashable type", "an integer is required", "length-1 arrays", "only 0-dimensional arrays", "invalid literal", "argument must be", "could not be promoted",
     "is not iterable", "not supported between", "unsupported operand", "out of bounds for", "recursion", "inhomogeneous", "not subscriptable", "is shorter than",
 )  # fmt: skip
 

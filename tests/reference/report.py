@@ -92,7 +92,7 @@ def differences_table(counts: Counter[Difference]) -> str:
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {each.functions} | {each.kinds.replace('_', ' ').replace(' ', ', ')} | {each.said} | {each.reason} | {counts[each]} |"
+        f"| {each.functions} | {', '.join(each.kinds.split()).replace('_', ' ')} | {each.said} | {each.reason} | {counts[each]} |"
         for each in DIFFERENCES
     ]
     return "\n".join(lines) + "\n"

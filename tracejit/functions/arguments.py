@@ -19,7 +19,7 @@ from tracejit.ir.errors import DtypeError, InvalidArgumentError, ResourceExhaust
 from tracejit.ir.graph import Graph, reachable
 from tracejit.ir.interpret import interpret
 from tracejit.ir.op import Op
-from tracejit.ir.types import DType, as_dtype
+from tracejit.ir.types import DType, as_dtype, has_dtype, int64
 from tracejit.memory import total_memory
 
 Operands = Sequence[Any]
@@ -109,6 +109,13 @@ def integers(
     return tuple(array.tolist())
 
 
+def indices(op: str, argument: str, value: Any) -> Any:
+    """`value` as a tensor; an array of integers of a dtype that no tensor has becomes int64."""
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "iu" and not has_dtype(value):
+        return converted(op, argument, value, int64)
+    return ops.lift(op, (value,))[0]
+
+
 def table(op: str, argument: str, value: Any, operands: Operands = ()) -> list[tuple[int, int]]:
     """Pairs of whole numbers, a list of lists or an array or tensor of the shape [n, 2]. DtypeError for other kinds of values,
     InvalidArgumentError for other shapes."""
@@ -120,6 +127,8 @@ def table(op: str, argument: str, value: Any, operands: Operands = ()) -> list[t
         value = array.tolist()
     if not isinstance(value, (list, tuple)):
         refuse(op, argument, expected, value, operands)
+    if not value and array is None:
+        fail(InvalidArgumentError, op, operands, f"{argument} must be {expected}, not an empty list")
     pairs = [integers(op, argument, pair, operands, expected) for pair in value]
     if any(len(pair) != 2 for pair in pairs):
         fail(InvalidArgumentError, op, operands, f"{argument} must be {expected}, not {described(value)}")

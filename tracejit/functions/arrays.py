@@ -13,6 +13,7 @@ from tracejit.functions.creation import positions
 from tracejit.functions.math import tensor
 from tracejit.ir.errors import DtypeError, IndexOutOfRangeError, InvalidArgumentError, ResourceExhaustedError, fail, shown
 from tracejit.ir.op import Op
+from tracejit.ir.types import bool_
 from tracejit.memory import total_memory
 
 
@@ -92,12 +93,13 @@ def transpose(a: Any, perm: Any = None, conjugate: bool = False, name: str | Non
 def broadcast_to(input: Any, shape: Any, name: str | None = None) -> Any:
     """`input` repeated along axes of size 1 and new leading ones. InvalidArgumentError where it does not fit."""
     x = tensor("broadcast_to", input)
-    sizes = arguments.shape("broadcast_to", "shape", shape, x.type.dtype, (x,))
+    sizes = arguments.integers("broadcast_to", "shape", shape, (x,))
     if len(sizes) < len(x.type.shape):
-        fail(InvalidArgumentError, "broadcast_to", (x,), f"it has more axes than {list(sizes)}")
+        fail(InvalidArgumentError, "broadcast_to", (x,), f"it has more axes than {shown(list(sizes))}")
     own = x.type.shape
     if any(size not in (1, wanted) for size, wanted in zip(own, sizes[len(sizes) - len(own) :], strict=True)):
-        fail(InvalidArgumentError, "broadcast_to", (x,), f"it does not fit the shape {list(sizes)}")
+        fail(InvalidArgumentError, "broadcast_to", (x,), f"it does not fit the shape {shown(list(sizes))}")
+    arguments.shape("broadcast_to", "shape", sizes, x.type.dtype, (x,))
     return ops.identity(x) if own == sizes else ops.broadcast_to(x, sizes)
 
 
@@ -113,19 +115,28 @@ def listed(name: str, argument: str, values: Any) -> list[Any]:
 
 
 def concat(values: Any, axis: Any, name: str | None = "concat") -> Any:
-    """The tensors one after the other along `axis`; a tensor that stands by itself as it is. InvalidArgumentError where they
-    differ in shape outside of `axis`."""
+    """The tensors one after the other along `axis`; where there is one alone, or a tensor in the list's place, it as it is.
+    InvalidArgumentError where they differ in shape outside of `axis`."""
     alone = isinstance(values, (Op.operand_type, np.ndarray))
     if not alone and not isinstance(values, (list, tuple)):
         arguments.refuse("concat", "values", "a list of tensors", values)
     parts = ops.lift("concat", (values,) if alone else tuple(values))
     if not parts:
         fail(InvalidArgumentError, "concat", (), "values is empty")
+    if len(parts) == 1:  # along any axis, and a scalar has none
+        arguments.integers("concat", "axis", axis, parts, "a whole number")
+        return ops.identity(*parts)
     return ops.concat(*parts, axis=_single_axis("concat", parts[0], axis, len(parts[0].type.shape)))
 
 
 def stack(values: Any, axis: Any = 0, name: str | None = "stack") -> Any:
-    """Tensors of one shape along a new axis. InvalidArgumentError where their shapes differ."""
+    """Tensors of one shape along a new axis; of none, an empty float32 tensor. InvalidArgumentError where their shapes
+    differ."""
+    if isinstance(values, (list, tuple)) and not any(isinstance(value, Op.operand_type) for value in values):
+        values = tensor("stack", values)  # numbers and lists, of which the dtype is found together
+        if values.type.shape == (0,):
+            arguments.axis("stack", values, axis, 1)
+            return values
     parts = ops.lift("stack", tuple(listed("stack", "values", values)))
     if not parts:
         fail(InvalidArgumentError, "stack", (), "values is empty")
@@ -243,7 +254,7 @@ def gather(
     """Slices of `params` along `axis` (`batch_dims` where None) at `indices`; with `batch_dims` leading axes in common (counted
     from the end of the indices' where negative). IndexOutOfRangeError where an index is outside. The gradient is a dense
     tensor."""
-    x, index = tensor("gather", params), tensor("gather", indices)
+    x, index = tensor("gather", params), arguments.indices("gather", "indices", indices)
     shape = x.type.shape
     batch = arguments.integer("gather", "batch_dims", batch_dims, (x, index))
     rank = len(index.type.shape)
@@ -276,7 +287,7 @@ def gather(
     return ops.transpose(found, permutation=back)
 
 
-_KEYS = "indexed by ints, slices, Ellipsis, None and integer tensors"
+_KEYS = "indexed by ints, slices, Ellipsis, None and integer tensors, or by a mask alone"
 
 
 def _taken(x: Any, key: slice, extent: int) -> range:
@@ -290,11 +301,24 @@ def _taken(x: Any, key: slice, extent: int) -> range:
     return range(*slice(start, stop, step).indices(extent))
 
 
+def _masked(x: Any, mask: Any) -> Any:
+    """The slices of x along the mask's axes for which it is True, one after the other."""
+    kept = mask if isinstance(mask, np.ndarray) else arguments.known("getitem", "the mask", mask)
+    shape, rank = x.type.shape, kept.ndim
+    if kept.shape != shape[:rank]:
+        fail(InvalidArgumentError, "getitem", (x,), f"a mask of the shape {list(kept.shape)} does not fit {list(shape)}")
+    flat = ops.reshape(x, shape=(kept.size, *shape[rank:]))
+    return gather(flat, np.flatnonzero(kept), axis=0)
+
+
 def getitem(x: Any, key: Any) -> Any:
     """x[key] with ints, slices, Ellipsis, None and integer tensors (scalars, and one of any shape, each along its
-    axis). IndexOutOfRangeError for an index outside of its axis, TypeError for a key of another kind."""
+    axis); or with a mask alone, a tensor of bools of the leading sizes, which keeps what it is True for: in a traced function
+    a constant. IndexOutOfRangeError for an index outside of its axis, TypeError for a key of another kind."""
     (whole,) = ops.lift("getitem", (x,))
     x = whole
+    if (isinstance(key, (Op.operand_type, np.ndarray))) and key.dtype in (bool_, np.bool_) and key.ndim:
+        return _masked(x, key)
     keys: list[Any] = list(key) if isinstance(key, tuple) else [key]
     shape = x.type.shape
     used = sum(1 for each in keys if each is not None and each is not Ellipsis)

@@ -32,8 +32,10 @@ def ones(shape: Any, dtype: Any = float32, name: str | None = None) -> Any:
 
 
 def fill(dims: Any, value: Any, name: str | None = None) -> Any:
-    """A tensor of shape `dims` with every element `value`, which is a scalar."""
+    """A tensor of shape `dims` with every element `value`, which is a scalar, or one in a list."""
     x = tensor("fill", value)
+    if x.type.shape == (1,):
+        x = ops.reshape(x, shape=())
     if x.type.shape:
         fail(InvalidArgumentError, "fill", (x,), "the value must be a scalar")
     sizes = arguments.shape("fill", "dims", dims, x.type.dtype, (x,))
@@ -175,7 +177,7 @@ def one_hot(
     """indices: i32[...] -> [..., depth]: `on_value` (1) at each index and `off_value` (0) elsewhere, with the new axis at
     `axis`, the last where None; an index outside of 0..depth-1 gives `off_value` alone. The dtype is `dtype`, or that of the
     two values, or float32."""
-    x = tensor("one_hot", indices)
+    x = arguments.indices("one_hot", "indices", indices)
     if not x.type.dtype.is_integer:
         fail(DtypeError, "one_hot", (x,), "indices must be int32 or int64")
     rank = len(x.type.shape)

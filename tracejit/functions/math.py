@@ -14,7 +14,7 @@ from tracejit.functions import arguments
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail, shown
 from tracejit.ir.op import Op
 from tracejit.ir.types import broadcast_shapes, float32, float64, has_dtype, int32, int64
-from tracejit.ops.powers import PRODUCTS, product
+from tracejit.ops.powers import PRODUCTS
 
 
 def tensor(name: str, x: Any) -> Any:
@@ -69,8 +69,6 @@ def pow(x: Any, y: Any, name: str | None = None) -> Any:
     if isinstance(y, (int, float)) and not isinstance(y, bool) and not isinstance(x, (int, float)):
         x = tensor("pow", x)
         whole = y in PRODUCTS and not (isinstance(y, float) and x.type.dtype.is_integer)
-        if whole and y and x.type.dtype.is_half:
-            return ops.identity(x) if y == 1 else product(x, y, ops.mul)
         if whole or (y == 0.5 and x.type.dtype.is_floating):
             return ops.power(x, exponent=int(y) if whole else y)
     x, y = ops.lift("pow", (x, y))
@@ -129,14 +127,24 @@ def add_n(inputs: Any, name: str | None = None) -> Any:
     return total
 
 
-def matmul(a: Any, b: Any, transpose_a: Any = False, transpose_b: Any = False, name: str | None = None) -> Any:
-    """a: [..., n, k]; b: [..., k, m] -> [..., n, m]; batch axes are broadcast. InvalidArgumentError where the inner
-    sizes differ or an operand has fewer than two axes, DtypeError where the dtypes differ. Of float16 and bfloat16 the sums are
-    float32, and each is rounded once. Compiled, the error of a sum of k products is at most (1024 + sqrt(k)) eps/2 times the
-    sum of their absolute values."""
+def matmul(
+    a: Any,
+    b: Any,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    adjoint_a: bool = False,
+    adjoint_b: bool = False,
+    name: str | None = None,
+) -> Any:
+    """a: [..., n, k]; b: [..., k, m] -> [..., n, m]; batch axes are broadcast, and an adjoint is a transpose, of real numbers.
+    InvalidArgumentError where the inner sizes differ, an operand has fewer than two axes or is transposed twice, DtypeError
+    where the dtypes differ. Of half dtypes the sums are float32, and each is rounded once. Compiled, the error of a sum
+    of k products is at most (1024 + sqrt(k)) eps/2 times the sum of their absolute values."""
     a, b = ops.lift("matmul", (a, b))
-    transpose_a = arguments.flag("matmul", "transpose_a", transpose_a, (a, b))
-    transpose_b = arguments.flag("matmul", "transpose_b", transpose_b, (a, b))
+    if transpose_a is not False or adjoint_a is not False:
+        transpose_a = _transposed("a", transpose_a, adjoint_a, (a, b))
+    if transpose_b is not False or adjoint_b is not False:
+        transpose_b = _transposed("b", transpose_b, adjoint_b, (a, b))
     rank_a, rank_b = len(a.type.shape), len(b.type.shape)
     if rank_a > rank_b == 2 and not transpose_a and a.type.shape[-1] == b.type.shape[1 if transpose_b else 0]:
         # One product of all rows: the gradient of b then sums over the batch, and needs no product for each of it.
@@ -151,6 +159,15 @@ def matmul(a: Any, b: Any, transpose_a: Any = False, transpose_b: Any = False, n
         a = ops.broadcast_to(a, batch + a.type.shape[-2:])
         b = ops.broadcast_to(b, batch + b.type.shape[-2:])
     return ops.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
+
+
+def _transposed(which: str, transpose: Any, adjoint: Any, operands: Any) -> bool:
+    for argument, value in ((f"transpose_{which}", transpose), (f"adjoint_{which}", adjoint)):
+        if type(value) is not bool:
+            arguments.refuse("matmul", argument, "True or False", value, operands)
+    if transpose and adjoint:
+        fail(InvalidArgumentError, "matmul", operands, f"transpose_{which} and adjoint_{which} cannot both be True")
+    return transpose or adjoint
 
 
 def _common_batch(a: Any, b: Any) -> tuple[int, ...]:
@@ -172,9 +189,9 @@ def keep(result: Any, x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
     return ops.reshape(result, shape=tuple(1 if axis in axes else size for axis, size in enumerate(x.type.shape)))
 
 
-def _reduction(op: Op, what: str) -> Callable[..., Any]:
+def _reduction(op: Op, what: str, logical: bool = False) -> Callable[..., Any]:
     def reduce(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Any:
-        x = tensor(op.name, input_tensor)
+        x = ops.truths(op.name, (input_tensor,))[0] if logical else tensor(op.name, input_tensor)
         axes, keepdims = _over(op.name, x, axis, keepdims)
         return keep(ops.in_float32(op, x, axes=axes), x, axes, keepdims)
 
@@ -187,8 +204,8 @@ reduce_sum = _reduction(ops.reduce_sum, "sum")
 reduce_prod = _reduction(ops.reduce_prod, "product")
 reduce_max = _reduction(ops.reduce_max, "maximum")
 reduce_min = _reduction(ops.reduce_min, "minimum")
-reduce_any = _reduction(ops.reduce_any, "logical or")
-reduce_all = _reduction(ops.reduce_all, "logical and")
+reduce_any = _reduction(ops.reduce_any, "logical or", logical=True)
+reduce_all = _reduction(ops.reduce_all, "logical and", logical=True)
 
 
 def reduce_mean(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Any:
@@ -198,12 +215,13 @@ def reduce_mean(input_tensor: Any, axis: Any = None, keepdims: bool = False, nam
     if x.type.dtype.is_half:
         return cast(reduce_mean(cast(x, float32), axes, keepdims), x.type.dtype)
     count = math.prod([x.type.shape[axis] for axis in axes])
-    total = ops.reduce_sum(x, axes=axes)
     if x.type.dtype.is_integer:
         if count == 0:
             fail(InvalidArgumentError, "reduce_mean", (x,), "there are no integers to take the mean of")
+        total = ops.reduce_sum(cast(x, int64), axes=axes)
         quotient = ops.floordiv(ops.abs(total), count)
-        return keep(ops.mul(ops.sign(total), quotient), x, axes, keepdims)
+        return keep(cast(ops.mul(ops.sign(total), quotient), x.type.dtype), x, axes, keepdims)
+    total = ops.reduce_sum(x, axes=axes)
     return keep(ops.div(total, float(count)), x, axes, keepdims)
 
 
@@ -265,10 +283,17 @@ def clip_by_value(t: Any, clip_value_min: Any, clip_value_max: Any, name: str | 
     return ops.maximum(ops.minimum(x, high), low)
 
 
-def where(condition: Any, x: Any, y: Any, name: str | None = None) -> Any:
+def where(condition: Any, x: Any = None, y: Any = None, name: str | None = None) -> Any:
     """x where `condition` holds, else y, all three broadcast. The gradient of the branch not taken is zero, never
-    NaN."""
+    NaN. Without x and y: i64[n,rank], the places of the elements that are not zero, in row-major order; in a traced function
+    their number must be known, so that the condition is a constant there."""
     condition = tensor("where", condition)
+    if x is None and y is None:
+        if not condition.type.shape:
+            fail(InvalidArgumentError, "where", (condition,), "a scalar has no places")
+        return tensor("where", np.argwhere(arguments.known("where", "the condition, without x and y,", condition)))
+    if x is None or y is None:
+        fail(InvalidArgumentError, "where", (condition,), "x and y must both be given, or none")
     x, y = ops.lift("where", (x, y))
     if condition.type.dtype.name != "bool":
         fail(DtypeError, "where", (condition, x, y), "the condition must be bool")

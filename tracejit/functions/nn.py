@@ -57,8 +57,7 @@ def silu(features: Any, beta: float = 1.0) -> Any:
     """x * sigmoid(beta * x)."""
     x = floats("silu", features)
     beta = arguments.converted("silu", "beta", beta, x.type.dtype, (x,))
-    ops.common_shape("silu", (x, beta))
-    return ops.mul(x, ops.sigmoid(ops.mul(x, beta)))
+    return ops.silu(*ops.align("silu", (x, beta)))
 
 
 swish = silu

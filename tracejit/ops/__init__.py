@@ -9,9 +9,9 @@ import numpy as np
 from tracejit.ops.autodiff import (
     Gapped, Record, dense, differentiated, expand_gradient, expand_gradients, gapped_reverse, reached_from, records_of, reverse,
 )  # fmt: skip
-from tracejit.ops.activations import if_positive, leaky_relu, relu, softplus
+from tracejit.ops.activations import depending, if_positive, leaky_relu, relu, silu, softplus
 from tracejit.ops.bits import (
-    bitwise_and, bitwise_or, bitwise_xor, invert, logical_and, logical_not, logical_or, logical_xor,
+    bitwise_and, bitwise_or, bitwise_xor, invert, logical_and, logical_not, logical_or, logical_xor, truths,
 )  # fmt: skip
 from tracejit.ops.control import (
     constant, constant_op, custom_gradient, element, frozen, fusion, gradient, identity, iota, parameter, stop_gradient,

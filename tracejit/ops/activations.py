@@ -23,6 +23,7 @@ from tracejit.ops.elementwise import (
     require_dtype,
     sample_array,
     sigmoid,
+    sigmoid_numpy,
 )  # fmt: skip
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
@@ -44,10 +45,17 @@ if_positive: Elementwise = Elementwise(
     "if_positive", arity=3, dtypes=ALL_NUMBERS, evaluate=lambda x, a, b: np.where(x > 0, a, b),
     lower=lambda b, x, yes, no: b.select(b.compare("gt", x, b.const(0, x.dtype)), yes, no), samples=_choice_samples,
     vjp=(
-        lambda ct, out, x, a, b: ops.zeros_like(ct),
+        lambda ct, out, x, a, b: depending(ops.zeros_like(ct), x),
         lambda ct, out, x, a, b: Gapped(if_positive(x, ct, ops.zeros_like(ct))),
         lambda ct, out, x, a, b: Gapped(if_positive(x, ops.zeros_like(ct), ct)),
     ),
+)  # fmt: skip
+
+
+# y, which counts as a function of x too: with a derivative that is 0 to every order, where one that is not there would be None.
+depending: Elementwise = Elementwise(
+    "depending", arity=2, dtypes=ALL_NUMBERS, evaluate=lambda y, x: y, lower=lambda b, y, x: y,
+    vjp=(lambda ct, out, y, x: ct, lambda ct, out, y, x: depending(ops.zeros_like(ct), x)),
 )  # fmt: skip
 
 
@@ -85,6 +93,21 @@ leaky_relu: Op = Op(
     vjp=(lambda ct, out, x, alpha: if_positive(x, ct, mul(ct, alpha)),),
     samples=_leaky_samples,
 )
+
+
+def _silu_x(out: Any, x: Any, beta: Any) -> Any:
+    """sigmoid(z) * (1 + z * (1 - sigmoid(z))), z = beta * x, of which no factor overflows before it meets one that is 0."""
+    z = mul(x, beta)
+    share = sigmoid(z)
+    return mul(share, ops.add(mul(z, ops.sub(1.0, share)), 1.0))
+
+
+# x * sigmoid(beta * x).
+silu: Elementwise = Elementwise(
+    "silu", arity=2, costly=True, dtypes=FLOATS, evaluate=lambda x, beta: x * sigmoid_numpy(x * beta),
+    lower=lambda b, x, beta: b.mul(x, b.sigmoid(b.mul(x, beta))),
+    vjp=(Scale(_silu_x), Scale(lambda out, x, beta: mul(out, mul(x, ops.sub(1.0, sigmoid(mul(x, beta))))))),
+)  # fmt: skip
 
 
 def _softplus(x: Any) -> Any:

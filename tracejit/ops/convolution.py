@@ -221,7 +221,8 @@ def _max_vjp(ct: Any, out: Any, x: Any, window: Ints, strides: Ints) -> Any:
         term = ops.select(at, cotangent, ops.zeros_like(cotangent))
         total = term if total is None else ops.add(total, term)
     whole = ops.reshape(total, shape=(n, blocks[0] * strides[0], blocks[1] * strides[1], channels))
-    return Gapped(ops.slice(whole, starts=(0,) * 4, sizes=x.type.shape, strides=(1,) * 4))
+    inside = ops.slice(whole, starts=(0,) * 4, sizes=x.type.shape, strides=(1,) * 4)
+    return Gapped(ops.depending(inside, x))
 
 
 def _first_place(out: Any, x: Any, window: Ints, strides: Ints, code: int) -> Any:

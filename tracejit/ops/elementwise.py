@@ -175,7 +175,7 @@ def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
     return make(ops.broadcast, x, **attrs) if type(x) is Node else Op.apply_values(ops.broadcast, (x,), attrs)
 
 
-def _sigmoid(x: Any) -> Any:
+def sigmoid_numpy(x: Any) -> Any:
     decay = np.exp(-np.abs(x))
     return np.where(x >= 0, 1 / (1 + decay), decay / (1 + decay))
 
@@ -267,7 +267,7 @@ tanh: Unary = Unary(
     vjp=(Scale(lambda out, x: sub(1.0, mul(out, out))),),
 )  # fmt: skip
 sigmoid: Unary = Unary(
-    "sigmoid", costly=True, dtypes=FLOATS, evaluate=_sigmoid, lower=lambda b, x: b.sigmoid(x),
+    "sigmoid", costly=True, dtypes=FLOATS, evaluate=sigmoid_numpy, lower=lambda b, x: b.sigmoid(x),
     vjp=(Scale(lambda out, x: mul(out, sub(1.0, out))),),
 )  # fmt: skip
 erf: Unary = Unary(

@@ -13,6 +13,7 @@ from tracejit.ir.op import Op, Scalar, require
 from tracejit.ir.types import TensorType
 from tracejit.ops.autodiff import Scale
 from tracejit.ops.elementwise import (
+    ALL_NUMBERS,
     FLOATS,
     NUMBERS,
     SAMPLE_SHAPES,
@@ -61,7 +62,11 @@ def _evaluate(x: Any, exponent: float) -> Any:
     if exponent == HALF:
         # As a power, which the square root is not at -0 and at minus infinity.
         return np.where(x == -math.inf, x.dtype.type(math.inf), np.sqrt(x + x.dtype.type(0)))
-    return np.ones_like(x) if exponent == 0 else product(x, exponent, np.multiply)
+    if exponent == 0:
+        return np.ones_like(x)
+    if x.dtype.itemsize == 2:  # rounded once
+        return product(x.astype(np.float32), exponent, np.multiply).astype(x.dtype)
+    return product(x, exponent, np.multiply)
 
 
 def _lower(b: Any, x: Any, exponent: float) -> Any:
@@ -73,7 +78,7 @@ def _lower(b: Any, x: Any, exponent: float) -> Any:
 
 def _infer(x: TensorType, exponent: float) -> TensorType:
     require(exponent in (*PRODUCTS, HALF), "power", (x,), f"the exponent is {exponent!r}")
-    require_dtype("power", (x,), x.dtype, FLOATS if exponent == HALF else NUMBERS)
+    require_dtype("power", (x,), x.dtype, FLOATS if exponent == HALF else ALL_NUMBERS)
     return x
 
 
@@ -84,7 +89,7 @@ def _factor(out: Any, x: Any, exponent: float) -> Any:
 
 
 def _samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray], dict[str, Any]]]:
-    for dtype in NUMBERS:
+    for dtype in ALL_NUMBERS:
         for exponent in (*PRODUCTS, HALF) if dtype in FLOATS else PRODUCTS:
             for shape in SAMPLE_SHAPES:
                 yield (sample_array(rng, shape, dtype, (0.5, 2)),), {"exponent": exponent}

@@ -123,9 +123,13 @@ class Signature:
             return (Variable, value.type, value.trainable, place)
         if issubclass(kind, (np.ndarray, np.generic)):
             array = as_plain(value, name)
+            try:
+                dtype = as_dtype(array.dtype)
+            except TypeError as error:
+                raise SignatureError(f"the argument {name}: {error}; convert it with cast before") from None
             self.leaves.append(array)
             self.names.append(name)
-            return TensorType(array.shape, as_dtype(array.dtype))
+            return TensorType(array.shape, dtype)
         if issubclass(kind, float):
             return (kind, float.hex(value), *_attributes(value))
         if is_exactly(value, _PLAIN):
