@@ -68,7 +68,8 @@ def _relu_samples(rng: np.random.Generator) -> Samples:
 relu: Unary = Unary(
     "relu", dtypes=ALL_NUMBERS, evaluate=lambda x: np.maximum(x.dtype.type(0), x),
     lower=lambda b, x: b.max(b.const(0, x.dtype), x), samples=_relu_samples,
-    vjp=(lambda ct, out, x: Gapped(if_positive(x, ct, ops.zeros_like(ct))),),
+    # Of the result, which is positive where x is, and which what comes after keeps anyway.
+    vjp=(lambda ct, out, x: Gapped(if_positive(out, ct, ops.zeros_like(ct))),),
 )  # fmt: skip
 
 
