@@ -61,20 +61,23 @@ def elementwise(draw: Generator) -> None:
     if kind.dtype not in op.dtypes:
         return
     operands = [first]
-    for _ in op.domain[1:]:
+    for limits in op.domain[1:]:
         if not isinstance(op, Binary):  # an op for the inside, which takes tensors of one shape
             operands.append(draw.same_type(kind))
             operands = [_read(each) for each in operands]
         else:
-            operands.append(draw.scalar(kind.dtype) if draw.chance(0.3) else draw.fitting(kind))
+            number = draw.scalar(kind.dtype) if draw.chance(0.3) else None
+            # In a smooth program none that is outside of the domain, near a pole or a jump.
+            takes = number is not None and not (draw.smooth and not limits[0] <= float(number) <= limits[1])
+            operands.append(number if takes else draw.fitting(kind))
     if kind.dtype.is_floating and (draw.smooth or not draw.special) and (draw.smooth or draw.chance(0.8)):
         operands = [_within(each, limits) for each, limits in zip(operands, op.domain, strict=True)]
     draw.add(f"{draw.name('v')} = {called}({', '.join(operands)})")
 
 
 def _read(name: str) -> str:
-    """A variable's value for an op that users do not call."""
-    return f"tj.convert_to_tensor({name})" if name[0] == "V" else name
+    """A variable's value for an op that users do not call; a parameter may be a variable."""
+    return f"tj.convert_to_tensor({name})" if name[0] in "Vp" else name
 
 
 def _within(operand: str, limits: tuple[float, float]) -> str:
