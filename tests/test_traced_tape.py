@@ -620,3 +620,16 @@ def test_a_constant_of_a_variable_is_no_longer_its():
     with tj.GradientTape() as tape:
         z = tj.constant(v) * 2.0
     assert tape.gradient(z, v) is None
+
+
+def test_a_tape_in_a_traced_function_does_not_watch_what_one_around_the_call_was_told_to() -> None:
+    def slope(x: Any) -> Any:
+        with tj.GradientTape() as inner:
+            y = x * x * x
+        return inner.gradient(y, x)
+
+    x = tj.constant(3.0)
+    with tj.GradientTape() as outer:
+        outer.watch(x)
+        eager, traced = slope(x), tj.function(slope)(x)
+    assert float(eager) == 27.0 and traced is None
