@@ -93,9 +93,15 @@ def _check(program: Program) -> Difference | None:
 
 
 def _is_guarded(program: Program) -> bool:
-    """Whether all that is returned comes out of one choice between a smooth branch and one that may not be."""
+    """Whether all that is returned comes out of one choice between a smooth branch and one that may not be. What is the root of
+    a sum of squares may have no slope in the branch that is taken either, where all of them are 0."""
     (first, *others) = program.returned()
-    return not others and any(line.text.startswith(f"{first} = ") and "tj.where(" in line.text for line in program.lines)
+    roots = any(name in line.text for line in program.lines for name in ("reduce_std", "norm"))
+    return (
+        not others
+        and not roots
+        and any(line.text.startswith(f"{first} = ") and "tj.where(" in line.text for line in program.lines)
+    )
 
 
 def _slope(value: Callable[[float], float]) -> float | None:
