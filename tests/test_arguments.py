@@ -631,3 +631,15 @@ def test_seeds() -> None:
     first = tj.random.uniform([2]).numpy().tolist()
     tj.random.set_seed(-1)
     assert tj.random.uniform([2]).numpy().tolist() == first
+
+
+def test_texts_name_the_function_that_was_called() -> None:
+    x = tj.zeros([1, 4, 4, 3])
+    with pytest.raises(tj.errors.DtypeError, match=r"bias_add\(.*the value and the bias differ in dtype"):
+        tj.nn.bias_add(x, tj.constant([1, 2, 3]))
+    with pytest.raises(
+        tj.errors.InvalidArgumentError, match=r"broadcast_to\(.*more axes than the shape \[9223372036854775808\]"
+    ):
+        tj.broadcast_to(x, 2**63)
+    with pytest.raises(tj.errors.DtypeError, match=r"pow\(bool\[\]\): it takes numbers"):
+        tj.pow(tj.constant(True), 0)

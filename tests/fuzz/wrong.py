@@ -30,6 +30,7 @@ WRONG = (
 # Other words for an argument that a text may use.
 _WORDS = {
     "axis": ("axis", "axes"), "axes": ("axis", "axes"), "perm": ("perm",), "dtype": ("dtype", "type", "convert it"), "transpose_a": ("transpose_a", "sizes"), "transpose_b": ("transpose_b", "sizes"),
+    "dilations": ("dilations", "a window of"), "adjoint_a": ("adjoint_a", "sizes"), "adjoint_b": ("adjoint_b", "sizes"),
     "out_type": ("dtype", "type"), "output_type": ("dtype", "type"), "shape": ("shape", "size", "fit"), "dims": ("shape", "dims", "size"),
     "multiples": ("shape", "multiples"), "num_rows": ("shape", "num_rows"), "num_columns": ("shape", "num_columns"), "batch_shape": ("shape",),
     "num_or_size_splits": ("split", "does not divide", "size", "num"), "num": ("num",), "output_shape": ("shape",), "begin": ("begin", "start"),
@@ -128,6 +129,7 @@ def check_call(name: str, wrong: str, call: str, right_call: str, setup: str, tr
 _NAMES = {
     "multiply": "mul", "subtract": "sub", "negative": "neg", "divide": "div", "floormod": "mod|floordiv", "swish": "silu",
     "avg_pool": "avg_pool2d", "max_pool": "max_pool2d", "mod": "mod|floordiv",
+    "pow": "pow|check_range",  # which says that an exponent is negative
     "sparse_softmax_cross_entropy_with_logits": "sparse_softmax_cross_entropy_with_logits|check_range",
 }  # fmt: skip
 # What Python and NumPy say by themselves.

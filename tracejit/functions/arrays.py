@@ -95,7 +95,7 @@ def broadcast_to(input: Any, shape: Any, name: str | None = None) -> Any:
     x = tensor("broadcast_to", input)
     sizes = arguments.integers("broadcast_to", "shape", shape, (x,))
     if len(sizes) < len(x.type.shape):
-        fail(InvalidArgumentError, "broadcast_to", (x,), f"it has more axes than {shown(list(sizes))}")
+        fail(InvalidArgumentError, "broadcast_to", (x,), f"it has more axes than the shape {shown(list(sizes))}")
     own = x.type.shape
     if any(size not in (1, wanted) for size, wanted in zip(own, sizes[len(sizes) - len(own) :], strict=True)):
         fail(InvalidArgumentError, "broadcast_to", (x,), f"it does not fit the shape {shown(list(sizes))}")

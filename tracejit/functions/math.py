@@ -67,7 +67,7 @@ def pow(x: Any, y: Any, name: str | None = None) -> Any:
     """x ** y. A small whole Python number is multiplied out, so that its derivatives have no special points.
     InvalidArgumentError for an integer and a negative one."""
     if isinstance(y, (int, float)) and not isinstance(y, bool) and not isinstance(x, (int, float)):
-        x = tensor("pow", x)
+        x = numbers("pow", x)
         whole = y in PRODUCTS and not (isinstance(y, float) and x.type.dtype.is_integer)
         if whole or (y == 0.5 and x.type.dtype.is_floating):
             return ops.power(x, exponent=int(y) if whole else y)

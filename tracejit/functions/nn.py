@@ -174,6 +174,8 @@ def bias_add(value: Any, bias: Any, data_format: str | None = None, name: str | 
     if len(shape) < 2 or b.type.shape != (shape[axis],):
         message = f"the bias needs the size of axis {axis}" if len(shape) > 1 else "the value needs at least 2 axes"
         fail(InvalidArgumentError, "bias_add", (x, b), message)
+    if x.type.dtype is not b.type.dtype:
+        fail(DtypeError, "bias_add", (x, b), "the value and the bias differ in dtype; convert one with cast")
     return ops.add(x, b if axis == len(shape) - 1 else ops.reshape(b, shape=(shape[1], *(1,) * (len(shape) - 2))))
 
 
