@@ -16,7 +16,8 @@ import numpy as np
 
 import tracejit as tj
 from benchmarks.measure import duration
-from tracejit.llvm import engine, plan, pool
+from tracejit.llvm.machine import engine, pool
+from tracejit.llvm.plan import plan
 from tracejit.runtime import threads
 
 ROUNDS = 101

@@ -1,6 +1,6 @@
 """`python -m benchmarks.ulp`: the largest errors of compiled elementary functions, in units in the last place (ULP), beside the
-table in tracejit.llvm.vectormath. Ends with status 1 where one is larger than the table says, or a NaN, an infinity or a zero's
-sign is wrong.
+table in tracejit.llvm.math.vectormath. Ends with status 1 where one is larger than the table says, or a NaN, an infinity or a
+zero's sign is wrong.
 
 float32: every 43rd of all bit patterns, which is 100 million (`--step 1` takes all), against NumPy's float64 functions; erf and
 erfc against tracejit's own of float64, which are measured here as well; 20 million pairs for functions of two operands.
@@ -21,7 +21,7 @@ import numpy as np
 import tracejit as tj
 from benchmarks.report import count as positive
 from benchmarks.report import progress, table
-from tracejit.llvm.vectormath import ULP
+from tracejit.llvm.math.vectormath import ULP
 
 BLOCK = 1 << 16  # elements a call, so that what is in between stays in the cache
 BINARY = ("pow", "atan2")

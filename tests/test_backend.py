@@ -17,10 +17,10 @@ from tracejit import ops, passes
 from tracejit.errors import InvalidArgumentError
 from tracejit.ir import Graph, TensorType, interpret, make, parse, reachable
 from tracejit.ir.types import DTYPES, array_type, bool_, float32, int32, int64
-from tracejit.llvm import engine
 from tracejit.llvm.emit import Target, emit
-from tracejit.llvm.kernel import KernelBuilder
-from tracejit.llvm.plan import Plan, plan
+from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.machine import engine
+from tracejit.llvm.plan.plan import Plan, plan
 from tracejit.memory import ALIGNMENT
 from tracejit.runtime import step as runtime
 from tracejit.runtime.step import Step, run_graph

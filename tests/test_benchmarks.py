@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import tracejit as tj
-from tracejit.llvm import plan, pool
+from tracejit.llvm.machine import pool
+from tracejit.llvm.plan import plan
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -23,8 +23,8 @@ import tracejit as tj
 from tracejit import ops
 from tracejit.__main__ import main
 from tracejit.ir import Graph, make, parse
-from tracejit.llvm import cache, engine
 from tracejit.llvm.executable import describe
+from tracejit.llvm.machine import cache, engine
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the cache is used on POSIX systems only")
 
@@ -451,7 +451,7 @@ def test_the_command_line_shows_and_clears(folder: Path, monkeypatch: pytest.Mon
 STRESS = """
     import os, random, signal, sys, time
     import numpy as np, tracejit as tj
-    from tracejit.llvm import cache, engine
+    from tracejit.llvm.machine import cache, engine
 
     engine.host_target()  # so that a child is at work at once
     x = np.arange(8, dtype=np.float32)

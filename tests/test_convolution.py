@@ -13,9 +13,9 @@ from tracejit import ops, passes
 from tracejit.errors import DtypeError, InvalidArgumentError
 from tracejit.ir import Graph, interpret, make
 from tracejit.ir.types import array_type, float32, float64
-from tracejit.llvm import plan as plan_module
-from tracejit.llvm.convolution import Axis, choose_tile, split_depth
-from tracejit.llvm.engine import Target, host_target
+from tracejit.llvm.kernels.convolution import Axis, choose_tile, split_depth
+from tracejit.llvm.machine.engine import Target, host_target
+from tracejit.llvm.plan import plan as plan_module
 from tracejit.runtime import step as runtime
 from tracejit.runtime.step import Step, run_graph
 

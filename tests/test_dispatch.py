@@ -16,7 +16,7 @@ import pytest
 
 import tracejit as tj
 from tracejit.errors import SignatureError
-from tracejit.runtime import native
+from tracejit.runtime.native import loader as native
 
 NATIVE = native.unusable() is None
 Pair = collections.namedtuple("Pair", "first second")

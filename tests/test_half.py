@@ -17,7 +17,7 @@ from tracejit import ops, passes
 from tracejit.errors import DtypeError
 from tracejit.ir import Graph, Node, interpret, make
 from tracejit.ir.types import HALVES, DType, array_type, bfloat16, float16, float32, float64, int32
-from tracejit.llvm.engine import Target, host_target
+from tracejit.llvm.machine.engine import Target, host_target
 from tracejit.runtime import step as runtime
 from tracejit.runtime.step import Step, run_graph
 

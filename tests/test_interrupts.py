@@ -148,7 +148,7 @@ def test_an_interrupt_at_any_place_as_a_trace_is_kept_loaded_and_dropped_leaves_
 
     for _ in range(3):
         work()
-    places = ("/runtime/traces.py", "/llvm/engine.py", "/weakref.py")
+    places = ("/runtime/traces.py", "/llvm/machine/engine.py", "/weakref.py")
     found = [moment for moment in moments(work) if moment[0].endswith(places)]
     assert len(found) > 30
     ended = 0

@@ -14,13 +14,13 @@ import pytest
 from tracejit import ops, passes
 from tracejit.ir import Graph, TensorType, interpret, make
 from tracejit.ir.types import DType, array_type, as_dtype, float32
-from tracejit.llvm import engine
-from tracejit.llvm.blocking import blocking
 from tracejit.llvm.emit import emit
-from tracejit.llvm.engine import Target
-from tracejit.llvm.plan import plan
-from tracejit.llvm.tile import choose_tile
-from tracejit.llvm.views import Buffer, View
+from tracejit.llvm.kernels.tile import choose_tile
+from tracejit.llvm.machine import engine
+from tracejit.llvm.machine.engine import Target
+from tracejit.llvm.plan.blocking import blocking
+from tracejit.llvm.plan.plan import plan
+from tracejit.llvm.plan.views import Buffer, View
 from tracejit.ops import contiguous_strides
 from tracejit.runtime import step as runtime
 from tracejit.runtime.step import Step, run_graph

@@ -15,10 +15,11 @@ from graphs import assert_same, parameters_for
 from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType, interpret, make
 from tracejit.ir.types import DTYPES, DType, float32, int32, int64
-from tracejit.llvm import engine, movement
-from tracejit.llvm.engine import Target
-from tracejit.llvm.kernel import Array, KernelBuilder
-from tracejit.llvm.plan import plan
+from tracejit.llvm.kernels import movement
+from tracejit.llvm.kernels.kernel import Array, KernelBuilder
+from tracejit.llvm.machine import engine
+from tracejit.llvm.machine.engine import Target
+from tracejit.llvm.plan.plan import plan
 from tracejit.ops import contiguous_strides
 from tracejit.runtime import step as runtime
 from tracejit.runtime.step import Step

@@ -24,11 +24,11 @@ from tracejit.errors import InvalidArgumentError
 from tracejit.ir import OPS, Graph, Op, TensorType, make
 from tracejit.ir.op import Kernel
 from tracejit.ir.types import float32
-from tracejit.llvm import engine, pool
-from tracejit.llvm import plan as planning
-from tracejit.llvm.builder import Lanes
-from tracejit.llvm.engine import Target
-from tracejit.llvm.kernel import KernelBuilder
+from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.machine import engine, pool
+from tracejit.llvm.machine.engine import Target
+from tracejit.llvm.plan import plan as planning
+from tracejit.llvm.text.builder import Lanes
 from tracejit.runtime import threads
 from tracejit.runtime.step import Step, run_graph
 

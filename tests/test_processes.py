@@ -101,7 +101,7 @@ def test_an_interrupt_leaves_a_whole_number_of_steps() -> None:
 # A variable of many equal elements, and a step that takes milliseconds to add 1 to them.
 LONG = """
 import os, sys, signal, numpy as np
-from tracejit.runtime import native
+from tracejit.runtime.native import loader as native
 
 large = tj.Variable(np.zeros(1_000_000, np.float32))
 
@@ -468,7 +468,7 @@ def test_calls_go_through_python_where_that_is_asked_for(monkeypatch: pytest.Mon
 def test_calls_go_through_python_where_objects_are_laid_out_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRACEJIT_DISPATCH", raising=False)
     program = """
-    from tracejit.runtime import layout
+    from tracejit.runtime.native import layout
 
     def check():
         raise LookupError("a list's items: not where it is expected")
@@ -579,7 +579,7 @@ def test_the_interpreter_exits_while_other_threads_compile() -> None:
     """LLVM's own data go as the process exits: nobody may be at it then."""
     program = """
     import sys
-    from tracejit.llvm import engine
+    from tracejit.llvm.machine import engine
 
     f = tj.function(lambda x: tj.sin(tj.tanh(x) * tj.exp(x)) + tj.erf(x) @ x)
     text = f.ir(tj.zeros([20, 20]), stage="llvm")

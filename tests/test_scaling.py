@@ -17,7 +17,7 @@ from tracejit import ops, passes
 from tracejit.ir import Graph, TensorType, interpret, make
 from tracejit.ir.types import float32
 from tracejit.llvm.emit import Target, emit
-from tracejit.llvm.plan import plan
+from tracejit.llvm.plan.plan import plan
 
 TARGET = Target(width=32, fma=True)
 

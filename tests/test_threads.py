@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tracejit as tj
-from tracejit.runtime import native
+from tracejit.runtime.native import loader as native
 
 NATIVE = native.unusable() is None
 only_native = pytest.mark.skipif(not NATIVE, reason=f"calls go through Python: {native.unusable()}")

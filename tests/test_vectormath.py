@@ -1,4 +1,4 @@
-"""The vector code of tracejit.llvm.vectormath, and tracejit.ops.special, against NumPy and the C library."""
+"""The vector code of tracejit.llvm.math.vectormath, and tracejit.ops.special, against NumPy and the C library."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from tracejit.ir.types import DType, as_dtype, float32, float64, int32, int64
-from tracejit.llvm.builder import MEMORY_TYPES, Builder, Lanes
-from tracejit.llvm.trigonometry import TWO_OVER_PI
-from tracejit.llvm.vectormath import FUNCTIONS, ULP
+from tracejit.llvm.math.trigonometry import TWO_OVER_PI
+from tracejit.llvm.math.vectormath import FUNCTIONS, ULP
+from tracejit.llvm.text.builder import MEMORY_TYPES, Builder, Lanes
 from tracejit.ops import special
 
 llvm.initialize_native_target()

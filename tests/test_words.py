@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracejit.llvm import engine
-from tracejit.llvm.words import Field, Words, compile_words
+from tracejit.llvm.machine import engine
+from tracejit.llvm.machine.words import Field, Words, compile_words
 
 FIELDS = {"first": Field(0), "second": Field(8), "low": Field(16, 32), "high": Field(20, 32), "small": Field(24, 16)}
 CONSTANTS = {"SEVEN": 7, "BELOW": -3}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tracejit import demo
-from tracejit.llvm import cache
+from tracejit.llvm.machine import cache
 
 
 def _at_least(least: int) -> Callable[[str], int]:

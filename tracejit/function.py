@@ -1,8 +1,9 @@
 """@function: a Python function as compiled steps, one a signature.
 
 A call finds the trace whose signature it has and whose captured values are still what they were; where there is none, the
-function is traced, optimized and compiled. From the second call of a trace on that is native (tracejit.runtime.dispatcher);
-what is here is the general path, which can do all that the native one can and what that one leaves to it.
+function is traced, optimized and compiled. From the second call of a trace on that is native
+(tracejit.runtime.native.dispatcher); what is here is the general path, which can do all that the native one can and what
+that one leaves to it.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from tracejit.ir.errors import SignatureError
 from tracejit.ir.types import array_type
 from tracejit.locks import importing
 from tracejit.objects import Wrapper, attribute, in_class, is_a, is_exactly, module_of, type_name
-from tracejit.runtime import native
 from tracejit.runtime.calls import NativeCalls
 from tracejit.runtime.eagerly import functions_run_eagerly
 from tracejit.runtime.entry import Entry, MemoryUse
 from tracejit.runtime.generated import MISS, PythonCalls
+from tracejit.runtime.native import loader as native
 from tracejit.runtime.step import Step
 from tracejit.runtime.traces import Traces
 from tracejit.tensor import Tensor, context, interpreted, settle

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.faults import ROOT
 from tests.faults.work import FORMS, PATIENCE, Case, Wrong, require
-from tracejit.llvm import cache
+from tracejit.llvm.machine import cache
 
 _SECONDS = 3.0
 

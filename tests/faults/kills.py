@@ -21,7 +21,7 @@ from typing import Any
 from tests.faults import ROOT
 from tests.faults.forks import tell_where_it_hangs, wait_for
 from tests.faults.work import PATIENCE, Case, known, require
-from tracejit.llvm import cache
+from tracejit.llvm.machine import cache
 
 _SECONDS = 6.0
 _WRITING = ("put", "_write", "_remove", "_tidy")

@@ -12,7 +12,7 @@ import numpy as np
 
 import tracejit as tj
 from tracejit import variable
-from tracejit.runtime import native
+from tracejit.runtime.native import loader as native
 from tracejit.tensor import context, interpreted
 
 _SMALL = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)

@@ -17,7 +17,7 @@ import numpy as np
 
 from tracejit.ir import OPS
 from tracejit.ir.op import Scalar
-from tracejit.llvm.vectormath import ULP
+from tracejit.llvm.math.vectormath import ULP
 
 SAMPLES = 3  # and MORE where these show a difference, before it is one
 MORE = 40

@@ -1,7 +1,7 @@
 """Whether tracejit's answer is TensorFlow's.
 
 Numbers: what moves or counts elements and what IEEE arithmetic defines is the same bit for bit (any NaN is any NaN). Elementary
-functions keep the limits of `tracejit.llvm.vectormath.ULP`, and TensorFlow's are granted as much again and 2 units; sums, and
+functions keep the limits of `tracejit.llvm.math.vectormath.ULP`, and TensorFlow's are granted as much again and 2 units; sums, and
 gradients, which are sums of products, agree to SUM units of the largest number about. A half's units are those of its own.
 
 Errors: RAISED says which of Python's classes a class of TensorFlow's may be. Its ValueError and TypeError are the same here; its
@@ -17,7 +17,7 @@ import numpy as np
 
 from reference.answers import Answer
 from reference.cases import FLOATS, Case
-from tracejit.llvm.vectormath import ULP
+from tracejit.llvm.math.vectormath import ULP
 
 SUM = 32  # units in the last place of the largest number of an array
 EXACT = frozenset(

@@ -11,10 +11,10 @@ import numpy as np
 
 from tracejit.function import Function
 from tracejit.inspect.report import describe_step, distinct_bytes
-from tracejit.llvm import engine, pool
+from tracejit.llvm.machine import engine, pool
 from tracejit.locks import importing
 from tracejit.memory import copied, empty
-from tracejit.runtime.structures import Memory
+from tracejit.runtime.native.structures import Memory
 
 
 class Kernel(NamedTuple):

@@ -8,8 +8,8 @@ from tracejit import ops
 from tracejit.function import Function
 
 if TYPE_CHECKING:
-    from tracejit.llvm.plan import Step
-    from tracejit.llvm.views import View
+    from tracejit.llvm.plan.plan import Step
+    from tracejit.llvm.plan.views import View
 
 
 def report(function: Function, *args: Any, **kwargs: Any) -> str:

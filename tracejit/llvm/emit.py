@@ -3,7 +3,8 @@
 The entry is `i32 name(ptr arguments)`: an array of pointers, to the parameters, then the results, then the arena. It returns
 0, or the number of the step that failed, counted from 1; until it can fail no more it has written to no parameter.
 
-A kernel that is divided (`Builder.span`) is called by the pool (tracejit.llvm.pool), a share of its units by each thread.
+A kernel that is divided (`Builder.span`) is called by the pool (tracejit.llvm.machine.pool), a share of its units by each
+thread.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ import numpy as np
 from tracejit.ir.graph import Node
 from tracejit.ir.op import Kernel
 from tracejit.ir.types import array_type
-from tracejit.llvm.builder import MEMORY_TYPES, literal
-from tracejit.llvm.engine import Target
-from tracejit.llvm.epilogue import emit_product_fusion
-from tracejit.llvm.kernel import Array, KernelBuilder
-from tracejit.llvm.layout import Layout
-from tracejit.llvm.loops import emit_fusion
-from tracejit.llvm.plan import Plan, Step
-from tracejit.llvm.pool import PARALLEL
-from tracejit.llvm.views import Buffer, View
+from tracejit.llvm.kernels.epilogue import emit_product_fusion
+from tracejit.llvm.kernels.kernel import Array, KernelBuilder
+from tracejit.llvm.kernels.layout import Layout
+from tracejit.llvm.kernels.loops import emit_fusion
+from tracejit.llvm.machine.engine import Target
+from tracejit.llvm.machine.pool import PARALLEL
+from tracejit.llvm.plan.plan import Plan, Step
+from tracejit.llvm.plan.views import Buffer, View
+from tracejit.llvm.text.builder import MEMORY_TYPES, literal
 
 # Calls in one function: the time that instruction selection takes grows faster than a block's length.
 _PART = 64

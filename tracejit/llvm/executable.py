@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tracejit.ir import Graph, Node, errors
 from tracejit.ir.graph import structure
 from tracejit.ir.location import Location
-from tracejit.llvm import cache, engine, pool
-from tracejit.llvm.engine import Target
+from tracejit.llvm.machine import cache, engine, pool
+from tracejit.llvm.machine.engine import Target
 from tracejit.locks import importing, lazy_property
 
 if TYPE_CHECKING:  # what a hit does without is imported by what needs it
     from tracejit.llvm.emit import Module
-    from tracejit.llvm.plan import Plan
+    from tracejit.llvm.plan.plan import Plan
 
 # What `Op.fails` may give; a header names one of them.
 _ERRORS: dict[str, type[Exception]] = {
@@ -124,7 +124,7 @@ class Executable:
     def plan(self) -> Plan:
         """Its kernels, and where every value lies."""
         with importing:
-            from tracejit.llvm.plan import plan
+            from tracejit.llvm.plan.plan import plan
 
         return plan(self.optimized, self._target)
 

@@ -1,4 +1,4 @@
-"""NumPy evaluations of functions that NumPy does not have. tracejit.llvm.exponential takes its float64 tables from here."""
+"""NumPy evaluations of functions that NumPy does not have; tracejit.llvm.math.exponential takes its float64 tables here."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracejit.locks import Lock
-from tracejit.runtime import native
 from tracejit.runtime.entry import Entry
-from tracejit.runtime.records import Program, Record, link
-from tracejit.runtime.structures import INSTANCES, STRUCTURES
+from tracejit.runtime.native import loader as native
+from tracejit.runtime.native.records import Program, Record, link
+from tracejit.runtime.native.structures import INSTANCES, STRUCTURES
 from tracejit.tensor import context
 from tracejit.tracing.callshape import MOST_SHAPES, CallShape, Undescribable, call_shape
 from tracejit.tracing.guards import changed

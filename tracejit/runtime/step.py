@@ -15,17 +15,17 @@ from tracejit.ir import Graph, TensorType
 from tracejit.ir.errors import fail
 from tracejit.ir.location import at
 from tracejit.ir.types import float64
-from tracejit.llvm.engine import host_target
 from tracejit.llvm.executable import Executable, Failure
+from tracejit.llvm.machine.engine import host_target
 from tracejit.locks import Lock
 from tracejit.memory import empty
 from tracejit.runtime import threads
-from tracejit.runtime.structures import Memory
+from tracejit.runtime.native.structures import Memory
 from tracejit.tensor import Tensor
 
 if TYPE_CHECKING:
     from tracejit.llvm.emit import Module
-    from tracejit.llvm.plan import Plan
+    from tracejit.llvm.plan.plan import Plan
 
 # A run that is estimated to take longer lets go of the interpreter's lock: to get it back may take as long as another thread
 # is allowed to keep it, and never less than a few microseconds.

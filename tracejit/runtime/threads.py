@@ -6,7 +6,7 @@ import operator
 import os
 from typing import Any
 
-from tracejit.llvm import pool
+from tracejit.llvm.machine import pool
 from tracejit.locks import Lock
 
 _lock = Lock()

@@ -1,0 +1,226 @@
+"""Kernels of indices: gather and scatter_add, the check that indices lie inside, and where along an axis the extreme lies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tracejit.ir.types import DType, bool_, int32, int64
+from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse
+from tracejit.llvm.kernels.movement import arranged, covering, limited, power_below
+from tracejit.llvm.text.builder import SCALAR_TYPES, Lanes
+
+# Vectors that a search looks at side by side, so that they do not wait for each other.
+_SIDE_BY_SIDE = 4
+
+
+def emit_check(b: KernelBuilder, array: Array, low: int, high: int) -> None:
+    """Fail unless every integer of `array` lies in low..high-1."""
+    (array,) = arranged(array)
+    if 0 in array.shape:
+        return
+    if high <= low:
+        b.fail_if(b.const(True, bool_))
+        return
+    dtype, count = array.dtype, array.shape[-1] if array.shape else 1
+    stride = array.strides[-1] if array.shape else 1
+    kind = dtype if dtype.min <= low and high - 1 <= dtype.max else int64
+    lanes = min(b.lanes_for(kind), power_below(count))
+
+    def row(index: list[Lanes]) -> None:
+        start = b.place(b.subarray(array, 0, index))
+
+        def vector(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
+            first = limited(b, first, count, lanes)
+            value = b.cast(b.load_at(b.address(start, dtype, index=first, stride=stride), dtype, lanes, stride), kind)
+            # Without a sign, what lies below `low` is more than any distance from it.
+            distance = b.sub(value, b.const(low, kind)) if low else value
+            return [b.intrinsic("umax", carried[0], distance)]
+
+        (most,) = b.loop(count, vector, [b.const(0, kind, lanes)], step=lanes)
+        outside = b.emit(bool_, lanes, f"icmp ugt {most}, {b.const(high - 1 - low, kind, lanes).ref}")
+        b.fail_if(any_lane(b, outside))
+
+    b.loops(array.shape[:-1], row)
+
+
+def any_lane(b: KernelBuilder, x: Lanes) -> Lanes:
+    """Whether any of the lanes holds."""
+    if x.lanes == 1:
+        return x
+    function = f"@llvm.vector.reduce.or.v{x.lanes}i1"
+    b.declarations.add(f"declare i1 {function}({x.type})")
+    return b.emit(bool_, 1, f"call i1 {function}({x})")
+
+
+def emit_gather(b: KernelBuilder, out: Array, params: Array, indices: Array, axis: int) -> None:
+    """Set the slices of `out` to those of `params` at `indices` along `axis`; nothing is written where one is outside."""
+    emit_check(b, indices, 0, params.shape[axis])
+    out, indices = _joined(out, indices, axis)
+
+    def before(outer: list[Lanes]) -> None:
+        target, source = (b.subarray(array, 0, outer) for array in (out, params))
+
+        def each(position: list[Lanes]) -> None:
+            index = b.cast(b.load(indices, position), int64)
+            b.copy(b.subarray(target, 0, position), b.subarray(source, 0, [index]))
+
+        (b.loops if axis else b.loops_divided)(indices.shape, each)
+
+    (b.loops_divided if axis else b.loops)(params.shape[:axis], before)
+
+
+def emit_scatter_add(b: KernelBuilder, out: Array, updates: Array, indices: Array, axis: int) -> None:
+    """Set `out` to 0, then add each slice of `updates`, in order, at its index along `axis`; not where one is outside."""
+    emit_check(b, indices, 0, out.shape[axis])
+    b.fill(out, 0)
+    updates, indices = _joined(updates, indices, axis)
+
+    def before(outer: list[Lanes]) -> None:
+        target, source = (b.subarray(array, 0, outer) for array in (out, updates))
+
+        def each(position: list[Lanes]) -> None:
+            index = b.cast(b.load(indices, position), int64)
+            b.accumulate(b.subarray(target, 0, [index]), b.subarray(source, 0, position))
+
+        b.loops(indices.shape, each)
+
+    b.loops(out.shape[:axis], before)
+
+
+def _joined(array: Array, indices: Array, axis: int) -> tuple[Array, Array]:
+    """Both with as few axes as possible where `array` has those of `indices`, from `axis` on."""
+    end = axis + len(indices.shape)
+    shape, (along, own) = collapse(indices.shape, [array.strides[axis:end], indices.strides])
+    sizes, strides = array.shape[:axis] + shape + array.shape[end:], array.strides[:axis] + along + array.strides[end:]
+    return replace(array, shape=sizes, strides=strides), replace(indices, shape=shape, strides=own)
+
+
+# -- where the extreme lies
+
+
+def emit_arg_extreme(b: KernelBuilder, out: Array, x: Array, axis: int, better: str) -> None:
+    """Set `out` to where along `axis` the first of the elements lies than which none is `better`; 0 where all are NaN or
+    infinitely bad."""
+    step, count = x.strides[axis], x.shape[axis]
+    rest = x.strides[:axis] + x.strides[axis + 1 :]
+    shape, (down, across) = collapse(out.shape, [out.strides, rest])
+    if 0 in shape:
+        return
+    # The vectors lie along the axis with the nearest neighbours.
+    nearest = min(range(len(shape)), key=lambda each: abs(across[each]), default=None)
+    beside = nearest is not None and (count == 1 or abs(across[nearest]) < abs(step))
+    if beside:
+        order = sorted(range(len(shape)), key=lambda each: each == nearest)
+        shape, down, across = (tuple(each[place] for place in order) for each in (shape, down, across))
+    target, source = replace(out, shape=shape, strides=down), replace(x, shape=shape, strides=across)
+    search = _Search(b, x.dtype, count, step, better)
+
+    def row(index: list[Lanes]) -> None:
+        to, at = (b.place(b.subarray(array, 0, index)) for array in (target, source))
+        if beside:
+            search.beside(to, at, shape[-1], down[-1], across[-1])
+        else:
+            search.along(to, at)
+
+    b.loops_divided(shape[:-1] if beside else shape, row)
+
+
+class _Search:
+    """Writes the search through `count` elements that lie `step` apart.
+
+    Several vectors are looked at side by side; the best so far are [value, position, value, position...]. They begin with the
+    worst value at position 0, which every number but itself takes the place of, and no NaN.
+    """
+
+    def __init__(self, b: KernelBuilder, dtype: DType, count: int, step: int, better: str):
+        self.b, self.dtype, self.count, self.step, self.better = b, dtype, count, step, better
+        self.kind = int32 if dtype.size == 4 and count <= int32.max else int64
+
+    def beside(self, to: str, at: str, size: int, down: int, across: int) -> None:
+        """Search in `size` places that lie `across` apart, and write the positions `down` apart."""
+        b, dtype = self.b, self.dtype
+        lanes = min(b.lanes_for(dtype), power_below(size))
+        times = min(_SIDE_BY_SIDE, power_below(size // lanes))
+
+        def block(first: Lanes) -> None:
+            start, end = b.address(at, dtype, index=first, stride=across), b.address(to, int64, index=first, stride=down)
+
+            def values(index: Lanes) -> list[Lanes]:
+                place = b.address(start, dtype, index=index, stride=self.step)
+                return [b.load_at(b.address(place, dtype, n * lanes * across), dtype, lanes, across) for n in range(times)]
+
+            best = b.loop(self.count, lambda index, best: self._step(best, values(index), index), self._begin(times, lanes))
+            for n, position in enumerate(best[1::2]):
+                b.store_at(b.cast(position, int64), b.address(end, int64, n * lanes * down), down)
+
+        covering(b, size, lanes * times, block)
+
+    def along(self, to: str, at: str) -> None:
+        """Search in the one place `at`."""
+        b, dtype, step, count = self.b, self.dtype, self.step, self.count
+        lanes = min(b.lanes_for(dtype), power_below(count))
+        times = min(_SIDE_BY_SIDE, power_below(count // lanes))
+        whole = count - count % (lanes * times)
+
+        def values(first: Lanes, number: int) -> list[Lanes]:
+            start = b.address(at, dtype, index=first, stride=step)
+            return [b.load_at(b.address(start, dtype, n * lanes * step), dtype, lanes, step) for n in range(number)]
+
+        def rest(index: Lanes, best: list[Lanes]) -> list[Lanes]:
+            first = limited(b, b.add(index, b.const(whole, int64)), count, lanes)
+            return [*self._step(best[:2], values(first, 1), first), *best[2:]]
+
+        best = b.loop(
+            whole, lambda index, best: self._step(best, values(index, times), index), self._begin(times, lanes),
+            step=lanes * times,
+        )  # fmt: skip
+        best = b.loop(count - whole, rest, best, step=lanes)
+        # A lane knows at which vector it found its best; its own place in the block comes on top.
+        found = [[best[2 * n], b.add(best[2 * n + 1], self._numbers(lanes, n * lanes))] for n in range(times)]
+        while len(found) > 1:
+            found = [self._first(*found[n : n + 2]) for n in range(0, len(found), 2)]
+        (last,) = found
+        while last[0].lanes > 1:
+            last = self._first(*map(list, zip(*[_halves(b, each) for each in last], strict=True)))
+        b.store_at(b.cast(last[1], int64), to)
+
+    def _begin(self, times: int, lanes: int) -> list[Lanes]:
+        dtype, upwards = self.dtype, self.better == "gt"
+        least, most = (-math.inf, math.inf) if dtype.is_floating else (dtype.min, dtype.max)
+        return [self.b.const(least if upwards else most, dtype, lanes), self.b.const(0, self.kind, lanes)] * times
+
+    def _step(self, best: list[Lanes], values: list[Lanes], index: Lanes) -> list[Lanes]:
+        b = self.b
+        position = b.widen(b.cast(index, self.kind), values[0].lanes)
+        after: list[Lanes] = []
+        for value, held, place in zip(values, best[::2], best[1::2], strict=True):
+            wins = b.compare(self.better, value, held)
+            after += [b.select(wins, value, held), b.select(wins, position, place)]
+        return after
+
+    def _numbers(self, lanes: int, first: int) -> Lanes:
+        scalar = SCALAR_TYPES[self.kind]
+        if lanes == 1:
+            return self.b.const(first, self.kind)
+        return Lanes("<" + ", ".join(f"{scalar} {first + lane}" for lane in range(lanes)) + ">", self.kind, lanes)
+
+    def _first(self, x: Sequence[Lanes], y: Sequence[Lanes]) -> list[Lanes]:
+        """The better of two, the one with the lower position where they are equal."""
+        b = self.b
+        equal = b.not_(b.compare(self.better, x[0], y[0]))
+        wins = b.or_(b.compare(self.better, y[0], x[0]), b.and_(equal, b.compare("lt", y[1], x[1])))
+        return [b.select(wins, y[0], x[0]), b.select(wins, y[1], x[1])]
+
+
+def _halves(b: KernelBuilder, x: Lanes) -> tuple[Lanes, Lanes]:
+    half = x.lanes // 2
+    if half == 1:
+        low, high = (b.emit(x.dtype, 1, f"extractelement {x}, i64 {lane}") for lane in (0, 1))
+    else:
+        low, high = (
+            Lanes(b.shuffle(x.dtype, x.ref, "poison", range(first, first + half), x.lanes), x.dtype, half)
+            for first in (0, half)
+        )
+    return low, high

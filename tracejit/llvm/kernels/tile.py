@@ -1,0 +1,206 @@
+"""The micro-kernel: a tile of a product, some rows by some vectors of columns, summed along the depth in registers.
+
+A step along the depth loads the tile's vectors of one operand, and for each row a number of the other, which it multiplies with
+all of them. What is summed lies along any number of axes, each with its strides in both operands: the one of a matrix
+product, or the window and the channels of a convolution.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from tracejit.ir.types import DType
+from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.kernels.summation import added, is_long, sum_by_blocks
+from tracejit.llvm.text.builder import Lanes, summed
+
+# Steps along the depth that are written one after the other, so that the loop itself costs little.
+_UNROLL = 2
+# Fused multiply-adds, and loads, that start in a cycle, and how many cycles a sum waits for the one before.
+_ISSUED, _LATENCY = 2, 4
+# Cycles, in which a tile is begun, and a vector of it written.
+_BEGIN, _WRITE = 20, 1
+
+
+class Depth(NamedTuple):
+    """An axis that is summed along: its extent, and its strides in the operand of the rows and in that of the vectors."""
+
+    extent: int
+    x: int
+    y: int
+
+
+class Vectors(NamedTuple):
+    """The columns of a tile: `number` vectors of `lanes`, of the last only `active` lanes (None for all)."""
+
+    number: int
+    lanes: int
+    active: int | None
+
+    @classmethod
+    def over(cls, columns: int, lanes: int) -> Vectors:
+        """As many as `columns` take."""
+        return cls(-(-columns // lanes), lanes, columns % lanes or None)
+
+    def places(self) -> Iterator[tuple[int, int | None]]:
+        """For each vector its first column, and how many of its lanes are active where not all are."""
+        for number in range(self.number):
+            yield number * self.lanes, self.active if number == self.number - 1 else None
+
+
+Sums = list[list[Lanes]]  # a list a row, a value a vector
+
+
+def cycles(rows: int, vectors: int, loads: int, depth: int) -> float:
+    """What a tile takes whose steps along the depth load so many vectors or numbers.
+
+    A step takes as long as its multiply-adds or its loads, or, where it has too few sums to hide it, as a sum waits for itself.
+    """
+    step = max(rows * vectors, loads, _ISSUED * _LATENCY) / _ISSUED
+    return step * depth + _BEGIN + _WRITE * rows * vectors
+
+
+def parts(size: int, part: int) -> Iterator[tuple[int, int]]:
+    """(size, number) of the parts into which `size` is cut."""
+    if size >= part:
+        yield part, size // part
+    if size % part:
+        yield size % part, 1
+
+
+def choose_tile(rows: int, vectors: int, depth: int, registers: int) -> tuple[int, int]:
+    """(rows, vectors) of the tile by which `rows` by `vectors` take the fewest cycles. All sums, a step's vectors and a factor
+    have to fit into the registers, with one to spare."""
+
+    def total(tile: tuple[int, int]) -> float:
+        return sum(
+            above * beside * cycles(high, wide, high + wide, depth)
+            for high, above in parts(rows, tile[0])
+            for wide, beside in parts(vectors, tile[1])
+        )
+
+    fitting = [
+        (high, wide)
+        for wide in range(1, min(vectors, registers) + 1)
+        for high in range(1, min(rows, registers) + 1)
+        if high * wide + wide + 1 < registers
+    ]
+    # Of equals, the one that is nearest to a square of memory: it loads the least.
+    return min(fitting, key=lambda tile: (total(tile), tile[0] + tile[1] * _ISSUED))
+
+
+def sum_tile(
+    b: KernelBuilder,
+    x: str,
+    rows: Sequence[int],
+    y: str,
+    vectors: Vectors,
+    depth: Sequence[Depth],
+    dtype: DType,
+    along: tuple[int, int] = (0, 1),
+) -> Sums:
+    """The sums over `depth` of x at each of the offsets `rows` times the vectors from y on, in the dtype in which `dtype` is
+    summed. `along` is how far apart the lanes of a vector lie in x, where they may all have one number, and in y."""
+
+    def load(pointer: str, stride: int) -> list[Lanes]:
+        return [
+            b.cast(b.load_at(b.address(pointer, dtype, place * stride), dtype, vectors.lanes, stride, active), summed(dtype))
+            for place, active in (vectors.places() if stride else [(0, None)])
+        ]
+
+    def multiplied(x: str, y: str, sums: list[Lanes]) -> list[Lanes]:
+        loaded = load(y, along[1]) if along[1] else load(y, 0) * vectors.number
+        after = []
+        for number, row in enumerate(rows):
+            factors = load(b.address(x, dtype, row), along[0])
+            for column, vector in enumerate(loaded):
+                factor = factors[column if along[0] else 0]
+                total = sums[number * vectors.number + column]
+                after.append(multiply_add(b, factor, vector, total))
+        return after
+
+    def nest(axis: int, x: str, y: str, sums: list[Lanes]) -> list[Lanes]:
+        if axis == len(depth):
+            return multiplied(x, y, sums)
+        extent, x_stride, y_stride = depth[axis]
+        within = math.prod(each.extent for each in depth[axis + 1 :])
+        apart = is_long(within)  # what lies within is summed by itself
+        times = _UNROLL if axis == len(depth) - 1 else 1
+
+        def at(place: int, x: str, y: str, sums: list[Lanes]) -> list[Lanes]:
+            if place and not set(rows).isdisjoint(row + place * x_stride for row in rows):
+                b.forget()
+            x, y = b.address(x, dtype, place * x_stride), b.address(y, dtype, place * y_stride)
+            return added(b, sums, nest(axis + 1, x, y, zeros)) if apart else nest(axis + 1, x, y, sums)
+
+        def step(position: Lanes, sums: list[Lanes]) -> list[Lanes]:
+            moved_x = b.opaque(b.address(x, dtype, index=position, stride=x_stride))
+            moved_y = b.opaque(b.address(y, dtype, index=position, stride=y_stride))
+            for place in range(times):
+                sums = at(place, moved_x, moved_y, sums)
+            return sums
+
+        whole, roundings = extent - extent % times, times * (1 if apart else within)
+        sums = sum_by_blocks(b, whole, step, sums, step=times, roundings=roundings)
+        for place in range(whole, extent):
+            sums = at(place, x, y, sums)
+        return sums
+
+    x, y = b.opaque(x), b.opaque(y)
+    zeros = [b.const(0, summed(dtype), vectors.lanes)] * (len(rows) * vectors.number)
+    flat = nest(0, x, y, zeros)
+    return [flat[place : place + vectors.number] for place in range(0, len(flat), vectors.number)]
+
+
+# Sums, at least, that are worked at in turns, so that none waits for itself.
+_SUMS = _ISSUED * _LATENCY
+
+
+def dot_tile(b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Sequence[int], extent: int, dtype: DType) -> Sums:
+    """The sums over `extent` of x at each of the offsets `rows` times y at each of `columns`, both of which lie along it: its
+    vectors are added first, then their lanes."""
+    lanes = b.lanes_for(summed(dtype))
+    pairs = len(rows) * len(columns)
+    times = max(1, min(_SUMS // pairs, extent // lanes))
+
+    def add(x: str, y: str, sums: list[Lanes], active: int | None = None) -> list[Lanes]:
+        def load(pointer: str) -> Lanes:
+            return b.cast(b.load_at(pointer, dtype, lanes, active=active), summed(dtype))
+
+        left = [load(b.address(x, dtype, row)) for row in rows]
+        right = [load(b.address(y, dtype, column)) for column in columns]
+        products = [(a, c) for a in left for c in right]
+        return [multiply_add(b, *product, total) for product, total in zip(products, sums, strict=True)]
+
+    def block(count: int, ahead: int) -> Callable[[Lanes, list[Lanes]], list[Lanes]]:
+        def step(position: Lanes, sums: list[Lanes]) -> list[Lanes]:
+            after = []
+            for number in range(count):
+                left, right = (
+                    b.address(b.address(side, dtype, ahead + number * lanes), dtype, index=position) for side in (x, y)
+                )
+                after += add(left, right, sums[number * pairs : (number + 1) * pairs])
+            return after + sums[count * pairs :]
+
+        return step
+
+    zeros = [b.const(0, summed(dtype), lanes)] * (times * pairs)
+    whole = extent - extent % (times * lanes)
+    sums = sum_by_blocks(b, whole, block(times, 0), zeros, step=times * lanes)
+    single = (extent - whole) - (extent - whole) % lanes
+    sums = b.loop(single, block(1, whole), sums, step=lanes)
+    done = whole + single
+    if done < extent:
+        sums[:pairs] = add(b.address(x, dtype, done), b.address(y, dtype, done), sums[:pairs], extent - done)
+    totals = sums[:pairs]
+    for start in range(pairs, len(sums), pairs):
+        totals = [b.add(total, other) for total, other in zip(totals, sums[start : start + pairs], strict=True)]
+    flat = [b.sum_lanes(total) for total in totals]
+    return [flat[place : place + len(columns)] for place in range(0, pairs, len(columns))]
+
+
+def multiply_add(b: KernelBuilder, x: Lanes, y: Lanes, total: Lanes) -> Lanes:
+    """x * y + total."""
+    return b.fma(x, y, total) if total.dtype.is_floating else b.add(b.mul(x, y), total)

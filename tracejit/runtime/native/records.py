@@ -1,0 +1,277 @@
+"""Traces and the ways to call them, written into the memory that the native call path reads."""
+
+from __future__ import annotations
+
+import struct
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracejit import nest
+from tracejit.ir.types import TensorType
+from tracejit.objects import MISSING, is_a, items, namespace, type_name
+from tracejit.runtime.native import loader as native
+from tracejit.runtime.native.structures import KIND, MOST_NODES, MOST_RESULTS, Memory, addresses, peek, poke, row, table
+from tracejit.runtime.step import Step, buffer_of, new_pool
+from tracejit.tensor import Tensor
+from tracejit.tracing.callshape import CallShape, Given, Node, Undescribable
+from tracejit.tracing.guards import is_watched
+from tracejit.tracing.trace import Binding, Traced
+from tracejit.tracing.watches import Watch, is_plain
+from tracejit.variable import Variable
+
+# No object lies at this address.
+_NO_OBJECT = 3
+
+
+class Program:
+    """A compiled trace for the native call path: its machine code, frames, results, and what it captured."""
+
+    def __init__(self, step: Step, traced: Traced, watches: Sequence[Watch], fail: Callable[[int], Any]):
+        graph = traced.graph
+        if len(graph.results) > MOST_RESULTS:
+            raise Undescribable(f"the function returns more than {MOST_RESULTS} tensors")
+        self.step, self._fail = step, fail
+        slots = len(graph.parameters)
+        results = [
+            _result(result.type, slots + index)  # type: ignore[arg-type]
+            for index, result in enumerate(graph.results)
+        ]
+        self._results = table([each for each, _ in results], [kept for _, kept in results])
+        self._structure = _structure(traced)
+        words = row(
+            "program",
+            entry=step.executable.address,
+            slots=slots + len(results) + 1,
+            long=int(step.long),
+            results=self._results.address,
+            results_end=self._results.end,
+            structure=0 if self._structure is None else self._structure.address,
+            fail=id(fail),
+        )
+        self.memory = Memory(words)
+        self.watch(watches)
+        self.frames: list[Any] = []
+        self.add_frame()
+
+    def watch(self, watches: Sequence[Watch]) -> None:
+        """Replace what is compared at every call."""
+        packed = [_watch(watch) for watch in watches]
+        made = table([row("watches"), *[words for words, _ in packed]], [kept for _, kept in packed])
+        poke(made, "watches", "last_watch", made.end)
+        poke(self.memory, "program", "stale", 0)
+        poke(self.memory, "program", "watches", made.address)
+        self._watches = made  # the ones before go now that nothing leads there any more
+
+    def add_frame(self) -> None:
+        """One more frame, for one more call at the same time."""
+        frame = self.step.new_frame()
+        self.frames.append(frame)
+        native.add_frame(self.memory.address, frame.address)
+
+    @property
+    def has_frame(self) -> bool:
+        """Whether a frame is free."""
+        return peek(self.memory, "program", "frames") != 0
+
+    @property
+    def stale(self) -> bool:
+        """Whether what is watched was found changed."""
+        return peek(self.memory, "program", "stale") != 0
+
+
+class Record:
+    """One way to call a program."""
+
+    def __init__(self, program: Program, shape: CallShape, traced: Traced):
+        if len(shape.nodes) > MOST_NODES or len(traced.bindings) > MOST_NODES:
+            raise Undescribable(f"a call has more than {MOST_NODES} arguments, items and captured tensors")
+        self.program, self.shape = program, shape
+        self._names = addresses(shape.keywords)
+        nodes = [_node(node) for node in shape.nodes]
+        self._nodes = table([words for words, _ in nodes], [kept for _, kept in nodes])
+        variables, arrays = _binds(shape, traced)
+        self._variables = table([words for words, _ in variables], [kept for _, kept in variables])
+        self._arrays = table([words for words, _ in arrays], [kept for _, kept in arrays])
+        self.memory = Memory(
+            row(
+                "record",
+                npositional=shape.positional,
+                nkeywords=len(shape.keywords),
+                keywords=self._names.address,
+                nodes=self._nodes.address,
+                nodes_end=self._nodes.end,
+                variables=self._variables.address,
+                variables_end=self._variables.end,
+                arrays=self._arrays.address,
+                arrays_end=self._arrays.end,
+                program=program.memory.address,
+                holder=id(self),
+            )
+        )
+
+
+def link(records: Sequence[Record]) -> int:
+    """Let each record lead to the next; the address of the first, 0 where there is none."""
+    following = 0
+    for record in reversed(records):
+        poke(record.memory, "record", "next", following)
+        following = record.memory.address
+    return following
+
+
+# -- the words of each structure, and what has to live as long as they do
+
+
+def _dims(kind: TensorType) -> Memory:
+    return Memory(kind.shape)
+
+
+def _node(node: Node) -> tuple[list[int], Any]:
+    kind = KIND[node.kind.upper()]
+    if node.kind in ("tensor", "array"):
+        dims = _dims(node.expected)
+        descr = node.expected.dtype.numpy
+        words = row(
+            "node", kind=kind, expected=id(node.expected), other=id(descr), count=len(node.expected.shape), items=dims.address
+        )
+        return words, (node, dims)
+    if node.kind == "scalar":
+        return row("node", kind=kind, expected=id(node.type)), node
+    if node.kind == "variable":
+        return row("node", kind=kind, expected=id(node.expected), other=id(node.trainable), first=node.first), node
+    if node.kind == "float":
+        (bits,) = struct.unpack("<q", struct.pack("<d", node.expected))
+        return row("node", kind=kind, expected=bits), None
+    if node.kind == "equal":
+        return row("node", kind=kind, expected=id(node.expected), other=id(node.type)), node
+    if node.kind == "same":
+        return row("node", kind=kind, expected=id(node.expected)), node
+    keys = addresses(node.keys)
+    words = row("node", kind=kind, expected=id(node.type), count=node.size, items=keys.address, first=node.first)
+    return words, (node, keys)
+
+
+def _binds(shape: CallShape, traced: Traced) -> Any:
+    """(variables, arrays): where each parameter of the graph gets its address from."""
+    updated = {parameter for parameter, _ in traced.graph.updates}
+    variables: list[Any] = []
+    arrays: list[Any] = []
+    for slot, (parameter, binding) in enumerate(zip(traced.graph.parameters, traced.bindings, strict=True)):
+        source: Any = binding.source
+        if binding.kind in ("argument", "argument variable"):
+            source = shape.leaves[source]
+            if isinstance(source, Given):
+                source = source.value
+            elif binding.kind == "argument variable":
+                variables.append((row("bind", slot=slot, node=source, updated=parameter in updated), None))
+                continue
+            else:
+                kind = KIND["SCALAR" if shape.nodes[source].kind == "scalar" else "ARRAY"]
+                arrays.append((row("bind", kind=kind, slot=slot, node=source), None))
+                continue
+        if isinstance(source, Variable):
+            variables.append((row("bind", slot=slot, variable=id(source), updated=parameter in updated), source))
+        else:
+            assert isinstance(parameter.type, TensorType)
+            arrays.append(_captured(source, parameter.type, slot, binding))
+    return variables, arrays
+
+
+def _captured(source: Any, kind: TensorType, slot: int, binding: Binding) -> tuple[list[int], Any]:
+    if type(source) is np.ndarray:
+        if source.dtype is not kind.dtype.numpy or not (source.flags.c_contiguous and source.flags.aligned):
+            raise Undescribable("a captured array is converted at every call: it has another dtype or is not contiguous")
+        dims = _dims(kind)
+        words = row(
+            "bind", kind=KIND["CAPTURED"], slot=slot, variable=id(source), other=id(kind.dtype.numpy), count=source.ndim,
+            items=dims.address,
+        )  # fmt: skip
+        return words, (source, dims)
+    array = buffer_of(source.value if isinstance(source, Tensor) else source, kind)
+    return row("bind", kind=KIND["CONSTANT"], slot=slot, variable=array.ctypes.data), (source, array)
+
+
+def _result(kind: TensorType, slot: int) -> tuple[list[int], Any]:
+    pool = new_pool(kind)
+    dims, made = _dims(kind), Memory([0] * len(pool))
+    words = row(
+        "result", expected=id(kind), other=id(kind.dtype.numpy), count=len(pool), items=dims.address, slot=slot, pool=id(pool),
+        made_arrays=made.address, nd_of_result=len(kind.shape), bytes=kind.nbytes,
+    )  # fmt: skip
+    return words, (pool, kind, dims, made)
+
+
+def _structure(traced: Traced) -> Memory | None:
+    """How to build what the function returns; None for a single tensor."""
+    if traced.is_single:
+        return None
+    words: list[int] = []
+    kept: list[Any] = []
+
+    def add(structure: Any) -> None:
+        if is_a(structure, (tuple, list)):
+            kind = type(structure)
+            is_own = kind is not tuple and kind is not list
+            if is_own and (issubclass(kind, list) or namespace(structure) is not None):
+                raise Undescribable(f"the function returns a {type_name(structure)}")
+            kept.append(kind)
+            content = items(structure)
+            words.extend((KIND["TUPLE" if issubclass(kind, tuple) else "LIST"], len(content), id(kind) if is_own else 0))
+            for item in content:
+                add(item)
+        elif is_a(structure, dict):
+            if type(structure) is not dict:
+                raise Undescribable(f"the function returns a {type_name(structure)}")
+            words.extend((KIND["DICT"], len(structure), 0))
+            for key in structure:
+                kept.append(key)
+                words.append(id(key))
+                add(structure[key])
+        else:
+            words.extend((KIND["NOTHING"],) if structure is None else (KIND["LEAF"], structure))
+
+    add(nest.pack(traced.structure, iter(traced.constants)))
+    return Memory(words, kept)
+
+
+def _watch(watch: Watch) -> tuple[list[int], Any]:
+    names = addresses(watch.names)
+    values = Memory([0 if value is MISSING else id(value) for value in watch.values])
+    kept: list[Any] = [names, values]
+    for index, value in enumerate(watch.values):
+        if value is not MISSING:
+            kept.append(_protected(value, values, index))
+    kind = watch.kind if watch.kind != "items" else "tuple" if is_a(watch.watched, tuple) else "list"
+    if (watch.kind == "names" and not watch.whole) or watch.kind == "bases":
+        kept.append(watch.watched)
+    elif watch.kind == "object":
+        kept.append(type(watch.watched))
+    words = row(
+        "watch", kind=KIND[kind.upper()], watched=id(watch.watched), value=id(type(watch.watched)), count=len(watch.values),
+        names=names.address, values=values.address, version=-1, whole=int(watch.whole),
+    )  # fmt: skip
+    return words, kept
+
+
+def _protected(value: Any, values: Memory, index: int) -> Any:
+    """What sees to it that another object at the address of `value` is not taken for it: it is kept, or, since it may lead
+    back to the object that the trace belongs to, its address is forgotten when it goes. A container needs neither, since
+    its items are watched."""
+    if is_watched(value):
+        return None
+    if is_plain(value):
+        return value
+    memory = weakref.ref(values)
+
+    def forget(_: Any) -> None:
+        words = memory()
+        if words is not None:
+            words.words[index] = _NO_OBJECT
+
+    try:
+        return weakref.ref(value, forget)
+    except TypeError:
+        return value
