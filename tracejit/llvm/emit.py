@@ -15,12 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from tracejit.ir.graph import Node
-from tracejit.ir.op import Kernel
 from tracejit.ir.types import array_type
 from tracejit.llvm.kernels.epilogue import emit_product_fusion
 from tracejit.llvm.kernels.kernel import Array, KernelBuilder
 from tracejit.llvm.kernels.layout import Layout
 from tracejit.llvm.kernels.loops import emit_fusion
+from tracejit.llvm.kernels.movement import emit_copy
+from tracejit.llvm.kernels.table import KERNELS
 from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.machine.pool import PARALLEL
 from tracejit.llvm.plan.plan import Plan, Step
@@ -142,15 +143,14 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
     ]
     outputs, operands, b.scratch = arrays[:first], arrays[first:second], arrays[second:]
     if step.node is None:
-        b.copy(outputs[0], operands[0], divided=True)
+        emit_copy(b, outputs[0], operands[0], divided=True)
     elif step.product is not None and step.product is not step.node:
         x, y, *others = operands
         emit_product_fusion(b, step.node.attrs["body"], step.product, outputs, x, y, others)
     elif step.schedule is not None:
         emit_fusion(b, step.schedule, Layout(step.node.attrs["body"], step.schedule, operands, outputs, b.scratch))
     else:
-        assert isinstance(step.node.op.lower, Kernel)
-        step.node.op.lower.emit(b, step.node, outputs[0], *operands)
+        KERNELS[step.node.op](b, step.node, outputs[0], *operands)
     return b
 
 

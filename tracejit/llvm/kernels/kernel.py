@@ -1,17 +1,15 @@
-"""Loops over arrays: what the lowering of an op writes its kernel with."""
+"""Loops over arrays: what kernels are written with."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from tracejit.ir.types import DType, bool_, int64
 from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.math.halves import from_bits, to_bits
 from tracejit.llvm.text.builder import MEMORY_TYPES, Builder, Lanes, vector_type
-from tracejit.locks import importing
 
 
 @dataclass(frozen=True)
@@ -300,79 +298,9 @@ class KernelBuilder(Builder):
             number = rest
         return index[::-1]
 
-    # -- whole arrays, vectors at a time
-
     def lanes_for(self, *dtypes: DType) -> int:
         """How many lanes a register holds of the widest of `dtypes`."""
         return max(self.width // max(dtype.size for dtype in dtypes), 1)
-
-    def copy(self, target: Array, source: Array, *, divided: bool = False) -> None:
-        """Set every element of `target` to that of `source`, which has its shape; they have no element in common. `divided`
-        where it is all that the function does."""
-        with importing:
-            from tracejit.llvm.kernels.movement import emit_copy
-
-        emit_copy(self, target, source, divided)
-
-    def fill(self, target: Array, value: Any) -> None:
-        """Set every element of `target` to the number `value`."""
-        with importing:
-            from tracejit.llvm.kernels.movement import emit_fill
-
-        emit_fill(self, target, value)
-
-    def combine(self, target: Array, sources: Sequence[Array], operation: Callable[[Lanes, Lanes], Lanes]) -> None:
-        """Set every element of `target` to those of `sources`, which have its shape, combined from the first on."""
-        with importing:
-            from tracejit.llvm.kernels.movement import emit_combine
-
-        emit_combine(self, target, sources, operation)
-
-    def accumulate(self, target: Array, source: Array) -> None:
-        """Add every element of `source` to that of `target`."""
-        self.combine(target, [target, source], self.add)
-
-    def all_within(self, array: Array, low: int, high: int) -> None:
-        """Leave the function with status 1 unless every integer of `array` lies in low..high-1."""
-        with importing:
-            from tracejit.llvm.kernels.indexed import emit_check
-
-        emit_check(self, array, low, high)
-
-    def gather(self, out: Array, params: Array, indices: Array, axis: int) -> None:
-        """Set the slices of `out` to those of `params` at `indices` along `axis`, once all of them lie inside."""
-        with importing:
-            from tracejit.llvm.kernels.indexed import emit_gather
-
-        emit_gather(self, out, params, indices, axis)
-
-    def scatter_add(self, out: Array, updates: Array, indices: Array, axis: int) -> None:
-        """Set `out` to 0 and add each slice of `updates`, in order, at its index along `axis`, once all of them lie inside."""
-        with importing:
-            from tracejit.llvm.kernels.indexed import emit_scatter_add
-
-        emit_scatter_add(self, out, updates, indices, axis)
-
-    def arg_extreme(self, out: Array, x: Array, axis: int, better: str) -> None:
-        """Set `out` to where along `axis` the first NaN lies, or else the first of the elements than which none is `better`."""
-        with importing:
-            from tracejit.llvm.kernels.indexed import emit_arg_extreme
-
-        emit_arg_extreme(self, out, x, axis, better)
-
-    def convolution(self, node: Any, out: Array, x: Array, filters: Array) -> None:
-        """out = the convolution of x with the filters, with the node's strides and dilations."""
-        with importing:
-            from tracejit.llvm.kernels.convolution import emit_convolution
-
-        emit_convolution(self, out, x, filters, node.attrs["strides"], node.attrs["dilations"])
-
-    def matmul(self, node: Any, out: Array, x: Array, y: Array) -> None:
-        """out = x @ y, as the node's attributes transpose them."""
-        with importing:
-            from tracejit.llvm.kernels.matmul import emit_matmul
-
-        emit_matmul(self, node, out, x, y)
 
 
 def kind_suffix(element: str, lanes: int) -> str:

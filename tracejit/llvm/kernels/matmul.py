@@ -12,6 +12,7 @@ from tracejit.ir.types import int64
 from tracejit.llvm.kernels.gemm import call_blas, is_for_blas
 from tracejit.llvm.kernels.kernel import Array, KernelBuilder, power_above
 from tracejit.llvm.kernels.matrices import oriented
+from tracejit.llvm.kernels.movement import emit_copy, emit_fill
 from tracejit.llvm.kernels.summation import added
 from tracejit.llvm.kernels.tile import Depth, Sums, Vectors, dot_tile, sum_tile
 from tracejit.llvm.plan.blocking import Blocking, blocking
@@ -77,7 +78,7 @@ def emit_matmul(b: KernelBuilder, node: Node, out: Array, x: Array, y: Array) ->
     if 0 in out.shape:
         return
     if 0 in x.shape:
-        b.fill(out, 0)
+        emit_fill(b, out, 0)
     else:
         write_matmul(b, node, x, y, lambda place, sums, vectors: place.store(out, sums, vectors), out=out)
 
@@ -303,7 +304,7 @@ class _Product:
             # What lies next to each other is read together.
             shape = (extent, tiles, high)
             source = Array(start, shape, (along, high * down, down), self.dtype)
-            b.copy(Array(slot, shape, (high, size, 1), self.dtype), source)
+            emit_copy(b, Array(slot, shape, (high, size, 1), self.dtype), source)
 
         rest = found.tiles - (found.chunks - 1) * found.share
         if rest == found.share or found.chunks == 1:

@@ -11,6 +11,7 @@ from tracejit.ir.op import Reduction
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.kernel import Array, KernelBuilder
 from tracejit.llvm.kernels.layout import Access, Block, Key
+from tracejit.llvm.kernels.movement import emit_combine, emit_fill
 from tracejit.llvm.text.builder import Lanes, joined, shuffled
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def folded(b: KernelBuilder, node: Node, value: Lanes, rows: int, width: int) ->
 def begin_blocks(b: KernelBuilder, blocks: Mapping[Node, Block], unit: Lanes | None) -> None:
     """Begin a block of each of these end results."""
     for node, block in blocks.items():
-        b.fill(_copy(b, node, block, unit), identity(node))
+        emit_fill(b, _copy(b, node, block, unit), identity(node))
 
 
 def end_blocks(b: KernelBuilder, blocks: Mapping[Node, Block], unit: Lanes | None, outer: Sequence[Lanes]) -> None:
@@ -150,7 +151,7 @@ def end_blocks(b: KernelBuilder, blocks: Mapping[Node, Block], unit: Lanes | Non
             for position, stride in zip(outer, total.rows, strict=False):
                 pointer = b.address(pointer, node.dtype, index=position, stride=stride)
             target = Array(pointer, block.shape, (*total.rows, *total.lanes)[block.axis + 1 :], node.dtype)
-            b.combine(target, [target, own], partial(combine, b, node))
+            emit_combine(b, target, [target, own], partial(combine, b, node))
 
 
 def _copy(b: KernelBuilder, node: Node, block: Block, unit: Lanes | None) -> Array:

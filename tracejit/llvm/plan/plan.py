@@ -331,12 +331,9 @@ def _seconds(step: Step) -> float:
                 flops += node.type.size * (_COSTLY_FLOPS if lower.costly else 1)  # type: ignore[union-attr]
             elif isinstance(lower, Reduction):
                 flops += node.operands[0].type.size  # type: ignore[union-attr]
-    if step.product is not None:
-        depth = step.product.operands[0].shape[-2 if step.product.attrs["transpose_a"] else -1]
-        flops = 2 * step.product.type.size * depth / _PRODUCT_SPEED  # type: ignore[union-attr]
-    elif step.node is not None and step.node.op is ops.convolution:
-        height, width, _, channels, _ = step.operands[1].shape
-        flops = 2 * step.node.type.size * height * width * channels / _PRODUCT_SPEED  # type: ignore[union-attr]
+    work = step.product or step.node
+    if work is not None and isinstance(work.op.lower, Kernel) and work.op.lower.product_flops is not None:
+        flops = work.op.lower.product_flops(work) / _PRODUCT_SPEED
     return moved / _BYTES_A_SECOND + flops / _FLOPS_A_SECOND
 
 
