@@ -29,7 +29,7 @@ from tracejit.llvm.kernels.table import KERNELS
 from tracejit.llvm.machine import engine, pool
 from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.plan import plan as planning
-from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.text.types import Lanes
 from tracejit.runtime import threads
 from tracejit.runtime.step import Step, run_graph
 

@@ -26,7 +26,7 @@ from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.machine.pool import PARALLEL
 from tracejit.llvm.plan.plan import Plan, Step
 from tracejit.llvm.plan.views import Buffer, View
-from tracejit.llvm.text.builder import MEMORY_TYPES, literal
+from tracejit.llvm.text.types import MEMORY_TYPES, literal
 
 # Calls in one function: the time that instruction selection takes grows faster than a block's length.
 _PART = 64

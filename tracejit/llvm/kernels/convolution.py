@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from tracejit.ir import Node
 from tracejit.ir.types import int64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse, power_above
+from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse
 from tracejit.llvm.kernels.movement import emit_fill
 from tracejit.llvm.kernels.tile import Depth, Sums, Vectors, cycles, parts, sum_tile
-from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.text.types import Lanes, power_above
 
 # Bytes of the filters' vectors for which a tile sums at once: they, and what is read of x, stay in the second cache.
 _PANEL = 128 * 1024

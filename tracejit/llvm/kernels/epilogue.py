@@ -10,7 +10,7 @@ from tracejit.ir import Graph, Node
 from tracejit.llvm.kernels.kernel import Array, KernelBuilder
 from tracejit.llvm.kernels.matmul import Place, write_matmul
 from tracejit.llvm.kernels.tile import Sums, Vectors
-from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.text.types import Lanes
 
 # Bytes of a line of the cache; steps along the depth that take longer than a line to come from memory.
 _LINE, _DEEP = 64, 64

@@ -9,8 +9,8 @@ from dataclasses import replace
 from tracejit.ir import Node
 from tracejit.ir.types import DType, bool_, int32, int64
 from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse
-from tracejit.llvm.kernels.movement import arranged, covering, emit_combine, emit_copy, emit_fill, limited, power_below
-from tracejit.llvm.text.builder import SCALAR_TYPES, Lanes
+from tracejit.llvm.kernels.movement import arranged, covering, emit_combine, emit_copy, emit_fill, limited
+from tracejit.llvm.text.types import SCALAR_TYPES, Lanes, power_below
 
 # Vectors that a search looks at side by side, so that they do not wait for each other.
 _SIDE_BY_SIDE = 4
@@ -58,18 +58,9 @@ def _check(b: KernelBuilder, array: Array, low: int, high: int) -> None:
 
         (most,) = b.loop(count, vector, [b.const(0, kind, lanes)], step=lanes)
         outside = b.emit(bool_, lanes, f"icmp ugt {most}, {b.const(high - 1 - low, kind, lanes).ref}")
-        b.fail_if(any_lane(b, outside))
+        b.fail_if(b.any_lane(outside))
 
     b.loops(array.shape[:-1], row)
-
-
-def any_lane(b: KernelBuilder, x: Lanes) -> Lanes:
-    """Whether any of the lanes holds."""
-    if x.lanes == 1:
-        return x
-    function = f"@llvm.vector.reduce.or.v{x.lanes}i1"
-    b.declarations.add(f"declare i1 {function}({x.type})")
-    return b.emit(bool_, 1, f"call i1 {function}({x})")
 
 
 def emit_gather(b: KernelBuilder, node: Node, out: Array, params: Array, indices: Array) -> None:

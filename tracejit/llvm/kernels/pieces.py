@@ -12,7 +12,8 @@ from tracejit.ir.types import int64
 from tracejit.llvm.kernels.kernel import Array, KernelBuilder
 from tracejit.llvm.kernels.layout import Access, Block, Key
 from tracejit.llvm.kernels.movement import emit_combine, emit_fill
-from tracejit.llvm.text.builder import Lanes, joined, shuffled
+from tracejit.llvm.text.builder import joined, shuffled
+from tracejit.llvm.text.types import Lanes
 
 if TYPE_CHECKING:
     from tracejit.llvm.kernels.loops import Fusion

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tracejit.ir import Node
 from tracejit.llvm.kernels.kernel import Array, KernelBuilder
 from tracejit.llvm.kernels.movement import emit_combine
-from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.text.types import Lanes
 
 
 def emit_max_windows(b: KernelBuilder, node: Node, out: Array, x: Array) -> None:
