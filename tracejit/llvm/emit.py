@@ -21,10 +21,10 @@ from tracejit.llvm.kernels.epilogue import emit_product_fusion
 from tracejit.llvm.kernels.kernel import Array, KernelBuilder
 from tracejit.llvm.kernels.layout import Layout
 from tracejit.llvm.kernels.loops import emit_fusion
-from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.machine.pool import PARALLEL
 from tracejit.llvm.plan.plan import Plan, Step
 from tracejit.llvm.plan.views import Buffer, View
+from tracejit.llvm.target import Target
 from tracejit.llvm.text.builder import MEMORY_TYPES, literal
 
 # Calls in one function: the time that instruction selection takes grows faster than a block's length.
@@ -92,7 +92,7 @@ def emit(plan: Plan, target: Target, *, timed: bool = False) -> Module:
     if divided:
         declarations.add(f"declare i32 @{PARALLEL}(ptr, ptr, i64)")
     constants = [_constant(buffer) for buffer in plan.constants]
-    attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{target.width * 8}" }}'
+    attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{target.machine.width * 8}" }}'
     text = "\n\n".join([*sorted(declarations), *constants, *functions, *parts, attributes, ""])
     return Module(text, name, failing, bool(divided))
 
@@ -137,7 +137,7 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
     b = KernelBuilder(f'"{name}"', names, target, step.parallel)
     first, second = len(step.outputs), len(step.outputs) + len(step.operands)
     arrays = [
-        Array(f"%{each}", view.shape, view.strides, view.dtype, view.offset, place < first and view.streamed)
+        Array(f"%{each}", view.shape, view.strides, view.dtype, view.offset, place < first and step.nontemporal[place])
         for place, (each, view) in enumerate(zip(names, views, strict=True))
     ]
     outputs, operands, b.scratch = arrays[:first], arrays[first:second], arrays[second:]

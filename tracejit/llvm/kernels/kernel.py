@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tracejit.ir.types import DType, bool_, int64
-from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.math.halves import from_bits, to_bits
+from tracejit.llvm.target import Target
 from tracejit.llvm.text.builder import MEMORY_TYPES, Builder, Lanes, vector_type
 from tracejit.locks import importing
 
@@ -37,10 +37,11 @@ class KernelBuilder(Builder):
     """A builder with memory access and loop nests. `scratch` are arrays for the kernel alone."""
 
     def __init__(self, name: str, parameters: Sequence[str], target: Target, parallel: bool = False):
+        machine = target.machine
         super().__init__(
-            name, parameters, width=target.width, fma=target.fma, parallel=parallel, converts_float16=target.float16
+            name, parameters, width=machine.width, fma=machine.fma, parallel=parallel, converts_float16=machine.float16
         )
-        self.target = target
+        self.target, self.machine = target, machine
         self.scratch: list[Array] = []
 
     def address(self, pointer: str, dtype: DType, offset: int = 0, index: Lanes | None = None, stride: int = 1) -> str:

@@ -16,21 +16,12 @@ from tracejit.llvm.kernels.gemm import is_for_blas
 from tracejit.llvm.kernels.kernel import power_above
 from tracejit.llvm.kernels.matrices import Matrices, oriented
 from tracejit.llvm.kernels.tile import choose_tile
-from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.plan.views import View
+from tracejit.llvm.target import Machine, Target
 from tracejit.llvm.text.builder import held_bytes, summed
 
-# Bytes of a panel, at the most: half of what a core has for itself (the second-level cache).
-_PANEL_BYTES = 1 << 19
-# What lies further apart is in a page of its own, or falls into a few sets of the cache: where it is needed by so many rows
-# (or columns) and so often, it is put together first.
-_FAR_BYTES, _NEAR_BYTES, _OFTEN = 2048, 256, 48
-# So many units, where there are rows for it, leave no thread much longer at work than another.
-_UNITS = 16
-# Rows of the left operand that are put together at once: three lines of the cache, and with a panel they stay in the second.
-_TOGETHER = 48
-# A product along the depth keeps so many sums, of at most so many columns; it is for fewer rows than this.
-_DOTS, _DOT_COLUMNS, _DOT_ROWS = 8, 4, 4
+# A product along the depth has sums of at most so many columns; it is for fewer rows than this.
+_DOT_COLUMNS, _DOT_ROWS = 4, 4
 
 
 @dataclass(frozen=True)
@@ -48,6 +39,7 @@ class Blocking:
     rows: int
     columns: int
     depth: int
+    machine: Machine
     lanes: int
     tile_rows: int
     tile_vectors: int
@@ -75,8 +67,8 @@ class Blocking:
     def share(self) -> int:
         """The tiles of a chunk; the last may have less."""
         if self.packed_x:
-            return max(1, min(_TOGETHER // self.tile_rows, -(-self.tiles // _UNITS)))
-        return max(1, -(-self.tiles * self.panels // _UNITS))
+            return max(1, min(self.machine.packed_rows // self.tile_rows, -(-self.tiles // self.machine.chunks)))
+        return max(1, -(-self.tiles * self.panels // self.machine.chunks))
 
     @property
     def chunks(self) -> int:
@@ -94,7 +86,8 @@ def blocking(x: Matrices, y: Matrices, columns: int, target: Target) -> Blocking
     (rows, depth), dtype = x.shape[-2:], x.dtype
     (x_down, x_along), (y_down, y_along) = x.strides[-2:], y.strides[-2:]
     is_packed = len(y.shape) > len(x.shape)
-    lanes = max(target.width // held_bytes(dtype), 1)
+    machine = target.machine
+    lanes = max(machine.width // held_bytes(dtype), 1)
     swapped = columns == 1 and x_down == 1 and rows > 1 and x_along != 1
     if swapped:
         rows, columns = columns, rows
@@ -102,17 +95,17 @@ def blocking(x: Matrices, y: Matrices, columns: int, target: Target) -> Blocking
     dot = x_along == 1 and y_down == 1 and depth >= lanes and (columns == 1 or (rows < _DOT_ROWS and y_along != 1))
     if dot and not swapped and not is_packed:
         wide = min(columns, _DOT_COLUMNS)
-        return Blocking(rows, columns, depth, lanes, min(rows, _DOTS // wide), wide, depth, dot=True)
+        return Blocking(rows, columns, depth, machine, lanes, min(rows, machine.in_flight // wide), wide, depth, dot=True)
     lanes = min(lanes, power_above(columns))
-    high, wide = choose_tile(rows, -(-columns // lanes), depth, target.usable)
-    far = abs(y_down) * dtype.size > _FAR_BYTES and rows >= _OFTEN
+    high, wide = choose_tile(rows, -(-columns // lanes), depth, machine)
+    far = abs(y_down) * dtype.size > machine.far and rows >= machine.often
     packed_y = is_packed or (columns > 1 and (y_along != 1 or far))
-    far = abs(x_along) * dtype.size > _NEAR_BYTES and min(columns, depth) >= _OFTEN
+    far = abs(x_along) * dtype.size > machine.near and min(columns, depth) >= machine.often
     packed_x = far and rows >= high
     # Not so many blocks that their sum is one of many numbers; a panel that no other tile reads need not stay in the cache.
     most = 1 if rows <= high and not packed_x else math.isqrt(depth)
-    blocks = min(-(-depth * wide * lanes * dtype.size // _PANEL_BYTES), most)
-    return Blocking(rows, columns, depth, lanes, high, wide, -(-depth // blocks), packed_x, packed_y, swapped=swapped)
+    blocks = min(-(-depth * wide * lanes * dtype.size // machine.product_panel), most)
+    return Blocking(rows, columns, depth, machine, lanes, high, wide, -(-depth // blocks), packed_x, packed_y, swapped=swapped)
 
 
 # -- what a product needs before it begins
@@ -134,7 +127,7 @@ def needs(node: Node, x: View, y: View, target: Target, new: Callable[[TensorTyp
     if 0 in x.shape or 0 in y.shape:
         return Needs(x, y, [], [])
     copies: list[tuple[View, View]] = []
-    if node.dtype.is_half and min(node.shape[-2:]) >= _OFTEN:
+    if node.dtype.is_half and min(node.shape[-2:]) >= target.machine.often:
         # Converted once, not at every use.
         x, x_copy = _in_float32(x, new)
         y, y_copy = _in_float32(y, new)
