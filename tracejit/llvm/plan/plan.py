@@ -22,7 +22,7 @@ from tracejit.ir.types import Type
 from tracejit.llvm.kernels.epilogue import may_overwrite as tile_may_overwrite
 from tracejit.llvm.kernels.epilogue import product_of
 from tracejit.llvm.machine.engine import Target
-from tracejit.llvm.plan.blocking import needs
+from tracejit.llvm.plan.blocking import Blocking, needs
 from tracejit.llvm.plan.schedule import Schedule, may_overwrite, schedule
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.memory import ALIGNMENT
@@ -42,7 +42,8 @@ _PARALLEL_SECONDS = 100e-6
 
 @dataclass(eq=False)
 class Step:
-    """One kernel: `node` (None for a copy) computes `outputs` from `operands`, with `scratch` for itself alone.
+    """One kernel: `node` (None for a copy) computes `outputs` from `operands`, with `scratch` for itself alone. How is said by
+    `schedule` for a fusion, by `blocking` for a `product` that is not empty.
 
     `parallel` says that it takes long enough to be worth dividing; whether it can be, its kernel knows.
     """
@@ -53,6 +54,7 @@ class Step:
     scratch: list[View] = field(default_factory=list)
     schedule: Schedule | None = None
     product: Node | None = None
+    blocking: Blocking | None = None
     parallel: bool = False
 
     @property
@@ -72,7 +74,7 @@ class Step:
             return self.parallel, layouts
         attrs = tuple([(name, attr_key(value)) for name, value in self.node.attrs.items()])
         streamed = tuple([view.streamed for view in self.outputs])
-        return self.node.op.name, self.parallel, streamed, len(self.scratch), attrs, layouts
+        return self.node.op.name, self.parallel, streamed, len(self.scratch), self.blocking, attrs, layouts
 
 
 @dataclass
@@ -191,8 +193,10 @@ class _Planner:
         needed = needs(product, x, y, self.target, self._new, fused=node is not product)
         self.steps += [Step(None, [target], [source]) for target, source in needed.copies]
         outputs = [self._new(kind) for kind in results]  # type: ignore[arg-type]
-        scratch = [self._new(kind) for kind in needed.scratch]
-        self.steps.append(Step(node, outputs, [needed.x, needed.y, *others], scratch, product=product))
+        scratch = [self._new(kind) for kind in needed.blocking.scratch.values()] if needed.blocking else []
+        self.steps.append(
+            Step(node, outputs, [needed.x, needed.y, *others], scratch, product=product, blocking=needed.blocking)
+        )
         self.views[node] = outputs[0] if len(outputs) == 1 else list(outputs)
 
     def _fusion(self, node: Node) -> list[View]:
