@@ -18,6 +18,7 @@ from tracejit.ir.types import DType, array_type, as_dtype, float32
 from tracejit.llvm.emit import emit
 from tracejit.llvm.kernels.tile import choose_tile
 from tracejit.llvm.machine import engine
+from tracejit.llvm.plan import blocking as blocking_module
 from tracejit.llvm.plan.blocking import blocking
 from tracejit.llvm.plan.plan import plan
 from tracejit.llvm.plan.views import Buffer, View
@@ -94,16 +95,45 @@ def transposed(view: View) -> View:
 
 def test_blockings_are_what_the_tests_above_are_for() -> None:
     wide = TARGETS[2]
-    assert blocking(layout(50, 20), layout(20, 600), 600, wide).packed_y
-    assert blocking(layout(50, 20), transposed(layout(60, 20)), 60, wide).packed_y
-    assert not blocking(layout(50, 20), layout(20, 60), 60, wide).packed_y
-    assert blocking(transposed(layout(4200, 133)), layout(4200, 70), 70, wide).packed_x
-    assert not blocking(transposed(layout(20, 133)), layout(20, 70), 70, wide).packed_x
-    deep = blocking(layout(33, 4200), layout(4200, 70), 70, wide)
-    assert deep.block < deep.depth
-    assert blocking(layout(200, 100), layout(100, 1), 1, wide).dot
-    assert blocking(layout(1, 100), transposed(layout(200, 100)), 200, wide).dot
-    assert blocking(transposed(layout(100, 200)), layout(100, 1), 1, wide).swapped
+    assert blocking(layout(50, 20), layout(20, 600), wide).packed_y
+    assert blocking(layout(50, 20), transposed(layout(60, 20)), wide).packed_y
+    assert not blocking(layout(50, 20), layout(20, 60), wide).packed_y
+    assert blocking(transposed(layout(4200, 133)), layout(4200, 70), wide).packed_x
+    assert not blocking(transposed(layout(20, 133)), layout(20, 70), wide).packed_x
+    deep = blocking(layout(33, 4200), layout(4200, 70), wide)
+    assert deep.kc < deep.depth and deep.depth_blocks > 1
+    assert blocking(layout(200, 100), layout(100, 1), wide).dot
+    assert blocking(layout(1, 100), transposed(layout(200, 100)), wide).dot
+    assert blocking(transposed(layout(100, 200)), layout(100, 1), wide).swapped
+
+
+def test_what_a_product_has_for_itself_has_names() -> None:
+    x, y, wide = transposed(layout(4200, 133)), layout(4200, 70), TARGETS[2]
+    assert list(blocking(x, y, wide).scratch) == ["packed_x"]
+    both = blocking(x, y, wide, fused=True)
+    assert list(both.scratch) == ["packed_x", "sums"]
+    assert both.scratch["packed_x"].shape == (both.units, both.tiles_per_chunk, both.kc, both.mr)
+    assert both.scratch["sums"].shape == (133, 70)
+    assert not blocking(layout(50, 20), layout(20, 60), wide, fused=True).scratch
+
+
+@pytest.mark.parametrize("flips", FLIPS, ids=str)
+@pytest.mark.parametrize("target", [*TARGETS, TARGETS[2]._replace(blas=True)], ids=str)
+def test_a_blocking_is_decided_once(target: Target, flips: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands on the plan's step, and the kernel is written by it alone."""
+    x, y = (make(ops.parameter, type=TensorType((700, 700), float32), name=name) for name in "xy")
+    product = ops.matmul(x, y, transpose_a=flips[0], transpose_b=flips[1])
+    planned = plan(passes.run(Graph("product", [x, y], [ops.sqrt(product)])), target)
+    (step,) = [step for step in planned.steps if step.product is not None]
+    assert step.blocking is not None
+    assert [view.shape for view in step.scratch] == [kind.shape for kind in step.blocking.scratch.values()]
+
+    def decide(*_: Any) -> Any:
+        raise AssertionError("decided again")
+
+    for name in ("blocking", "choose_tile", "is_for_blas"):
+        monkeypatch.setattr(blocking_module, name, decide)
+    assert emit(planned, target).text
 
 
 @pytest.mark.parametrize(("machine", "lanes"), [(AVX2, 8), (AVX512, 16), (AVX512, 4)])

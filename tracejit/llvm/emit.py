@@ -21,6 +21,7 @@ from tracejit.llvm.kernels.epilogue import emit_product_fusion
 from tracejit.llvm.kernels.kernel import Array, KernelBuilder
 from tracejit.llvm.kernels.layout import Layout
 from tracejit.llvm.kernels.loops import emit_fusion
+from tracejit.llvm.kernels.matmul import emit_matmul
 from tracejit.llvm.machine.pool import PARALLEL
 from tracejit.llvm.plan.plan import Plan, Step
 from tracejit.llvm.plan.views import Buffer, View
@@ -140,14 +141,17 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
         Array(f"%{each}", view.shape, view.strides, view.dtype, view.offset, place < first and step.nontemporal[place])
         for place, (each, view) in enumerate(zip(names, views, strict=True))
     ]
-    outputs, operands, b.scratch = arrays[:first], arrays[first:second], arrays[second:]
+    outputs, operands, scratch = arrays[:first], arrays[first:second], arrays[second:]
     if step.node is None:
         b.copy(outputs[0], operands[0], divided=True)
-    elif step.product is not None and step.product is not step.node:
-        x, y, *others = operands
-        emit_product_fusion(b, step.node.attrs["body"], step.product, outputs, x, y, others)
+    elif step.product is step.node:
+        x, y = operands
+        emit_matmul(b, step.node, step.blocking, outputs[0], x, y, scratch)
+    elif step.product is not None:
+        assert step.blocking is not None
+        emit_product_fusion(b, step.node.attrs["body"], step.product, step.blocking, outputs, operands, scratch)
     elif step.schedule is not None:
-        emit_fusion(b, step.schedule, Layout(step.node.attrs["body"], step.schedule, operands, outputs, b.scratch))
+        emit_fusion(b, step.schedule, Layout(step.node.attrs["body"], step.schedule, operands, outputs, scratch))
     else:
         assert isinstance(step.node.op.lower, Kernel)
         step.node.op.lower.emit(b, step.node, outputs[0], *operands)

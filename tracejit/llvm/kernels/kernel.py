@@ -34,7 +34,7 @@ class Array:
 
 
 class KernelBuilder(Builder):
-    """A builder with memory access and loop nests. `scratch` are arrays for the kernel alone."""
+    """A builder with memory access and loop nests."""
 
     def __init__(self, name: str, parameters: Sequence[str], target: Target, parallel: bool = False):
         machine = target.machine
@@ -42,7 +42,6 @@ class KernelBuilder(Builder):
             name, parameters, width=machine.width, fma=machine.fma, parallel=parallel, converts_float16=machine.float16
         )
         self.target, self.machine = target, machine
-        self.scratch: list[Array] = []
 
     def address(self, pointer: str, dtype: DType, offset: int = 0, index: Lanes | None = None, stride: int = 1) -> str:
         """The pointer to element `offset + index * stride`."""
@@ -367,13 +366,6 @@ class KernelBuilder(Builder):
             from tracejit.llvm.kernels.convolution import emit_convolution
 
         emit_convolution(self, out, x, filters, node.attrs["strides"], node.attrs["dilations"])
-
-    def matmul(self, node: Any, out: Array, x: Array, y: Array) -> None:
-        """out = x @ y, as the node's attributes transpose them."""
-        with importing:
-            from tracejit.llvm.kernels.matmul import emit_matmul
-
-        emit_matmul(self, node, out, x, y)
 
 
 def kind_suffix(element: str, lanes: int) -> str:

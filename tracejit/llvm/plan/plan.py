@@ -21,7 +21,7 @@ from tracejit.ir.op import View as ViewLowering
 from tracejit.ir.types import Type
 from tracejit.llvm.kernels.epilogue import may_overwrite as tile_may_overwrite
 from tracejit.llvm.kernels.epilogue import product_of
-from tracejit.llvm.plan.blocking import needs
+from tracejit.llvm.plan.blocking import Blocking, needs
 from tracejit.llvm.plan.schedule import Schedule, may_overwrite, schedule
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import Machine, Target
@@ -35,7 +35,8 @@ _PACKED_BY_SIZE = 1024
 
 @dataclass(eq=False)
 class Step:
-    """One kernel: `node` (None for a copy) computes `outputs` from `operands`, with `scratch` for itself alone.
+    """One kernel: `node` (None for a copy) computes `outputs` from `operands`, with `scratch` for itself alone. How is said by
+    `schedule` for a fusion, by `blocking` for a `product` that is not empty.
 
     `parallel` says that it takes long enough to be worth dividing; whether it can be, its kernel knows. `nontemporal` says of
     each output whether it is better written past the caches.
@@ -47,6 +48,7 @@ class Step:
     scratch: list[View] = field(default_factory=list)
     schedule: Schedule | None = None
     product: Node | None = None
+    blocking: Blocking | None = None
     parallel: bool = False
     nontemporal: tuple[bool, ...] = ()
 
@@ -66,7 +68,7 @@ class Step:
         if self.node is None:
             return self.parallel, layouts
         attrs = tuple([(name, attr_key(value)) for name, value in self.node.attrs.items()])
-        return self.node.op.name, self.parallel, self.nontemporal, len(self.scratch), attrs, layouts
+        return self.node.op.name, self.parallel, self.nontemporal, len(self.scratch), self.blocking, attrs, layouts
 
 
 @dataclass
@@ -187,8 +189,10 @@ class _Planner:
         needed = needs(product, x, y, self.target, self._new, fused=node is not product)
         self.steps += [Step(None, [target], [source]) for target, source in needed.copies]
         outputs = [self._new(kind) for kind in results]  # type: ignore[arg-type]
-        scratch = [self._new(kind) for kind in needed.scratch]
-        self.steps.append(Step(node, outputs, [needed.x, needed.y, *others], scratch, product=product))
+        scratch = [self._new(kind) for kind in needed.blocking.scratch.values()] if needed.blocking else []
+        self.steps.append(
+            Step(node, outputs, [needed.x, needed.y, *others], scratch, product=product, blocking=needed.blocking)
+        )
         self.views[node] = outputs[0] if len(outputs) == 1 else list(outputs)
 
     def _fusion(self, node: Node) -> list[View]:
