@@ -16,10 +16,12 @@ from machines import fits_host, use_target
 import tracejit as tj
 from tracejit import ops, passes
 from tracejit.errors import InvalidArgumentError
-from tracejit.ir import Graph, TensorType, interpret, make, parse, reachable
+from tracejit.ir import OPS, Graph, TensorType, interpret, make, parse, reachable
+from tracejit.ir.op import Kernel
 from tracejit.ir.types import DTYPES, array_type, bool_, float32, int32, int64
 from tracejit.llvm.emit import emit
 from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.kernels.table import KERNELS
 from tracejit.llvm.machine import engine
 from tracejit.llvm.plan.plan import Plan, plan
 from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Target
@@ -274,6 +276,10 @@ def test_an_end_reduction_of_the_last_lane_axis_alone() -> None:
     graph = Graph("g", [outer], [make(ops.fusion, outer, body=body, space=(8, 5), rows=0)])
     argument = np.arange(40, dtype=np.float32).reshape(8, 5)
     assert_near(run_graph(Step(graph), [argument])[0].value, argument.sum(1))
+
+
+def test_every_kernel_has_one_writer() -> None:
+    assert set(KERNELS) == {op for op in OPS.values() if isinstance(op.lower, Kernel)}
 
 
 @pytest.mark.parametrize("source", [int64, int32])

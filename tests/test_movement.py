@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import mmap
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from machines import change_machine
 from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType, interpret, make
 from tracejit.ir.types import DTYPES, DType, float32, int32, int64
+from tracejit.llvm.kernels import movement
+from tracejit.llvm.kernels.indexed import emit_gather
 from tracejit.llvm.kernels.kernel import Array, KernelBuilder
 from tracejit.llvm.machine import engine
 from tracejit.llvm.plan.plan import plan
@@ -200,22 +203,26 @@ def test_argmax_and_argmin_at_random(seed: int, width: int, fence: Any) -> None:
 
 
 def emit_transpose(b: KernelBuilder, out: Array, x: Array, indices: Array) -> None:
-    b.copy(out, Array(x.pointer, x.shape[::-1], x.strides[::-1], x.dtype), divided=True)
+    movement.emit_copy(b, out, Array(x.pointer, x.shape[::-1], x.strides[::-1], x.dtype), divided=True)
 
 
 def emit_transpose_of_pairs(b: KernelBuilder, out: Array, x: Array, indices: Array) -> None:
     order = (1, 2, 0)
-    b.copy(
-        out, Array(x.pointer, *(tuple(each[axis] for axis in order) for each in (x.shape, x.strides)), x.dtype), divided=True
-    )
+    turned = Array(x.pointer, *(tuple(each[axis] for axis in order) for each in (x.shape, x.strides)), x.dtype)
+    movement.emit_copy(b, out, turned, divided=True)
+
+
+def emit_gather_along(axis: int, b: KernelBuilder, out: Array, params: Array, indices: Array) -> None:
+    operands = [make(ops.parameter, type=TensorType(each.shape, each.dtype), name="p") for each in (params, indices)]
+    emit_gather(b, make(ops.gather, *operands, axis=axis), out, params, indices)
 
 
 DIVIDED = [
     (emit_transpose, (150, 200), (200, 150), lambda x, indices: x.T),
     (emit_transpose, (500, 3), (3, 500), lambda x, indices: x.T),
     (emit_transpose, (40, 3, 50), (50, 3, 40), lambda x, indices: x.T),
-    (lambda b, out, x, indices: b.gather(out, x, indices, 0), (9, 20), (30, 20), lambda x, indices: x[indices]),
-    (lambda b, out, x, indices: b.gather(out, x, indices, 1), (8, 9), (8, 30), lambda x, indices: x[:, indices]),
+    (partial(emit_gather_along, 0), (9, 20), (30, 20), lambda x, indices: x[indices]),
+    (partial(emit_gather_along, 1), (8, 9), (8, 30), lambda x, indices: x[:, indices]),
 ]
 
 

@@ -26,9 +26,10 @@ from tracejit.ir import OPS, Graph, Op, TensorType, make
 from tracejit.ir.op import Kernel
 from tracejit.ir.types import float32
 from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.kernels.table import KERNELS
 from tracejit.llvm.machine import engine, pool
 from tracejit.llvm.target import SSE, Target
-from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.text.types import Lanes
 from tracejit.runtime import threads
 from tracejit.runtime.step import Step, run_graph
 
@@ -346,7 +347,7 @@ def test_several_python_threads_call_at_once(rng: np.random.Generator) -> None:
 def checked_copy() -> Iterator[Op]:
     """An op that copies a vector and fails where it is negative, shared by threads."""
 
-    def lower(b: Any, node: Any, out: Any, x: Any) -> None:
+    def write(b: Any, node: Any, out: Any, x: Any) -> None:
         def one(index: Lanes, carried: list[Lanes]) -> list[Lanes]:
             value = b.load(x, [index])
             b.fail_if(b.compare("lt", value, b.const(0, float32)))
@@ -355,14 +356,16 @@ def checked_copy() -> Iterator[Op]:
 
         b.loop_between(*b.span(x.shape[0]), one)
 
-    yield Op(
+    op = Op(
         "checked_copy",
         infer=lambda x: x,
         evaluate=lambda x: x,
-        lower=Kernel(lower),
+        lower=Kernel(),
         fails=lambda types: (tj.errors.InvalidArgumentError, "checked_copy", "a number is negative"),
     )
-    del OPS["checked_copy"]
+    KERNELS[op] = write
+    yield op
+    del OPS["checked_copy"], KERNELS[op]
 
 
 @pytest.mark.parametrize("place", [0, 1, 99_999, 199_999])

@@ -15,18 +15,19 @@ from typing import NamedTuple
 import numpy as np
 
 from tracejit.ir.graph import Node
-from tracejit.ir.op import Kernel
 from tracejit.ir.types import array_type
 from tracejit.llvm.kernels.epilogue import emit_product_fusion
 from tracejit.llvm.kernels.kernel import Array, KernelBuilder
 from tracejit.llvm.kernels.layout import Layout
 from tracejit.llvm.kernels.loops import emit_fusion
 from tracejit.llvm.kernels.matmul import emit_matmul
+from tracejit.llvm.kernels.movement import emit_copy
+from tracejit.llvm.kernels.table import KERNELS
 from tracejit.llvm.machine.pool import PARALLEL
 from tracejit.llvm.plan.plan import Plan, Step
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import Target
-from tracejit.llvm.text.builder import MEMORY_TYPES, literal
+from tracejit.llvm.text.types import MEMORY_TYPES, literal
 
 # Calls in one function: the time that instruction selection takes grows faster than a block's length.
 _PART = 64
@@ -143,7 +144,7 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
     ]
     outputs, operands, scratch = arrays[:first], arrays[first:second], arrays[second:]
     if step.node is None:
-        b.copy(outputs[0], operands[0], divided=True)
+        emit_copy(b, outputs[0], operands[0], divided=True)
     elif step.product is step.node:
         x, y = operands
         emit_matmul(b, step.node, step.blocking, outputs[0], x, y, scratch)
@@ -153,8 +154,7 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
     elif step.schedule is not None:
         emit_fusion(b, step.schedule, Layout(step.node.attrs["body"], step.schedule, operands, outputs, scratch))
     else:
-        assert isinstance(step.node.op.lower, Kernel)
-        step.node.op.lower.emit(b, step.node, outputs[0], *operands)
+        KERNELS[step.node.op](b, step.node, outputs[0], *operands)
     return b
 
 

@@ -11,11 +11,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from tracejit.ir import Node
 from tracejit.ir.types import int64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse, power_above
+from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse
+from tracejit.llvm.kernels.movement import emit_fill
 from tracejit.llvm.kernels.tile import Depth, Sums, Vectors, cycles, parts, sum_tile
 from tracejit.llvm.target import Machine
-from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.text.types import Lanes, power_above
 
 
 class Axis(NamedTuple):
@@ -48,14 +50,13 @@ class Tile(NamedTuple):
     rows: dict[Axis, int]
 
 
-def emit_convolution(
-    b: KernelBuilder, out: Array, x: Array, filters: Array, strides: Sequence[int], dilations: Sequence[int]
-) -> None:
+def emit_convolution(b: KernelBuilder, node: Node, out: Array, x: Array, filters: Array) -> None:
     """out = the convolution of x with the filters, as the op says; out is contiguous."""
+    strides, dilations = node.attrs["strides"], node.attrs["dilations"]
     if 0 in out.shape:
         return
     if 0 in filters.shape:
-        b.fill(out, 0)
+        emit_fill(b, out, 0)
         return
     xs, fs = x.strides, filters.strides
     x_layout = (xs[0], xs[1] * strides[0], xs[2] * strides[1], xs[3], 0)
@@ -137,7 +138,7 @@ class _Contraction:
 
     def _clear(self, places: Places, columns: int) -> None:
         axes = [*self.tile.rows, *([] if self.summed else [self.lane._replace(size=columns)])]
-        self.b.fill(Array(places.out, tuple(axis.size for axis in axes), tuple(axis.out for axis in axes), self.dtype), 0)
+        emit_fill(self.b, Array(places.out, tuple(axis.size for axis in axes), tuple(axis.out for axis in axes), self.dtype), 0)
 
     def _moved(self, places: Places, axis: Axis, index: Lanes | None, ahead: int = 0) -> Places:
         """The places `ahead + index` further along `axis`."""

@@ -11,7 +11,7 @@ from tracejit.llvm.kernels.kernel import Array, KernelBuilder
 from tracejit.llvm.kernels.matmul import Place, write_matmul
 from tracejit.llvm.kernels.tile import Sums, Vectors
 from tracejit.llvm.plan.blocking import Blocking
-from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.text.types import Lanes
 
 
 def product_of(body: Graph) -> Node | None:

@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 from tracejit import ops
 from tracejit.ir import Node
 from tracejit.ir.types import int64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, power_above
+from tracejit.llvm.kernels.kernel import Array, KernelBuilder
 from tracejit.llvm.kernels.layout import Key, Layout
+from tracejit.llvm.kernels.movement import emit_fill
 from tracejit.llvm.kernels.pieces import Piece, begin_blocks, combine, compute, end_blocks, folded, identity
 from tracejit.llvm.kernels.summation import Add, is_long, sum_by_blocks
 from tracejit.llvm.plan.schedule import Schedule, Stage
-from tracejit.llvm.text.builder import SCALAR_TYPES, Lanes, shuffled
+from tracejit.llvm.text.builder import shuffled
+from tracejit.llvm.text.types import SCALAR_TYPES, Lanes, power_above
 
 # A piece of a sweep of so few ops fills as many registers as are worked at in turns, one of more ops half of them.
 _FEW_OPS = 4
@@ -141,19 +143,19 @@ class Fusion:
         """Begin to collect an end result: the unit's own copy, or its part of the one that there is."""
         b, empty = self.b, identity(node)
         if self.unit is None:
-            b.fill(array, empty)
+            emit_fill(b, array, empty)
             return
         pointer = b.address(array.pointer, array.dtype, array.offset)
         if node in self.plan.partial:
             pointer = b.address(pointer, array.dtype, index=self.unit, stride=array.strides[0])
-            b.fill(Array(pointer, array.shape[1:], array.strides[1:], array.dtype), empty)
+            emit_fill(b, Array(pointer, array.shape[1:], array.strides[1:], array.dtype), empty)
             return
         count = self.row_shape[0]
         size = math.prod(array.shape) // count
 
         def fill(position: Lanes, elements: int) -> list[Lanes]:
             start = b.address(pointer, array.dtype, index=position, stride=size)
-            b.fill(Array(start, (elements,), (1,), array.dtype), empty)
+            emit_fill(b, Array(start, (elements,), (1,), array.dtype), empty)
             return []
 
         _, step = self._steps(0)

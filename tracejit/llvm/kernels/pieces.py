@@ -11,7 +11,9 @@ from tracejit.ir.op import Reduction
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.kernel import Array, KernelBuilder
 from tracejit.llvm.kernels.layout import Access, Block, Key
-from tracejit.llvm.text.builder import Lanes, joined, shuffled
+from tracejit.llvm.kernels.movement import emit_combine, emit_fill
+from tracejit.llvm.text.builder import joined, shuffled
+from tracejit.llvm.text.types import Lanes
 
 if TYPE_CHECKING:
     from tracejit.llvm.kernels.loops import Fusion
@@ -135,7 +137,7 @@ def folded(b: KernelBuilder, node: Node, value: Lanes, rows: int, width: int) ->
 def begin_blocks(b: KernelBuilder, blocks: Mapping[Node, Block], unit: Lanes | None) -> None:
     """Begin a block of each of these end results."""
     for node, block in blocks.items():
-        b.fill(_copy(b, node, block, unit), identity(node))
+        emit_fill(b, _copy(b, node, block, unit), identity(node))
 
 
 def end_blocks(b: KernelBuilder, blocks: Mapping[Node, Block], unit: Lanes | None, outer: Sequence[Lanes]) -> None:
@@ -147,7 +149,7 @@ def end_blocks(b: KernelBuilder, blocks: Mapping[Node, Block], unit: Lanes | Non
             for position, stride in zip(outer, total.rows, strict=False):
                 pointer = b.address(pointer, node.dtype, index=position, stride=stride)
             target = Array(pointer, block.shape, (*total.rows, *total.lanes)[block.axis + 1 :], node.dtype)
-            b.combine(target, [target, own], partial(combine, b, node))
+            emit_combine(b, target, [target, own], partial(combine, b, node))
 
 
 def _copy(b: KernelBuilder, node: Node, block: Block, unit: Lanes | None) -> Array:

@@ -15,7 +15,7 @@ from tracejit.ir.types import DType
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.summation import added, is_long, sum_by_blocks
 from tracejit.llvm.target import Machine
-from tracejit.llvm.text.builder import Lanes, summed
+from tracejit.llvm.text.types import Lanes, summed
 
 # Steps along the depth that are written one after the other, so that the loop itself costs little.
 _UNROLL = 2

@@ -337,12 +337,9 @@ def _seconds(step: Step, machine: Machine) -> float:
                 flops += node.type.size * (machine.costly_flops if lower.costly else 1)  # type: ignore[union-attr]
             elif isinstance(lower, Reduction):
                 flops += node.operands[0].type.size  # type: ignore[union-attr]
-    if step.product is not None:
-        depth = step.product.operands[0].shape[-2 if step.product.attrs["transpose_a"] else -1]
-        flops = 2 * step.product.type.size * depth / machine.product_speedup  # type: ignore[union-attr]
-    elif step.node is not None and step.node.op is ops.convolution:
-        height, width, _, channels, _ = step.operands[1].shape
-        flops = 2 * step.node.type.size * height * width * channels / machine.product_speedup  # type: ignore[union-attr]
+    work = step.product or step.node
+    if work is not None and isinstance(work.op.lower, Kernel) and work.op.lower.product_flops is not None:
+        flops = work.op.lower.product_flops(work) / machine.product_speedup
     return moved / machine.bytes_per_second + flops / machine.flops_per_second
 
 
