@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from fenced import run_at, run_fenced
 from graphs import assert_same, parameters_for
+from machines import change_machine
 
 from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType, interpret, make
@@ -20,10 +21,8 @@ from tracejit.llvm.kernels import movement
 from tracejit.llvm.kernels.indexed import emit_gather
 from tracejit.llvm.kernels.kernel import Array, KernelBuilder
 from tracejit.llvm.machine import engine
-from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.plan.plan import plan
 from tracejit.ops import contiguous_strides
-from tracejit.runtime import step as runtime
 from tracejit.runtime.step import Step
 
 SIZES = (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 18, 31, 32, 33, 63, 64, 65, 70)
@@ -35,10 +34,9 @@ pytestmark = pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="it prote
 @pytest.fixture(params=[16, 32, 64], ids=lambda width: f"{width} bytes")
 def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Registers of so many bytes."""
-    host = engine.host_target()
-    if request.param > host.width:
+    if request.param > engine.host_target().machine.width:
         pytest.skip("this machine has no registers as wide")
-    monkeypatch.setattr(runtime, "host_target", lambda: Target(width=request.param, fma=host.fma))
+    change_machine(monkeypatch, width=request.param)
     return request.param
 
 
@@ -105,9 +103,8 @@ def test_transpositions_of_several_tiles(
     dtype: DType, streamed: bool, width: int, fence: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the target does not lie at a multiple of a register, and is not streamed to."""
-    monkeypatch.setattr(movement, "_TILE_BYTES", max(128, 16 * dtype.size))
-    if streamed:
-        monkeypatch.setattr(movement, "_STREAMED_FROM", 1)
+    last_cache = 2 if streamed else 1 << 30
+    change_machine(monkeypatch, width=width, transposed_tile=max(128, 16 * dtype.size), l3=last_cache)
     for shape in ((200, 272), (64, 130), (2, 96, 96), (35, 2, 33)):
         argument = random_array(rng, shape, dtype)
         (x,) = parameters_for([argument])

@@ -6,10 +6,8 @@ from tracejit.ir.types import float32, float64
 from tracejit.llvm.kernels.kernel import Array, KernelBuilder
 from tracejit.llvm.kernels.matrices import Matrices
 from tracejit.llvm.machine.blas import GEMM, find_blas
-from tracejit.llvm.machine.engine import Target
+from tracejit.llvm.target import Target
 
-# Below this many multiplications a call of the BLAS costs more than the loops.
-_BLAS_FROM = 4096
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 
 
@@ -17,7 +15,7 @@ def is_for_blas(target: Target, x: Matrices, y: Matrices) -> bool:
     """Whether x @ y is large enough for the BLAS, lies as it takes it, and was asked of it."""
     if not target.blas or x.dtype not in GEMM or find_blas() is None:
         return False
-    return x.shape[-2] * x.shape[-1] * y.shape[-1] >= _BLAS_FROM and None not in (_leading(x), _leading(y))
+    return x.shape[-2] * x.shape[-1] * y.shape[-1] >= target.machine.blas_product and None not in (_leading(x), _leading(y))
 
 
 def _leading(matrix: Matrices) -> tuple[int, int] | None:

@@ -12,9 +12,6 @@ from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse
 from tracejit.llvm.kernels.movement import arranged, covering, emit_combine, emit_copy, emit_fill, limited
 from tracejit.llvm.text.types import SCALAR_TYPES, Lanes, power_below
 
-# Vectors that a search looks at side by side, so that they do not wait for each other.
-_SIDE_BY_SIDE = 4
-
 
 def emit_check_range(b: KernelBuilder, node: Node, out: Array, x: Array) -> None:
     """Set `out` to x, once every integer of it is known to lie in the node's range."""
@@ -140,6 +137,11 @@ def emit_arg_extreme(b: KernelBuilder, node: Node, out: Array, x: Array, better:
     b.loops_divided(shape[:-1] if beside else shape, row)
 
 
+def _side_by_side(b: KernelBuilder) -> int:
+    """The vectors that a search looks at in turns. Each takes a comparison and a selection, two of what is in flight."""
+    return b.machine.in_flight // 2
+
+
 class _Search:
     """Writes the search through `count` elements that lie `step` apart.
 
@@ -155,7 +157,7 @@ class _Search:
         """Search in `size` places that lie `across` apart, and write the positions `down` apart."""
         b, dtype = self.b, self.dtype
         lanes = min(b.lanes_for(dtype), power_below(size))
-        times = min(_SIDE_BY_SIDE, power_below(size // lanes))
+        times = min(_side_by_side(b), power_below(size // lanes))
 
         def block(first: Lanes) -> None:
             start, end = b.address(at, dtype, index=first, stride=across), b.address(to, int64, index=first, stride=down)
@@ -174,7 +176,7 @@ class _Search:
         """Search in the one place `at`."""
         b, dtype, step, count = self.b, self.dtype, self.step, self.count
         lanes = min(b.lanes_for(dtype), power_below(count))
-        times = min(_SIDE_BY_SIDE, power_below(count // lanes))
+        times = min(_side_by_side(b), power_below(count // lanes))
         whole = count - count % (lanes * times)
 
         def values(first: Lanes, number: int) -> list[Lanes]:

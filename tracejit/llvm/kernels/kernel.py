@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tracejit.ir.types import DType, int64
-from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.math.builder import MathBuilder
+from tracejit.llvm.target import Target
 from tracejit.llvm.text.types import Lanes
 
 
@@ -32,14 +32,14 @@ class Array:
 
 
 class KernelBuilder(MathBuilder):
-    """A builder with arrays and loop nests. `scratch` are arrays for the kernel alone."""
+    """A builder with arrays and loop nests."""
 
     def __init__(self, name: str, parameters: Sequence[str], target: Target, parallel: bool = False):
+        machine = target.machine
         super().__init__(
-            name, parameters, width=target.width, fma=target.fma, parallel=parallel, converts_float16=target.float16
+            name, parameters, width=machine.width, fma=machine.fma, parallel=parallel, converts_float16=machine.float16
         )
-        self.target = target
-        self.scratch: list[Array] = []
+        self.target, self.machine = target, machine
 
     # -- arrays, an element at a time
 

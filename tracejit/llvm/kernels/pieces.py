@@ -18,9 +18,6 @@ from tracejit.llvm.text.types import Lanes
 if TYPE_CHECKING:
     from tracejit.llvm.kernels.loops import Fusion
 
-# Bytes that memory gives at one time.
-_LINE = 64
-
 
 class Piece:
     """`width` elements, `ahead` behind `position`, of each row; of which the first `active` exist, all where it is None."""
@@ -47,7 +44,7 @@ class Piece:
         """Bring the elements of the rows that are `ahead` rows away into the second-level cache, where there are such rows."""
         b, dtype = self.b, self.fusion.access[key].dtype
         for row in range(self.rows):
-            for element in range(0, self.width, _LINE // dtype.size):
+            for element in range(0, self.width, b.machine.line // dtype.size):
                 b.prefetch(b.address(self._pointer(key, row + ahead), dtype, element), written)
 
     def store(self, value: Lanes, key: Key) -> None:

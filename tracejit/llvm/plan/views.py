@@ -11,9 +11,6 @@ from tracejit.ir.types import DType
 from tracejit.llvm.kernels.kernel import collapse
 from tracejit.ops import contiguous_strides
 
-# Bytes of the last-level cache, of many processors at the least: what is larger has left it when it is read next.
-_LAST_CACHE = 32 << 20
-
 
 @dataclass(eq=False)
 class Buffer:
@@ -47,11 +44,6 @@ class View:
         """Whether the elements lie in order without gaps; axes of size 1 may have any stride."""
         pairs = zip(self.shape, self.strides, contiguous_strides(self.shape), strict=True)
         return 0 in self.shape or all(size == 1 or stride == expected for size, stride, expected in pairs)
-
-    @property
-    def streamed(self) -> bool:
-        """Whether it is better written past the caches, as memory that is tracejit's own and begins where a register does."""
-        return self.nbytes > _LAST_CACHE and self.whole and self.buffer.kind in ("result", "arena") and self.dtype.size >= 4
 
     @property
     def whole(self) -> bool:
