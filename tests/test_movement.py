@@ -16,10 +16,11 @@ from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType, interpret, make
 from tracejit.ir.types import DTYPES, DType, float32, int32, int64
 from tracejit.llvm.kernels import movement
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.machine import engine
 from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.plan.plan import plan
+from tracejit.llvm.text.arrays import Array
 from tracejit.ops import contiguous_strides
 from tracejit.runtime import step as runtime
 from tracejit.runtime.step import Step

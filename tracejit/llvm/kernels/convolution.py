@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from tracejit.ir.types import int64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse, power_above
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.tile import Depth, Sums, Vectors, cycles, parts, sum_tile
+from tracejit.llvm.text.arrays import Array, collapse
 from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.text.powers import power_above
 
 # Bytes of the filters' vectors for which a tile sums at once: they, and what is read of x, stay in the second cache.
 _PANEL = 128 * 1024

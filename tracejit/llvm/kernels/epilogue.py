@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from tracejit import ops
 from tracejit.ir import Graph, Node
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.matmul import Place, write_matmul
 from tracejit.llvm.kernels.tile import Sums, Vectors
+from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.builder import Lanes
 
 # Bytes of a line of the cache; steps along the depth that take longer than a line to come from memory.

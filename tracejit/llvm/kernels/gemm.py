@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from tracejit.ir.types import float32, float64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.matrices import Matrices
 from tracejit.llvm.machine.blas import GEMM, find_blas
 from tracejit.llvm.machine.engine import Target
+from tracejit.llvm.text.arrays import Array
 
 # Below this many multiplications a call of the BLAS costs more than the loops.
 _BLAS_FROM = 4096

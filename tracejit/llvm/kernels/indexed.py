@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tracejit.ir.types import DType, bool_, int32, int64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse
-from tracejit.llvm.kernels.movement import arranged, covering, limited, power_below
+from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.kernels.movement import arranged, covering, limited
+from tracejit.llvm.text.arrays import Array, collapse
 from tracejit.llvm.text.builder import SCALAR_TYPES, Lanes
+from tracejit.llvm.text.powers import power_below
 
 # Vectors that a search looks at side by side, so that they do not wait for each other.
 _SIDE_BY_SIDE = 4

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from tracejit import ops
 from tracejit.ir import DType, Graph, Node
-from tracejit.llvm.kernels.kernel import Array, collapse
 from tracejit.llvm.kernels.summation import BLOCK, LONG
 from tracejit.llvm.plan.schedule import Schedule
+from tracejit.llvm.text.arrays import Array, collapse
 from tracejit.ops import contiguous_strides, kept_axes
 
 # (node, number): number 0 and up for where a result is written, -1 for where a value is read (or an iota's position).

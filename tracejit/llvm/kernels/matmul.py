@@ -10,12 +10,14 @@ from typing import NamedTuple
 from tracejit.ir import Node
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.gemm import call_blas, is_for_blas
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, power_above
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.matrices import oriented
 from tracejit.llvm.kernels.summation import added
 from tracejit.llvm.kernels.tile import Depth, Sums, Vectors, dot_tile, sum_tile
 from tracejit.llvm.plan.blocking import Blocking, blocking
+from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.text.powers import power_above
 
 
 class Position(NamedTuple):

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from tracejit.ir.types import DType
-from tracejit.llvm.kernels.kernel import Array
 from tracejit.llvm.plan.views import View
+from tracejit.llvm.text.arrays import Array
 
 
 class Matrices(Protocol):

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir.types import DType, int64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse_arrays, power_above
+from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.text.arrays import Array, collapse_arrays
 from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.text.powers import power_above, power_below
 
 # Vectors of a block at most: transposed in registers, they must not be spilled.
 _EDGE = 16
@@ -78,11 +80,6 @@ def limited(b: KernelBuilder, index: Lanes, count: int, step: int) -> Lanes:
         return index
     limit = b.const(count - step, int64)
     return b.select(b.compare("lt", index, limit), index, limit)
-
-
-def power_below(count: int) -> int:
-    """The greatest power of two that is not above `count`."""
-    return 1 << (count.bit_length() - 1)
 
 
 def _copy_runs(b: KernelBuilder, target: Array, source: Array, divided: bool) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from tracejit.ir import Node
 from tracejit.ir.op import Reduction
 from tracejit.ir.types import int64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.layout import Access, Block, Key
+from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.builder import Lanes, joined, shuffled
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from typing import NamedTuple
 from tracejit.ir import Node
 from tracejit.ir.types import TensorType, float32
 from tracejit.llvm.kernels.gemm import is_for_blas
-from tracejit.llvm.kernels.kernel import power_above
 from tracejit.llvm.kernels.matrices import Matrices, oriented
 from tracejit.llvm.kernels.tile import choose_tile
 from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.plan.views import View
 from tracejit.llvm.text.builder import held_bytes, summed
+from tracejit.llvm.text.powers import power_above
 
 # Bytes of a panel, at the most: half of what a core has for itself (the second-level cache).
 _PANEL_BYTES = 1 << 19

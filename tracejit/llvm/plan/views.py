@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tracejit.ir.types import DType
-from tracejit.llvm.kernels.kernel import collapse
+from tracejit.llvm.text.arrays import collapse
 from tracejit.ops import contiguous_strides
 
 # Bytes of the last-level cache, of many processors at the least: what is larger has left it when it is read next.
