@@ -138,7 +138,7 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
     b = KernelBuilder(f'"{name}"', names, target, step.parallel)
     first, second = len(step.outputs), len(step.outputs) + len(step.operands)
     arrays = [
-        Array(f"%{each}", view.shape, view.strides, view.dtype, view.offset, place < first and view.streamed)
+        Array(view.shape, view.strides, view.offset, view.dtype, f"%{each}", place < first and view.streamed)
         for place, (each, view) in enumerate(zip(names, views, strict=True))
     ]
     outputs, operands, b.scratch = arrays[:first], arrays[first:second], arrays[second:]

@@ -35,7 +35,6 @@ from tracejit.ops.selection import cast, select
 from tracejit.ops.shape import (
     broadcast,
     concat,
-    contiguous_strides,
     pad,
     reshape,
     reverse as reverse_axes,

@@ -268,9 +268,8 @@ def _max_lower(b: Any, node: Any, out: Any, x: Any) -> None:
         parts = []
         for i in range(kh):
             for j in range(kw):
-                offset = start.offset + i * x.strides[1] + j * x.strides[2]
-                layout = (sw * x.strides[2], x.strides[3])
-                parts.append(type(x)(start.pointer, target.shape, layout, x.dtype, offset))
+                offset = i * x.strides[1] + j * x.strides[2]
+                parts.append(start.with_layout(target.shape, (sw * x.strides[2], x.strides[3]), offset))
         b.combine(target, parts, b.max)
         return []
 

@@ -266,7 +266,7 @@ class KernelBuilder(Builder):
         for each, stride in zip(index, array.strides[axis:end], strict=True):
             pointer = self.address(pointer, array.dtype, index=each, stride=stride)
         shape, strides = array.shape[:axis] + array.shape[end:], array.strides[:axis] + array.strides[end:]
-        return Array(pointer, shape, strides, array.dtype)
+        return Array(shape, strides, 0, array.dtype, pointer)
 
     def unravel(self, number: Lanes, shape: Sequence[int]) -> list[Lanes]:
         """The index of element `number` of an array of `shape`, counted in order."""

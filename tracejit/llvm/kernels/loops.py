@@ -150,14 +150,14 @@ class Fusion:
         pointer = b.address(array.pointer, array.dtype, array.offset)
         if node in self.plan.partial:
             pointer = b.address(pointer, array.dtype, index=self.unit, stride=array.strides[0])
-            b.fill(Array(pointer, array.shape[1:], array.strides[1:], array.dtype), empty)
+            b.fill(Array(array.shape[1:], array.strides[1:], 0, array.dtype, pointer), empty)
             return
         count = self.row_shape[0]
         size = math.prod(array.shape) // count
 
         def fill(position: Lanes, elements: int) -> list[Lanes]:
             start = b.address(pointer, array.dtype, index=position, stride=size)
-            b.fill(Array(start, (elements,), (1,), array.dtype), empty)
+            b.fill(Array((elements,), (1,), 0, array.dtype, start), empty)
             return []
 
         _, step = self._steps(0)
