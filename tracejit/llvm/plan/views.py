@@ -12,12 +12,10 @@ from tracejit.llvm.kernels.kernel import collapse
 from tracejit.ops import contiguous_strides
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Buffer:
-    """Memory of one call. `kind` is parameter, result, arena, or constant; `index` its number among its kind.
-
-    For an arena buffer `index` is filled in as its offset in bytes; `data` is a constant's array.
-    """
+    """Memory of one call. `kind` is parameter, result, arena, or constant; `index` its number among its kind; `data` is a
+    constant's array."""
 
     kind: str
     index: int
