@@ -17,8 +17,9 @@ from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.layout import Key, Layout
 from tracejit.llvm.kernels.movement import emit_fill
 from tracejit.llvm.kernels.pieces import Piece, begin_blocks, combine, compute, end_blocks, folded, identity
-from tracejit.llvm.kernels.summation import Add, is_long, sum_by_blocks
+from tracejit.llvm.kernels.summation import Add, sum_by_blocks
 from tracejit.llvm.plan.schedule import Schedule, Stage
+from tracejit.llvm.plan.summation import is_long
 from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.builder import shuffled
 from tracejit.llvm.text.powers import power_above

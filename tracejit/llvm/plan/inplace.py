@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from tracejit import ops
 from tracejit.ir import Graph, Node
-from tracejit.llvm.kernels.epilogue import may_overwrite as tile_may_overwrite
 from tracejit.llvm.plan.arena import lives_of
 from tracejit.llvm.plan.calls import Step
+from tracejit.llvm.plan.epilogue import may_overwrite as tile_may_overwrite
 from tracejit.llvm.plan.schedule import may_overwrite
 from tracejit.llvm.plan.views import Buffer, View
 

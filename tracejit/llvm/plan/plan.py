@@ -13,11 +13,11 @@ from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType, make
 from tracejit.ir.op import Alias, Kernel
 from tracejit.ir.types import Type
-from tracejit.llvm.kernels.epilogue import product_of
 from tracejit.llvm.plan.arena import Arena, lay_out, lives_of
 from tracejit.llvm.plan.blocking import needs
 from tracejit.llvm.plan.calls import Step
 from tracejit.llvm.plan.cost import estimated
+from tracejit.llvm.plan.epilogue import product_of
 from tracejit.llvm.plan.inplace import Update, over_operands, over_variables, updates_last
 from tracejit.llvm.plan.schedule import schedule
 from tracejit.llvm.plan.views import Buffer, View
