@@ -24,7 +24,8 @@ from tracejit.llvm.kernels.matmul import emit_matmul
 from tracejit.llvm.kernels.movement import emit_copy
 from tracejit.llvm.kernels.table import KERNELS
 from tracejit.llvm.machine.pool import PARALLEL
-from tracejit.llvm.plan.plan import Plan, Step
+from tracejit.llvm.plan.calls import Step
+from tracejit.llvm.plan.plan import Plan
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import Target
 from tracejit.llvm.text.arrays import Array
@@ -173,6 +174,7 @@ class _Pointers:
             "result": len(graph.parameters),
             "arena": len(graph.parameters) + len(graph.results),
         }
+        self._offsets = plan.arena.offsets
         self._cycles_loaded = False
 
     def of(self, view: View) -> str:
@@ -186,7 +188,7 @@ class _Pointers:
                     self._load("%arena", self._slots["arena"])
                     self._arena_loaded = True
                 name = f"%arena.{len(self._names)}"  # two buffers may lie at one offset, at different times
-                self.lines.append(f"  {name} = getelementptr inbounds i8, ptr %arena, i64 {buffer.index}")
+                self.lines.append(f"  {name} = getelementptr inbounds i8, ptr %arena, i64 {self._offsets[buffer]}")
             else:
                 self._load(name, self._slots[buffer.kind] + buffer.index)
             self._names[buffer] = name

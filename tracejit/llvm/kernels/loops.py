@@ -17,11 +17,13 @@ from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.layout import Key, Layout
 from tracejit.llvm.kernels.movement import emit_fill
 from tracejit.llvm.kernels.pieces import Piece, begin_blocks, combine, compute, end_blocks, folded, identity
-from tracejit.llvm.kernels.summation import Add, is_long, sum_by_blocks
+from tracejit.llvm.kernels.summation import Add, sum_by_blocks
 from tracejit.llvm.plan.schedule import Schedule, Stage
+from tracejit.llvm.plan.summation import is_long
 from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.builder import shuffled
-from tracejit.llvm.text.types import SCALAR_TYPES, Lanes, power_above
+from tracejit.llvm.text.powers import power_above
+from tracejit.llvm.text.types import SCALAR_TYPES, Lanes
 
 # A piece of a sweep of so few ops fills as many registers as are worked at in turns, one of more ops half of them.
 _FEW_OPS = 4
