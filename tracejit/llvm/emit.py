@@ -17,7 +17,7 @@ import numpy as np
 from tracejit.ir.graph import Node
 from tracejit.ir.types import array_type
 from tracejit.llvm.kernels.epilogue import emit_product_fusion
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.layout import Layout
 from tracejit.llvm.kernels.loops import emit_fusion
 from tracejit.llvm.kernels.matmul import emit_matmul
@@ -28,6 +28,7 @@ from tracejit.llvm.plan.calls import Step
 from tracejit.llvm.plan.plan import Plan
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import Target
+from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.types import MEMORY_TYPES, literal
 
 # Calls in one function: the time that instruction selection takes grows faster than a block's length.
@@ -140,7 +141,7 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
     b = KernelBuilder(f'"{name}"', names, target, step.parallel)
     first, second = len(step.outputs), len(step.outputs) + len(step.operands)
     arrays = [
-        Array(f"%{each}", view.shape, view.strides, view.dtype, view.offset, place < first and step.nontemporal[place])
+        Array(view.shape, view.strides, view.offset, view.dtype, f"%{each}", place < first and step.nontemporal[place])
         for place, (each, view) in enumerate(zip(names, views, strict=True))
     ]
     outputs, operands, scratch = arrays[:first], arrays[first:second], arrays[second:]

@@ -12,6 +12,7 @@ from tracejit import ops
 from tracejit.ir.op import Op, Scalar, require
 from tracejit.ir.types import TensorType
 from tracejit.ops.autodiff import Scale
+from tracejit.ops.elementary import log
 from tracejit.ops.elementwise import (
     ALL_NUMBERS,
     FLOATS,
@@ -20,7 +21,6 @@ from tracejit.ops.elementwise import (
     Binary,
     div,
     greater,
-    log,
     mul,
     require_dtype,
     sample_array,

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tracejit.ir import Node
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.movement import emit_copy, emit_fill
+from tracejit.llvm.text.arrays import Array
 from tracejit.ops.shape import concat_parts, pad_layout
 
 

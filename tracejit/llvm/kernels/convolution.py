@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from tracejit.ir import Node
+from tracejit.ir.strided import collapse
 from tracejit.ir.types import int64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.movement import emit_fill
 from tracejit.llvm.kernels.tile import Depth, Sums, Vectors, cycles, parts, sum_tile
 from tracejit.llvm.target import Machine
-from tracejit.llvm.text.types import Lanes, power_above
+from tracejit.llvm.text.arrays import Array
+from tracejit.llvm.text.powers import power_above
+from tracejit.llvm.text.types import Lanes
 
 
 class Axis(NamedTuple):
@@ -138,7 +141,9 @@ class _Contraction:
 
     def _clear(self, places: Places, columns: int) -> None:
         axes = [*self.tile.rows, *([] if self.summed else [self.lane._replace(size=columns)])]
-        emit_fill(self.b, Array(places.out, tuple(axis.size for axis in axes), tuple(axis.out for axis in axes), self.dtype), 0)
+        emit_fill(
+            self.b, Array(tuple(axis.size for axis in axes), tuple(axis.out for axis in axes), 0, self.dtype, places.out), 0
+        )
 
     def _moved(self, places: Places, axis: Axis, index: Lanes | None, ahead: int = 0) -> Places:
         """The places `ahead + index` further along `axis`."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from tracejit.ir import Node
+from tracejit.ir.strided import collapse
 from tracejit.ir.types import DType, bool_, int32, int64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.movement import arranged, covering, emit_combine, emit_copy, emit_fill, limited
-from tracejit.llvm.text.types import SCALAR_TYPES, Lanes, power_below
+from tracejit.llvm.text.arrays import Array
+from tracejit.llvm.text.powers import power_below
+from tracejit.llvm.text.types import SCALAR_TYPES, Lanes
 
 
 def emit_check_range(b: KernelBuilder, node: Node, out: Array, x: Array) -> None:
@@ -103,7 +105,7 @@ def _joined(array: Array, indices: Array, axis: int) -> tuple[Array, Array]:
     end = axis + len(indices.shape)
     shape, (along, own) = collapse(indices.shape, [array.strides[axis:end], indices.strides])
     sizes, strides = array.shape[:axis] + shape + array.shape[end:], array.strides[:axis] + along + array.strides[end:]
-    return replace(array, shape=sizes, strides=strides), replace(indices, shape=shape, strides=own)
+    return array.with_layout(sizes, strides), indices.with_layout(shape, own)
 
 
 # -- where the extreme lies
@@ -124,7 +126,7 @@ def emit_arg_extreme(b: KernelBuilder, node: Node, out: Array, x: Array, better:
     if beside:
         order = sorted(range(len(shape)), key=lambda each: each == nearest)
         shape, down, across = (tuple(each[place] for place in order) for each in (shape, down, across))
-    target, source = replace(out, shape=shape, strides=down), replace(x, shape=shape, strides=across)
+    target, source = out.with_layout(shape, down), x.with_layout(shape, across)
     search = _Search(b, x.dtype, count, step, better)
 
     def row(index: list[Lanes]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tracejit.ir import Node
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.movement import emit_combine
+from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.types import Lanes
 
 
@@ -20,9 +21,8 @@ def emit_max_windows(b: KernelBuilder, node: Node, out: Array, x: Array) -> None
         parts = []
         for i in range(kh):
             for j in range(kw):
-                offset = start.offset + i * x.strides[1] + j * x.strides[2]
-                layout = (sw * x.strides[2], x.strides[3])
-                parts.append(Array(start.pointer, target.shape, layout, x.dtype, offset))
+                offset = i * x.strides[1] + j * x.strides[2]
+                parts.append(start.with_layout(target.shape, (sw * x.strides[2], x.strides[3]), offset))
         emit_combine(b, target, parts, b.max)
         return []
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 
 from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType, make
-from tracejit.ir.op import Kernel
-from tracejit.ir.op import View as ViewLowering
+from tracejit.ir.op import Alias, Kernel
 from tracejit.ir.types import Type
 from tracejit.llvm.kernels.epilogue import product_of
 from tracejit.llvm.plan.arena import Arena, lay_out, lives_of
@@ -23,7 +22,6 @@ from tracejit.llvm.plan.inplace import Update, over_operands, over_variables, up
 from tracejit.llvm.plan.schedule import schedule
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import Machine, Target
-from tracejit.ops import contiguous_strides
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +83,7 @@ class _Planner:
             kind = parameter.type
             assert isinstance(kind, TensorType)
             buffer = self.parameters[parameter] = Buffer("parameter", index, kind.nbytes)
-            self.views[parameter] = View(buffer, kind.shape, contiguous_strides(kind.shape), 0, kind.dtype)
+            self.views[parameter] = View.whole_of(buffer, kind)
         for node in graph.nodes:
             self._add(node)
         self.steps = updates_last(self.steps, graph, self.view)
@@ -111,7 +109,7 @@ class _Planner:
     def _new(self, kind: TensorType) -> View:
         self.temporaries += 1
         buffer = Buffer("arena", self.temporaries, kind.nbytes)
-        return View(buffer, kind.shape, contiguous_strides(kind.shape), 0, kind.dtype)
+        return View.whole_of(buffer, kind)
 
     def _add(self, node: Node) -> None:
         lower = node.op.lower
@@ -122,7 +120,7 @@ class _Planner:
         elif node.op is ops.constant_op:
             buffer = Buffer("constant", self.constants, node.type.nbytes, node.attrs["value"])  # type: ignore[union-attr]
             self.constants += 1
-            self.views[node] = View(buffer, node.shape, contiguous_strides(node.shape), 0, node.dtype)
+            self.views[node] = View.whole_of(buffer, node.type)  # type: ignore[arg-type]
         elif node.op is ops.matmul:
             self._add_product(node, node, [self.view(operand) for operand in node.operands], [node.type])
         elif node.op is ops.fusion and (product := product_of(node.attrs["body"])) is not None:
@@ -133,12 +131,10 @@ class _Planner:
         elif node.op is ops.fusion:
             outputs = self._fusion(node)
             self.views[node] = outputs[0] if len(outputs) == 1 else outputs
-        elif isinstance(lower, ViewLowering):
+        elif isinstance(lower, Alias):
             source = self.view(node.operands[0])
-            address = lower.address(source, node)
-            if address is None:
-                address = lower.address(self._copied(source), node)
-            self.views[node] = address
+            view = lower.layout(source, node)
+            self.views[node] = lower.layout(self._copied(source), node) if view is None else view
         elif isinstance(lower, Kernel):
             output = self._new(node.type)  # type: ignore[arg-type]
             operands = [self.view(operand) for operand in node.operands]
@@ -202,7 +198,7 @@ class _Planner:
             if source.buffer.kind == "arena" and source.whole:
                 self.moved[source.buffer] = buffer
             else:
-                target = View(buffer, kind.shape, contiguous_strides(kind.shape), 0, kind.dtype)
+                target = View.whole_of(buffer, kind)
                 self.steps.append(Step.copy(target, source, "result"))
 
     def _commit(self, updates: dict[Node, Update]) -> None:
