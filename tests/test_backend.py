@@ -174,6 +174,7 @@ def _fits_host(target: Target) -> bool:
 TARGETS = [Target(width=16, fma=False), Target(width=32, fma=True), Target(width=32, fma=False), Target(width=16, fma=True)]
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.width}-{'fma' if target.fma else 'plain'}")
 @pytest.mark.parametrize("name", sorted({case.op.name for case in all_cases()}))
 def test_samples_for_other_targets(name: str, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,7 @@ LAYOUTS: dict[str, Callable[[np.ndarray], tuple[Node, np.ndarray]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", sorted({case.op.name for case in all_cases()}))
 def test_samples(name: str, layout: str) -> None:
@@ -114,6 +115,7 @@ def test_samples(name: str, layout: str) -> None:
         assert_near(one, wanted, owner)
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("divided", [False, True])
 @pytest.mark.parametrize("part", range(8))
 def test_random_graphs(part: int, divided: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +157,7 @@ def _depends_on_a_decision(root: Node) -> bool:
 # -- sizes and dtypes
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sizes(dtype: str, size: int, rng: np.random.Generator) -> None:
@@ -426,6 +429,7 @@ def _arguments(seed: int, dtype: str) -> list[np.ndarray]:
     return [rng.uniform(-2, 2, shape).astype(dtype) for shape in ((n, m), (n, m), (m,), (n, 1), (m, n), ())]
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @settings(max_examples=50, deadline=None, derandomize=True, database=None)
 @given(seed=strategies.integers(0, 2**31))

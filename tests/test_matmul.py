@@ -64,6 +64,7 @@ def fits_host(target: Target) -> bool:
     return target.width <= host.width and (host.fma or not target.fma)
 
 
+@pytest.mark.thin(5)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 def test_random_shapes(target: Target, dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,6 +233,7 @@ def epilogue_graph(rng: np.random.Generator, dtype: str, *, updates: bool) -> tu
     return Graph("g", parameters, [] if updates else results, [(old, new)] if updates else []), arguments
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("blas", ["generated", "blas"])
 def test_random_epilogues(blas: str, dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:

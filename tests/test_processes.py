@@ -150,6 +150,7 @@ print("right")
 """
 
 
+@pytest.mark.thin(4)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 @pytest.mark.parametrize(
     "busy", ["long_step(), time.sleep(0.002)", "step(one)", "v.assign_add(1.0)", "large.numpy(), time.sleep(0.002)"]
@@ -195,6 +196,7 @@ def test_a_pool_of_processes_maps_a_traced_function(method: str, tmp_path: Path)
     assert_right(subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=120, cwd=tmp_path))
 
 
+@pytest.mark.slow
 def test_the_interpreter_exits_in_the_midst_of_long_steps() -> None:
     program = LONG + textwrap.dedent(
         """
@@ -297,6 +299,7 @@ RACES = {
 }
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("race", RACES)
 def test_threads_call_while(race: str) -> None:
     program = textwrap.dedent(RACES[race]) + textwrap.dedent(
@@ -518,6 +521,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 @pytest.mark.parametrize("what", ["compile", "load", "import"])
 def test_a_child_compiles_that_is_forked_while_other_threads_are_at_it(what: str) -> None:
