@@ -88,7 +88,7 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--record-seconds", action="store_true", help=f"write {seconds.TABLE.name} from this run, of all tests")
+    parser.addoption("--record-seconds", action="store_true", help=f"write what this run takes into {seconds.TABLE.name}")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -173,7 +173,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.config.option.record_seconds and not hasattr(session.config, "workerinput"):
-        seconds.write(seconds.Recorded(seconds.a_piece_of_work(), _start, _recorded))
+        files = seconds.read().files
+        new = {name: row.with_rest_of(files.get(name, seconds.Row())) for name, row in _recorded.items()}
+        seconds.write(seconds.Recorded(seconds.a_piece_of_work(), _start, {**files, **new}))
 
 
 @pytest.fixture(scope="module")

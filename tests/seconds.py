@@ -1,5 +1,5 @@
 """How long the tests take: `seconds.txt` has a line a file with the seconds of processor time that its tests took, from which a run
-says in advance what it will take. `python -m pytest -m "" --record-seconds` writes it anew.
+says in advance what it will take. `python -m pytest --record-seconds` writes anew what it runs of it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ class Row(NamedTuple):
         if slow:
             return self._replace(slow_tests=self.slow_tests + tests, slow_seconds=self.slow_seconds + seconds)
         return self._replace(tests=self.tests + tests, seconds=self.seconds + seconds)
+
+    def with_rest_of(self, other: Row) -> Row:
+        """Where no test, or none that is slow, was run, what `other` says of those."""
+        return Row(*(self if self.tests else other)[:2], *(self if self.slow_tests else other)[2:])
 
     def of_each(self, expression: str) -> float:
         """The mean of the tests that `-m expression` leaves."""

@@ -534,6 +534,7 @@ def test_a_child_compiles_that_is_forked_while_other_threads_are_at_it(what: str
         assert (done.stdout, done.stderr) == ("0\n", "")
 
 
+@pytest.mark.slow
 def test_a_trace_that_is_dropped_leaves_no_memory_behind() -> None:
     program = """
     import gc, resource
@@ -559,6 +560,7 @@ def test_a_trace_that_is_dropped_leaves_no_memory_behind() -> None:
     assert_right(run_long(program))
 
 
+@pytest.mark.slow
 def test_what_shares_a_jit_with_dropped_traces_goes_on() -> None:
     program = """
     def make(number):
@@ -579,6 +581,7 @@ def test_what_shares_a_jit_with_dropped_traces_goes_on() -> None:
     assert_right(run_long(program))
 
 
+@pytest.mark.slow
 def test_the_interpreter_exits_while_other_threads_compile() -> None:
     """LLVM's own data go as the process exits: nobody may be at it then."""
     program = """
