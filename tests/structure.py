@@ -1,13 +1,13 @@
 """The package as its source files show it: modules, the imports between them, circles, and a drawing.
 
-`python -m tests.structure` prints the drawing that CONTRIBUTING.md shows, `python -m tests.structure llvm` that of one package.
+`python -m tests.structure` writes the tables and the drawing of CONTRIBUTING.md anew.
 """
 
 from __future__ import annotations
 
 import ast
-import sys
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,8 +106,28 @@ def _reached(start: str, arrows: Arrows) -> set[str]:
     return reached
 
 
-def between(arrows: Arrows, place: Callable[[str], str]) -> dict[str, set[str]]:
-    """The arrows between the places of modules."""
+# -- what CONTRIBUTING.md shows
+
+# Single files that the drawing shows as one.
+GROUPS = {
+    "eager": ("context", "operators", "conversion", "tensor", "variable", "tape", "custom", "random"),
+    "helpers": ("objects", "nest", "locks", "memory"),
+    "names": ("", "errors", "math", "linalg", "bitwise", "config", "data", "demo", "__main__"),
+}
+_GROUP = {name: group for group, names in GROUPS.items() for name in names}
+_OPEN = ("llvm", "runtime")  # packages of which the drawing shows the inside
+
+
+def place(module: str) -> str:
+    """The box of the drawing in which the module lies."""
+    parts = module.split(".")[1:]
+    first = parts[0] if parts else ""
+    is_inner = first in _OPEN and (ROOT / "tracejit" / first / (parts + [""])[1]).is_dir() and len(parts) > 1
+    return "/".join(parts[:2]) if is_inner else _GROUP.get(first, first)
+
+
+def between(arrows: Arrows) -> dict[str, set[str]]:
+    """The arrows between the boxes of modules."""
     found: dict[str, set[str]] = {place(name): set() for name in arrows}
     for name, others in arrows.items():
         found[place(name)] |= {place(other) for other in others} - {place(name)}
@@ -117,39 +137,52 @@ def between(arrows: Arrows, place: Callable[[str], str]) -> dict[str, set[str]]:
 def essential(arrows: Arrows) -> dict[str, set[str]]:
     """Without the arrows that lead where others lead as well."""
     return {
-        name: {other for other in others if not any(other in _reached(between, arrows) for between in others - {other})}
+        name: {other for other in others if not any(other in _reached(way, arrows) for way in others - {other})}
         for name, others in arrows.items()
     }
 
 
-def drawing(package: str = "") -> str:
-    """A Mermaid graph: the packages and modules directly in `package` ("": the whole), an arrow from each to what it imports.
-
-    Arrows that lead where others lead as well are left out.
-    """
-    inside = ".".join(["tracejit", *([package.replace("/", ".")] if package else [])])
-    depth = inside.count(".") + 1
-
-    def place(module: str) -> str:
-        return ".".join(module.split(".")[depth : depth + 1])
-
-    within = {
-        name: {other for other in others if _is_in(other, inside)} for name, others in arrows().items() if _is_in(name, inside)
-    }
-    places = between(within, place)
-    lines = [f"  {name} --> {other}" for name, others in sorted(essential(places).items()) for other in sorted(others)]
-    alone = set(places) - {word for line in lines for word in line.split()}
-    return "\n".join(["graph BT", *(f"  {name}" for name in sorted(alone)), *lines])
+def drawing() -> str:
+    """A Mermaid graph: an arrow from a box to each that it imports, but to those that are reached by way of another."""
+    boxes = {name: others - {"names"} for name, others in between(arrows()).items() if name != "names"}
+    lines = [
+        f"  {name.replace('/', '.')}[{name}] --> {other.replace('/', '.')}[{other}]"
+        for name, others in sorted(essential(boxes).items())
+        for other in sorted(others)
+    ]
+    return "\n".join(["```mermaid", "graph TD", *lines, "```"])
 
 
-def _is_in(module: str, package: str) -> bool:
-    """Modules behind the package's own `__init__`, which gathers names."""
-    return module.startswith(package + ".")
+def idea(path: Path) -> str:
+    """The first sentence of the module's docstring; empty where it has none."""
+    words = " ".join((ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n\n")[0].split())
+    return (words + " ").partition(". ")[0].rstrip(". ")
 
 
-def first_line(path: Path) -> str:
-    """Of the module's docstring; empty where it has none."""
-    return (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n")[0]
+def table(folder: str) -> str:
+    """The idea of the package, and of each of its files."""
+    path = ROOT / folder
+    rows = [
+        (f"{folder}/", path / "__init__.py"),
+        *((file.name, file) for file in sorted(path.glob("*.py")) if file.name != "__init__.py"),
+    ]
+    package, *files = (f"| `{name}` | {idea(file)} |" for name, file in rows)
+    return "\n".join([package, "|---|---|", *files])
+
+
+def written(text: str) -> str:
+    """`text` with its tables and its drawing as they have to be: those behind `<!-- files: FOLDER -->` and `<!-- drawing -->`."""
+    parts = re.split(r"(?m)^(<!-- (?:files: [\w/]+|drawing) -->)\n", text)
+    for index in range(1, len(parts), 2):
+        old, gap, rest = parts[index + 1].partition("\n\n")
+        name = parts[index][5:-4].removeprefix("files: ")
+        parts[index + 1] = f"\n{drawing() if name == 'drawing' else table(name)}{gap}{rest}"
+    return "".join(parts)
+
+
+def folders() -> set[str]:
+    """Those of the package."""
+    return {path.parent.relative_to(ROOT).as_posix() for path in modules().values()}
 
 
 def lines_of(paths: Iterable[Path]) -> dict[str, int]:
@@ -157,4 +190,5 @@ def lines_of(paths: Iterable[Path]) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    print(drawing(*sys.argv[1:]))
+    guide = ROOT / "CONTRIBUTING.md"
+    guide.write_text(written(guide.read_text("utf-8")), "utf-8")
