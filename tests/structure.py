@@ -122,8 +122,9 @@ def place(module: str) -> str:
     """The box of the drawing in which the module lies."""
     parts = module.split(".")[1:]
     first = parts[0] if parts else ""
-    is_inner = first in _OPEN and (ROOT / "tracejit" / first / (parts + [""])[1]).is_dir() and len(parts) > 1
-    return "/".join(parts[:2]) if is_inner else _GROUP.get(first, first)
+    if first in _OPEN and (ROOT / "tracejit" / "/".join(parts[:2])).is_dir():
+        return "/".join(parts[:2])
+    return _GROUP.get(first, first)
 
 
 def between(arrows: Arrows) -> dict[str, set[str]]:
@@ -166,18 +167,14 @@ def table(folder: str) -> str:
         (f"{folder}/", path / "__init__.py"),
         *((file.name, file) for file in sorted(path.glob("*.py")) if file.name != "__init__.py"),
     ]
-    package, *files = (f"| `{name}` | {idea(file)} |" for name, file in rows)
+    package, *files = (f"| `{name}` | {idea(file)} |".replace("](", "]\\(") for name, file in rows)
     return "\n".join([package, "|---|---|", *files])
 
 
 def written(text: str) -> str:
     """`text` with its tables and its drawing as they have to be: those behind `<!-- files: FOLDER -->` and `<!-- drawing -->`."""
-    parts = re.split(r"(?m)^(<!-- (?:files: [\w/]+|drawing) -->)\n", text)
-    for index in range(1, len(parts), 2):
-        old, gap, rest = parts[index + 1].partition("\n\n")
-        name = parts[index][5:-4].removeprefix("files: ")
-        parts[index + 1] = f"\n{drawing() if name == 'drawing' else table(name)}{gap}{rest}"
-    return "".join(parts)
+    behind = r"(?m)^(<!-- (?:files: ([\w/]+)|drawing) -->\n)(?:.+\n)*"
+    return re.sub(behind, lambda marker: f"{marker[1]}{table(marker[2]) if marker[2] else drawing()}\n", text)
 
 
 def folders() -> set[str]:
