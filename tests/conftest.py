@@ -93,11 +93,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """A worker a core that the process may use; none for some files or tests that are named."""
+    """A worker a core that the process may use, but no more than have something to do, a file being on one of them; none for some
+    files or tests that are named."""
     if all(Path(argument.partition("::")[0]).is_file() for argument in config.args):
         return 0
     cores, quota = len(os.sched_getaffinity(0)), threads.quota()
-    return min(cores, quota or cores)
+    return min(cores, quota or cores, 12)
 
 
 def pytest_configure(config: pytest.Config) -> None:
