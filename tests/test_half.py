@@ -158,6 +158,7 @@ FLIPS = list(itertools.product((False, True), repeat=2))
 SIZES = [(3, 5, 2), (17, 33, 35), (50, 70, 64), (64, 1100, 96), (1, 300, 70), (70, 300, 1), (2, 4200, 130), (100, 9000, 60)]
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize(("dtype", "target"), [(float16, TARGETS[0]), (float16, TARGETS[1]), (bfloat16, TARGETS[0])], ids=str)
 def test_products_are_rounded_once(
     dtype: DType, target: Target, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
