@@ -11,8 +11,8 @@ import numpy as np
 from tracejit import ops
 from tracejit.functions import arguments
 from tracejit.functions.math import tensor
+from tracejit.ir import dispatch
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail, shown
-from tracejit.ir.op import Op
 from tracejit.ir.types import DType, float32, float64, int32, int64
 
 
@@ -121,7 +121,7 @@ class _Number:
 
 
 def _number(name: str, argument: str, value: Any) -> _Number:
-    cast = isinstance(value, Op.operand_type)
+    cast = isinstance(value, dispatch.interpreter.operand_type)
     x = arguments.converted(name, argument, value, None)
     if x.type.dtype.is_bool or x.type.size != 1 or len(x.type.shape) > 1:
         arguments.refuse(name, argument, "one number", value)

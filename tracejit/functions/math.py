@@ -11,6 +11,7 @@ import numpy as np
 
 from tracejit import ops
 from tracejit.functions import arguments
+from tracejit.ir import dispatch
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail, shown
 from tracejit.ir.op import Op
 from tracejit.ir.types import broadcast_shapes, float32, float64, has_dtype, int32, int64
@@ -109,7 +110,7 @@ def add_n(inputs: Any, name: str | None = None) -> Any:
     InvalidArgumentError where their shapes differ."""
     if isinstance(inputs, Iterator):
         inputs = list(inputs)
-    if isinstance(inputs, Op.operand_type) or (isinstance(inputs, np.ndarray) and inputs.ndim):
+    if isinstance(inputs, dispatch.interpreter.operand_type) or (isinstance(inputs, np.ndarray) and inputs.ndim):
         x = tensor("add_n", inputs)
         inputs = [x[index] for index in range(x.type.shape[0])] if x.type.shape else None
     if not isinstance(inputs, (list, tuple)):

@@ -7,76 +7,17 @@ order of the user's program.
 
 from __future__ import annotations
 
-import itertools
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from tracejit.ir.location import Location, here
-from tracejit.ir.op import Op
-from tracejit.ir.types import Type
-
-_serial = itertools.count()
-_NO_ATTRS: Mapping[str, Any] = MappingProxyType({})
+from tracejit.ir.op import Frozen, Node, frozen_set, make
+from tracejit.ir.printing import print_graph
 
 
-class _Frozen:
-    __slots__ = ()
-
-    def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is immutable: make a new one instead of setting {name!r}")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is immutable: {name!r} cannot be deleted")
-
-
-class Node(_Frozen):
-    """One SSA value: an op applied to operands. Compares by identity. Made by `make` only."""
-
-    __slots__ = ("__weakref__", "attrs", "location", "op", "operands", "serial", "sound", "type")
-    op: Op
-    operands: tuple[Node, ...]
-    attrs: Mapping[str, Any]
-    type: Type
-    location: Location | None
-    serial: int
-    sound: bool  # the verifier has looked at it, and as nothing in it can change does not look again
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.type.shape  # type: ignore[union-attr]
-
-    @property
-    def dtype(self) -> Any:
-        return self.type.dtype  # type: ignore[union-attr]
-
-    def __repr__(self) -> str:
-        return f"<{self.op.name} : {self.type}>"
-
-
-_set = object.__setattr__
-
-
-def make(op: Op, *operands: Node, location: Location | None = None, **attrs: Any) -> Node:
-    """The only constructor of a node: asks the op for the type, and never simplifies."""
-    node = object.__new__(Node)
-    _set(node, "op", op)
-    _set(node, "operands", operands)
-    _set(node, "attrs", MappingProxyType(attrs) if attrs else _NO_ATTRS)
-    _set(node, "type", op.type_of(tuple([operand.type for operand in operands]), attrs))
-    _set(node, "location", location or here())
-    _set(node, "serial", next(_serial))
-    _set(node, "sound", False)
-    return node
-
-
-Op.node_type, Op.make = Node, staticmethod(make)
-
-
-class Graph(_Frozen):
+class Graph(Frozen):
     """A pure function: parameters in, results and `updates` out.
 
     `updates` holds (parameter, new value): what a call does to the variable behind that parameter.
@@ -98,20 +39,18 @@ class Graph(_Frozen):
         results: Iterable[Node],
         updates: Iterable[tuple[Node, Node]] = (),
     ):
-        _set(self, "name", name)
-        _set(self, "parameters", tuple(parameters))
-        _set(self, "results", tuple(results))
-        _set(self, "updates", tuple(updates))
+        frozen_set(self, "name", name)
+        frozen_set(self, "parameters", tuple(parameters))
+        frozen_set(self, "results", tuple(results))
+        frozen_set(self, "updates", tuple(updates))
         roots = [*self.results, *(value for _, value in self.updates)]
-        _set(self, "nodes", tuple(node for node in reachable(roots) if node.op.name != "parameter"))
-        _set(self, "_text", None)
+        frozen_set(self, "nodes", tuple(node for node in reachable(roots) if node.op.name != "parameter"))
+        frozen_set(self, "_text", None)
 
     def text(self) -> str:
         """The graph as text; `tracejit.ir.parse` reads it back to an equal graph."""
         if self._text is None:
-            from tracejit.ir.text import print_graph
-
-            _set(self, "_text", print_graph(self))
+            frozen_set(self, "_text", print_graph(self))
         return str(self._text)
 
     def __str__(self) -> str:
@@ -121,10 +60,11 @@ class Graph(_Frozen):
         return f"<graph {self.name}: {len(self.nodes)} nodes>"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Graph) and (self is other or self.text() == other.text())
+        """Whether both compute the same: names and lines do not count."""
+        return isinstance(other, Graph) and (self is other or structure(self) == structure(other))
 
     def __hash__(self) -> int:
-        return hash(self.text())
+        return hash(structure(self))
 
     def with_roots(self, replaced: Mapping[Node, Node]) -> Graph:
         """The same graph with results and updates replaced as `replaced` says."""
@@ -179,13 +119,14 @@ def attr_key(value: Any) -> Any:
 
 
 def structure(graph: Graph) -> Any:
-    """A hashable key of what `graph` computes: equal for graphs that differ in names and lines only."""
+    """A hashable key of what `graph` computes: equal for graphs that differ in names and lines only. A value of another graph,
+    which the verifier refuses, is number None."""
     numbers = {parameter: number for number, parameter in enumerate(graph.parameters)}
     nodes = []
     for number, node in enumerate(graph.nodes, len(numbers)):
         numbers[node] = number
         attrs = tuple([(name, attr_key(value)) for name, value in node.attrs.items()])
-        nodes.append((node.op.name, attrs, *[numbers[operand] for operand in node.operands]))
-    results = [numbers[result] for result in graph.results]
-    updates = [(numbers[parameter], numbers[value]) for parameter, value in graph.updates]
+        nodes.append((node.op.name, attrs, *map(numbers.get, node.operands)))
+    results = list(map(numbers.get, graph.results))
+    updates = [(numbers.get(parameter), numbers.get(value)) for parameter, value in graph.updates]
     return tuple([parameter.type for parameter in graph.parameters]), tuple(nodes), tuple(results), tuple(updates)

@@ -1,4 +1,4 @@
-"""What an op is, and the registry that finds one by its name.
+"""What an op is, the node that an op on operands is, and the registry that finds an op by its name.
 
 An op is one `Op` object holding everything known about it. The entries stand in `tracejit/ops`, a file a family; nothing
 else in the compiler knows an op by name unless it treats it specially.
@@ -6,14 +6,19 @@ else in the compiler knows an op by name unless it treats it specially.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+import itertools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, NoReturn
 
+from tracejit.ir import dispatch
+from tracejit.ir.errors import InvalidArgumentError, fail
+from tracejit.ir.location import Location, here
 from tracejit.ir.types import Type
 from tracejit.locks import importing
 
-if TYPE_CHECKING:
-    from tracejit.ir.graph import Node
+_serial = itertools.count()
+_NO_ATTRS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Scalar(NamedTuple):
@@ -65,16 +70,6 @@ class Op:
 
     __slots__ = ("_types", "evaluate", "expand", "fails", "infer", "lower", "name", "remember", "samples", "vjp")
 
-    # Set by tracejit.ir.graph, which needs this module: the class of nodes, and their constructor.
-    node_type: type
-    make: Callable[..., Node]
-    # Set by tracejit.tensor, which lies above this layer: the class of tensors, that of tensors and variables, how operands
-    # that are no nodes become tensors, and how an op is applied to them.
-    tensor_type: type
-    operand_type: type[Any]
-    lift_values: Callable[[str, tuple[Any, ...]], tuple[Any, ...]]
-    apply_values: Callable[[Op, tuple[Any, ...], dict[str, Any]], Any]
-
     def __init__(
         self,
         name: str,
@@ -97,11 +92,10 @@ class Op:
 
     def __call__(self, *operands: Any, **attrs: Any) -> Any:
         """Apply the op to nodes (a node comes back) or to values (a tensor comes back)."""
-        node_type = Op.node_type
         for operand in operands:
-            if type(operand) is node_type:
-                return Op.make(self, *operands, **attrs)
-        return Op.apply_values(self, operands, attrs)
+            if type(operand) is Node:
+                return make(self, *operands, **attrs)
+        return dispatch.interpreter.apply(self, operands, attrs)
 
     def type_of(self, types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
         """`infer`, remembered for operand types and attributes seen before."""
@@ -126,6 +120,56 @@ class Op:
         return find_op, (self.name,)
 
 
+class Frozen:
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is immutable: make a new one instead of setting {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is immutable: {name!r} cannot be deleted")
+
+
+class Node(Frozen):
+    """One SSA value: an op applied to operands. Compares by identity. Made by `make` only."""
+
+    __slots__ = ("__weakref__", "attrs", "location", "op", "operands", "serial", "sound", "type")
+    op: Op
+    operands: tuple[Node, ...]
+    attrs: Mapping[str, Any]
+    type: Type
+    location: Location | None
+    serial: int
+    sound: bool  # the verifier has looked at it, and as nothing in it can change does not look again
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape  # type: ignore[union-attr]
+
+    @property
+    def dtype(self) -> Any:
+        return self.type.dtype  # type: ignore[union-attr]
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name} : {self.type}>"
+
+
+frozen_set = object.__setattr__
+
+
+def make(op: Op, *operands: Node, location: Location | None = None, **attrs: Any) -> Node:
+    """The only constructor of a node: asks the op for the type, and never simplifies."""
+    node = object.__new__(Node)
+    frozen_set(node, "op", op)
+    frozen_set(node, "operands", operands)
+    frozen_set(node, "attrs", MappingProxyType(attrs) if attrs else _NO_ATTRS)
+    frozen_set(node, "type", op.type_of(tuple([operand.type for operand in operands]), attrs))
+    frozen_set(node, "location", location or here())
+    frozen_set(node, "serial", next(_serial))
+    frozen_set(node, "sound", False)
+    return node
+
+
 OPS: dict[str, Op] = {}
 
 
@@ -143,6 +187,4 @@ def find_op(name: str) -> Op:
 def require(condition: Any, op: str, types: tuple[Any, ...], message: str, error: type[Exception] | None = None) -> None:
     """Raise for `op` on `types` unless `condition`; InvalidArgumentError unless `error` says otherwise."""
     if not condition:
-        from tracejit.ir.errors import InvalidArgumentError, fail
-
         fail(error or InvalidArgumentError, op, types, message)

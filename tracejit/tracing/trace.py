@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from tracejit import nest, ops
+from tracejit.context import context, interpreted, interpreting
 from tracejit.ir.errors import NumpyConversionError, TracingError
 from tracejit.ir.graph import Graph, Node, make, reachable
 from tracejit.ir.interpret import interpret
@@ -18,7 +19,7 @@ from tracejit.ir.location import here
 from tracejit.ir.op import Op
 from tracejit.ir.types import TensorType, array_type
 from tracejit.ops import Record
-from tracejit.tensor import Tensor, context, convert_to_tensor, interpreted, interpreting
+from tracejit.tensor import Tensor, convert_to_tensor
 from tracejit.variable import Variable
 
 
