@@ -43,7 +43,7 @@ def run(graph: Graph) -> Graph:
 
 def _users(graph: Graph) -> Counter[Node]:
     users = Counter(operand for node in graph.nodes for operand in dict.fromkeys(node.operands))
-    users.update([*graph.results, *(value for _, value in graph.updates)])
+    users.update(graph.roots())
     return users
 
 

@@ -82,7 +82,7 @@ def _readers(graph: Graph, sources: dict[Node, Source]) -> dict[Node, dict[Node,
         if node.op is not ops.element or node.operands[0].op is not ops.fusion:
             for operand in dict.fromkeys(node.operands):
                 readers.setdefault(operand, []).append(node)
-    roots = {*graph.results, *(value for _, value in graph.updates)}
+    roots = set(graph.roots())
     found: dict[Node, dict[Node, list[Node]]] = {}
     for node, (fusion, inner) in sources.items():
         users = readers.get(node, [])

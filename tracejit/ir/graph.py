@@ -13,22 +13,25 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ir.op import Frozen, Node, frozen_set, make
+from tracejit.ir.op import PURE, Frozen, Node, frozen_set, make
 from tracejit.ir.printing import print_graph
 
 
 class Graph(Frozen):
-    """A pure function: parameters in, results and `updates` out.
+    """A function: parameters in, results and `updates` out, and, where it is not pure, `effects`.
 
     `updates` holds (parameter, new value): what a call does to the variable behind that parameter.
-    `nodes` are the nodes reachable from results and updates, parameters left out, in order of evaluation.
+    `effects` are the nodes that are computed though nobody reads them, in order: those that are given, and what else of `nodes`
+    has an effect.
+    `nodes` are the nodes reachable from results, updates and effects, parameters left out, in order of evaluation.
     """
 
-    __slots__ = ("__weakref__", "_text", "name", "nodes", "parameters", "results", "updates")
+    __slots__ = ("__weakref__", "_text", "effects", "name", "nodes", "parameters", "results", "updates")
     name: str
     parameters: tuple[Node, ...]
     results: tuple[Node, ...]
     updates: tuple[tuple[Node, Node], ...]
+    effects: tuple[Node, ...]
     nodes: tuple[Node, ...]
     _text: str | None
 
@@ -38,14 +41,20 @@ class Graph(Frozen):
         parameters: Iterable[Node],
         results: Iterable[Node],
         updates: Iterable[tuple[Node, Node]] = (),
+        effects: Iterable[Node] = (),
     ):
         frozen_set(self, "name", name)
         frozen_set(self, "parameters", tuple(parameters))
         frozen_set(self, "results", tuple(results))
         frozen_set(self, "updates", tuple(updates))
-        roots = [*self.results, *(value for _, value in self.updates)]
-        frozen_set(self, "nodes", tuple(node for node in reachable(roots) if node.op.name != "parameter"))
+        nodes = reachable([*self.roots(), *filter(stays, effects)])
+        frozen_set(self, "nodes", tuple(node for node in nodes if node.op.name != "parameter"))
+        frozen_set(self, "effects", tuple(filter(stays, self.nodes)))
         frozen_set(self, "_text", None)
+
+    def roots(self) -> list[Node]:
+        """The results, and the values of the updates."""
+        return [*self.results, *(value for _, value in self.updates)]
 
     def text(self) -> str:
         """The graph as text; `tracejit.ir.parse` reads it back to an equal graph."""
@@ -73,18 +82,26 @@ class Graph(Frozen):
             self.parameters,
             [replaced.get(result, result) for result in self.results],
             [(parameter, replaced.get(value, value)) for parameter, value in self.updates],
+            [replaced.get(node, node) for node in self.effects],
         )
 
     def rewrite(self, rule: Callable[[Node, tuple[Node, ...]], Node]) -> Graph:
         """Rebuild in order of evaluation; `rule(node, operands)` gives what stands for `node`, whose operands are now
-        `operands`. The graph itself comes back where nothing changed."""
+        `operands`. It is not asked about nodes with effects, which stay as they are and in order. The graph itself comes back
+        where nothing changed."""
         replaced: dict[Node, Node] = {}
+        in_order = InOrder()
         for node in self.nodes:
             operands = tuple(map(replaced.get, node.operands, node.operands)) if replaced else node.operands
-            new = rule(node, operands)
+            new = (rule if node.op.effects is PURE else in_order.rebuild)(node, operands)
             if new is not node:
                 replaced[node] = new
         return self.with_roots(replaced) if replaced else self
+
+
+def stays(node: Node) -> bool:
+    """Whether `node` is computed though nobody reads it."""
+    return node.op.effects is not PURE and node.op.effects.stay
 
 
 def rebuild(node: Node, operands: tuple[Node, ...]) -> Node:
@@ -92,6 +109,20 @@ def rebuild(node: Node, operands: tuple[Node, ...]) -> Node:
     if operands == node.operands:  # nodes compare by identity
         return node
     return make(node.op, *operands, location=node.location, **node.attrs)
+
+
+class InOrder:
+    """Rebuilds nodes with effects: each comes after those that were rebuilt before it, as serials count."""
+
+    def __init__(self) -> None:
+        self._moved = False  # one has a new serial, so that all that follow need one
+
+    def rebuild(self, node: Node, operands: tuple[Node, ...]) -> Node:
+        """`node` on `operands`."""
+        if self._moved or operands != node.operands:
+            self._moved = True
+            return make(node.op, *operands, location=node.location, **node.attrs)
+        return node
 
 
 def reachable(roots: Iterable[Node], stop: Callable[[Node], bool] | None = None) -> list[Node]:
@@ -129,4 +160,11 @@ def structure(graph: Graph) -> Any:
         nodes.append((node.op.name, attrs, *map(numbers.get, node.operands)))
     results = list(map(numbers.get, graph.results))
     updates = [(numbers.get(parameter), numbers.get(value)) for parameter, value in graph.updates]
-    return tuple([parameter.type for parameter in graph.parameters]), tuple(nodes), tuple(results), tuple(updates)
+    effects = list(map(numbers.get, graph.effects))
+    return (
+        tuple([parameter.type for parameter in graph.parameters]),
+        tuple(nodes),
+        tuple(results),
+        tuple(updates),
+        tuple(effects),
+    )

@@ -6,6 +6,7 @@ else in the compiler knows an op by name unless it treats it specially.
 
 from __future__ import annotations
 
+import enum
 import itertools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -53,6 +54,28 @@ class Kernel(NamedTuple):
 Lowering = Scalar | Reduction | View | Kernel | None
 
 
+class Effects(enum.Flag):
+    """What an op does besides giving its result, or what its result depends on besides its operands.
+
+    A PURE op may be computed when and as often as one likes, or never. Any other is computed where the program has it, once,
+    in order with all others that are not pure. READS gives what state holds then, and is left out where nobody wants that;
+    WRITES changes state, and ORDERED is seen outside, as a message is: they stay though nobody reads their result.
+    """
+
+    PURE = 0
+    READS = enum.auto()
+    WRITES = enum.auto()
+    ORDERED = enum.auto()
+
+    @property
+    def stay(self) -> bool:
+        """Whether the op is computed though nobody reads its result."""
+        return bool(self & (Effects.WRITES | Effects.ORDERED))
+
+
+PURE = Effects.PURE  # by a name that is found at once: it is asked for of every node
+
+
 class Op:
     """An operation: one entry with all that the compiler and its tests need to know.
 
@@ -63,12 +86,15 @@ class Op:
     lower                                 Scalar, Reduction, View or Kernel; None where a pass removes the op
     samples(rng) -> (arrays, attrs)...    what the generated tests run on, away from kinks
     expand(node) -> results               for an op that stands for other nodes: makes them
-    fails(types, attrs) -> error          for an op that can fail on values: (exception class, the op's public name, message)
+    fails(types, attrs) -> error          for an op that can fail on values: (exception class, the op's public name, message);
+                                          to fail is no effect: where nobody reads the result it does not
+    effects                               all there are to a call beside operands and result; of no op, so far: random numbers
+                                          are computed of counters, and variables are parameters and updates of the graph
     remember                              whether a type that was inferred is worth remembering: not where an attribute is a
                                           graph, which takes longer to compare than the type to infer
     """
 
-    __slots__ = ("_types", "evaluate", "expand", "fails", "infer", "lower", "name", "remember", "samples", "vjp")
+    __slots__ = ("_types", "effects", "evaluate", "expand", "fails", "infer", "lower", "name", "remember", "samples", "vjp")
 
     def __init__(
         self,
@@ -82,9 +108,11 @@ class Op:
         expand: Callable[[Node], Any] | None = None,
         fails: Callable[..., tuple[type[Exception], str, str]] | None = None,
         remember: bool = True,
+        effects: Effects = PURE,
     ):
         self.name, self.infer, self.evaluate, self.vjp, self.lower = name, infer, evaluate, vjp, lower
         self.samples, self.expand, self.fails, self.remember = samples, expand, fails, remember
+        self.effects = effects
         self._types: dict[Any, Type] = {}
         if name in OPS:
             raise ValueError(f"the op {name!r} is registered twice")

@@ -26,6 +26,7 @@ def print_graph(graph: Any, indent: str = "") -> str:
     results = ", ".join([names.get(node, "%?") for node in graph.results])
     lines.append(f"  return {results}".rstrip())
     lines.extend(f"  update {names.get(parameter, '%?')} = {names.get(value, '%?')}" for parameter, value in graph.updates)
+    lines.extend(f"  effect {names[node]}" for node in graph.effects)
     return f"\n{indent}".join([*lines, "}"])
 
 

@@ -2,10 +2,11 @@
 
 Grammar (a `#` starts a comment that ends with the line; white space separates words and means nothing else):
 
-    graph     := "graph" NAME "(" [param {"," param}] ")" "{" {node} "return" [value {"," value}] {update} "}"
+    graph     := "graph" NAME "(" [param {"," param}] ")" "{" {node} "return" [value {"," value}] {update} {effect} "}"
     param     := value ":" type [at]
     node      := value "=" NAME "(" [value {"," value}] ")" [attrs] ":" type [at]
     update    := "update" value "=" value
+    effect    := "effect" value                                       a node that is computed for its effect
     attrs     := "{" attr {"," attr} "}"
     attr      := NAME "=" literal
     literal   := INT | FLOAT | "true" | "false" | "none" | STRING | DTYPE | type | array | graph | tuple
@@ -119,8 +120,14 @@ class _Parser:
             parameter = self.value(values)
             self.expect("=")
             updates.append((parameter, self.value(values)))
+        effects = []
+        while self.accept("effect"):
+            effects.append(self.value(values))
+            if not effects[-1].op.effects.stay:
+                self.index -= 1
+                self._fail(f"{effects[-1].op.name} has no effect")
         self.expect("}")
-        return Graph(name, parameters, results, updates)
+        return Graph(name, parameters, results, updates, effects)
 
     def value(self, values: dict[str, Node]) -> Node:
         name = self.peek()

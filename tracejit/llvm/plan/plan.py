@@ -16,7 +16,7 @@ from typing import NamedTuple
 from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType, make
 from tracejit.ir.graph import attr_key
-from tracejit.ir.op import Kernel, Reduction, Scalar
+from tracejit.ir.op import PURE, Kernel, Reduction, Scalar
 from tracejit.ir.op import View as ViewLowering
 from tracejit.ir.types import Type
 from tracejit.llvm.kernels.epilogue import may_overwrite as tile_may_overwrite
@@ -233,7 +233,8 @@ class _Planner:
 
         def late(step: Step) -> bool:
             buffers = [id(view.buffer) for view in step.outputs]
-            return not step.fails and all(b in updated and b not in kept and b not in read for b in buffers)
+            pure = step.node is None or step.node.op.effects is PURE
+            return pure and not step.fails and all(b in updated and b not in kept and b not in read for b in buffers)
 
         self.steps.sort(key=late)
 
