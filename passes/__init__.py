@@ -17,6 +17,7 @@ from tracejit.ir.errors import InvalidArgumentError, VerifyError
 from tracejit.ir.graph import attr_key
 from tracejit.ir.location import register_library
 from tracejit.ir.op import PURE
+from tracejit.ir.types import array_type, bfloat16, float16, float32, float64
 from tracejit.locks import importing
 
 register_library(os.path.dirname(__file__))
@@ -67,7 +68,7 @@ def _effects(graph: Graph) -> list[tuple[str, object]]:
     return [(node.op.name, attr_key(tuple(node.attrs.items()))) for node in graph.nodes if node.op.effects is not PURE]
 
 
-_BOUNDS = {"float32": 1e-4, "float64": 1e-9, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+_BOUNDS = {float32: 1e-4, float64: 1e-9, float16: 2.0**-10, bfloat16: 2.0**-7}
 
 
 # What arrays are filled with, beside random numbers: one value an array, since sums of several would depend on their order.
@@ -115,10 +116,11 @@ def check_values(before: Graph, after: Graph) -> None:
 
 
 def _compare(graph: Graph, old: np.ndarray, new: np.ndarray) -> None:
-    bound = _BOUNDS.get(old.dtype.name, 0.0)
-    if old.dtype.itemsize == 2:
-        old, new = old.astype(np.float32), new.astype(np.float32)
-    if old.dtype.kind == "f":
+    dtype = array_type(old).dtype
+    bound = _BOUNDS.get(dtype, 0.0)
+    if dtype.is_half:
+        old, new = (array.astype(dtype.accumulator.numpy) for array in (old, new))
+    if dtype.is_floating:
         bound *= np.max(np.abs(old), initial=1.0, where=np.isfinite(old))
     if not np.allclose(old, new, rtol=0, atol=bound, equal_nan=True):
         raise VerifyError(f"it changed a value of {graph.name}: {old!r} became {new!r}")

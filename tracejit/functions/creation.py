@@ -155,7 +155,7 @@ def linspace(start: Any, stop: Any, num: Any, name: str | None = None, axis: Any
     parts = [first, last]
     if count > 2:
         steps = [count - 2 if position == along else 1 for position in builtins.range(len(edge))]
-        numbers = ops.add(ops.iota(shape=tuple(steps), axis=along, dtype=_counting(dtype)), 1)
+        numbers = ops.add(ops.iota(shape=tuple(steps), axis=along, dtype=dtype.accumulator), 1)
         numbers = ops.cast(numbers, dtype=dtype) if dtype.is_half else numbers
         step = ops.div(ops.sub(last, first), float(count - 1))
         parts.insert(1, ops.add(first, ops.mul(step, numbers)))
@@ -164,10 +164,6 @@ def linspace(start: Any, stop: Any, num: Any, name: str | None = None, axis: Any
         return whole
     kept = tuple(count if position == along else size for position, size in enumerate(edge))
     return ops.slice(whole, starts=(0,) * len(edge), sizes=kept, strides=(1,) * len(edge))
-
-
-def _counting(dtype: DType) -> DType:
-    return float32 if dtype.is_half else dtype
 
 
 def one_hot(
