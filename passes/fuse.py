@@ -23,6 +23,7 @@ from tracejit import ops
 from tracejit.ir import Graph, Node, make, reachable, rebuild
 from tracejit.ir.graph import InOrder
 from tracejit.ir.op import PURE, Reduction, Scalar
+from tracejit.ops.region import elements, outline
 
 # More members than this make a loop body whose values no longer fit into registers.
 LIMIT = 160
@@ -309,33 +310,12 @@ class _Fuser:
 
     def _build(self, cluster: Cluster, results: list[Node]) -> None:
         node = self._fusion_of(results, cluster.space, cluster.rows, cluster.places)
-        for index, result in enumerate(results):
-            self.new[result] = node if len(results) == 1 else make(ops.element, node, location=result.location, index=index)
+        self.new.update(zip(results, elements(node, [result.location for result in results]), strict=True))
 
     def _fusion_of(self, results: list[Node], space: tuple[int, ...], rows: int | None, members: dict[Node, str]) -> Node:
-        parameters: dict[Node, Node] = {}  # of the body, by the operand of the fusion
-        inner: dict[Node, Node] = {}
-
-        def value(node: Node) -> Node:
-            if node in inner:
-                return inner[node]
-            if node in members or is_free(node):
-                copies = [value(operand) for operand in node.operands]
-                inner[node] = make(node.op, *copies, location=node.location, **node.attrs)
-            else:
-                outer = self.new[node]
-                if outer not in parameters:
-                    name = f"p{len(parameters)}"
-                    parameters[outer] = make(ops.parameter, location=outer.location, type=outer.type, name=name)
-                inner[node] = parameters[outer]
-            return inner[node]
-
-        # In the program's order, so that no member recurses deeper than its free operands.
-        for member in sorted(members, key=_serial):
-            value(member)
-        body = Graph("body", parameters.values(), [value(result) for result in results])
         rows = len(space) if rows is None else rows
-        return make(ops.fusion, *parameters, location=results[-1].location, body=body, space=space, rows=rows)
+        nodes = sorted(members, key=_serial)
+        return outline(nodes, results, self.new.__getitem__, is_free, space, rows, results[-1].location)
 
 
 def _chain(nodes: Iterable[Node]) -> dict[Node, Node]:
