@@ -17,7 +17,7 @@ import numpy as np
 import tracejit as tj
 from benchmarks.measure import duration
 from tracejit.llvm.machine import engine, pool
-from tracejit.llvm.plan.plan import plan
+from tracejit.llvm.plan import plan
 from tracejit.runtime import threads
 
 ROUNDS = 101

@@ -15,7 +15,7 @@ import pytest
 
 import tracejit as tj
 from tracejit.llvm.machine import pool
-from tracejit.llvm.plan.plan import plan
+from tracejit.llvm.plan import plan
 
 ROOT = Path(__file__).resolve().parent.parent
 

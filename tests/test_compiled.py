@@ -17,7 +17,7 @@ from tracejit.errors import IndexOutOfRangeError, InvalidArgumentError
 from tracejit.ir import OPS, Graph, Node, interpret, make, reachable
 from tracejit.ir.op import Reduction, Scalar
 from tracejit.ir.types import array_type, bool_, float32, float64
-from tracejit.llvm.plan.plan import schedule
+from tracejit.llvm.plan import schedule
 from tracejit.runtime.step import Step, run_graph
 
 # The vector math errs by a few ULP, and sums run in another order than NumPy's pairwise one: relative to the largest

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from tracejit import ops
 from tracejit.ir import DType, Graph, Node
-from tracejit.llvm.kernels.kernel import Array, collapse
+from tracejit.ir.strided import broadcast_strides, collapse, contiguous_strides
 from tracejit.llvm.kernels.summation import BLOCK, LONG
 from tracejit.llvm.plan.schedule import Schedule
-from tracejit.ops import contiguous_strides, kept_axes
+from tracejit.llvm.text.arrays import Array
+from tracejit.ops import kept_axes
 
 # (node, number): number 0 and up for where a result is written, -1 for where a value is read (or an iota's position).
 Key = tuple[Node, int]
@@ -139,11 +140,8 @@ class Layout:
                 found[node, -1] = (array, self._spread(array.strides, place[node]))
         for node in self.body.nodes:
             if node.op is ops.broadcast and node.operands[0] in self.operands:
-                array = self.operands[node.operands[0]]
-                strides = [0] * len(node.shape)
-                for axis, size, stride in zip(node.attrs["axes"], array.shape, array.strides, strict=True):
-                    strides[axis] = stride if size == node.shape[axis] else 0
-                found[node, -1] = (array, self._spread(tuple(strides), place[node]))
+                array = self.operands[node.operands[0]].broadcast(node.shape, node.attrs["axes"])
+                found[node, -1] = (array, self._spread(array.strides, place[node]))
             elif node.op is ops.iota:
                 axis = node.attrs["axis"]
                 unit = tuple(1 if each == axis else 0 for each in range(len(node.shape)))
@@ -168,8 +166,6 @@ class Layout:
         if place != "end":
             return self._spread(array.strides, place)
         source = node.operands[0]
-        strides = [0] * len(source.shape)
         own = array.strides[1:] if node in self.plan.partial else array.strides
-        for axis, stride in zip(kept_axes(len(source.shape), node.attrs["axes"]), own, strict=True):
-            strides[axis] = stride
-        return self._spread(tuple(strides), self.plan.place[source])
+        kept = kept_axes(len(source.shape), node.attrs["axes"])
+        return self._spread(broadcast_strides(node.shape, own, source.shape, kept), self.plan.place[source])

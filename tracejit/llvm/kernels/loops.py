@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 from tracejit import ops
 from tracejit.ir import Node
 from tracejit.ir.types import int64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, power_above
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.layout import Key, Layout
 from tracejit.llvm.kernels.pieces import Piece, begin_blocks, combine, compute, end_blocks, folded, identity
 from tracejit.llvm.kernels.summation import Add, is_long, sum_by_blocks
 from tracejit.llvm.plan.schedule import Schedule, Stage
+from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.builder import SCALAR_TYPES, Lanes, shuffled
+from tracejit.llvm.text.powers import power_above
 
 # How many registers a piece fills in a sweep of few ops, and in one of more.
 _FEW_OPS, _REGISTERS_FEW, _REGISTERS = 4, 8, 4
@@ -148,14 +150,14 @@ class Fusion:
         pointer = b.address(array.pointer, array.dtype, array.offset)
         if node in self.plan.partial:
             pointer = b.address(pointer, array.dtype, index=self.unit, stride=array.strides[0])
-            b.fill(Array(pointer, array.shape[1:], array.strides[1:], array.dtype), empty)
+            b.fill(Array(array.shape[1:], array.strides[1:], 0, array.dtype, pointer), empty)
             return
         count = self.row_shape[0]
         size = math.prod(array.shape) // count
 
         def fill(position: Lanes, elements: int) -> list[Lanes]:
             start = b.address(pointer, array.dtype, index=position, stride=size)
-            b.fill(Array(start, (elements,), (1,), array.dtype), empty)
+            b.fill(Array((elements,), (1,), 0, array.dtype, start), empty)
             return []
 
         _, step = self._steps(0)

@@ -10,12 +10,13 @@ from typing import NamedTuple
 from tracejit.ir import Node
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.gemm import call_blas, is_for_blas
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, power_above
-from tracejit.llvm.kernels.matrices import oriented
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.summation import added
 from tracejit.llvm.kernels.tile import Depth, Sums, Vectors, dot_tile, sum_tile
 from tracejit.llvm.plan.blocking import Blocking, blocking
+from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.text.powers import power_above
 
 
 class Position(NamedTuple):
@@ -94,10 +95,10 @@ def write_matmul(
 ) -> None:
     """Write the loops over the tiles of the matmul `node`, which is not empty; `prepare` is told of each before it is summed,
     `finish` takes it when it is complete. What holds the sums until then is `out`, or memory of its own."""
-    x = oriented(x, node.attrs["transpose_a"])
+    x = x.oriented(node.attrs["transpose_a"])
     in_panels = len(y.shape) > len(x.shape)
     if not in_panels:
-        y = oriented(y, node.attrs["transpose_b"])
+        y = y.oriented(node.attrs["transpose_b"])
     scratch = list(b.scratch)
     if in_panels or not is_for_blas(b.target, x, y):
         found = blocking(x, y, node.shape[-1], b.target)
@@ -149,7 +150,7 @@ class _Product:
         prepare: Prepare | None,
     ):
         if found.swapped:
-            x, y = oriented(y, True), oriented(x, True)
+            x, y = y.oriented(True), x.oriented(True)
         self.b, self.found, self.x, self.y, self.chunk, self.sums, self.finish = b, found, x, y, chunk, sums, finish
         self.prepare = prepare
         self.dtype = x.dtype
@@ -302,8 +303,8 @@ class _Product:
         def copy(tiles: int) -> None:
             # What lies next to each other is read together.
             shape = (extent, tiles, high)
-            source = Array(start, shape, (along, high * down, down), self.dtype)
-            b.copy(Array(slot, shape, (high, size, 1), self.dtype), source)
+            source = Array(shape, (along, high * down, down), 0, self.dtype, start)
+            b.copy(Array(shape, (high, size, 1), 0, self.dtype, slot), source)
 
         rest = found.tiles - (found.chunks - 1) * found.share
         if rest == found.share or found.chunks == 1:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from tracejit.ir import Node
 from tracejit.ir.op import Reduction
 from tracejit.ir.types import int64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.layout import Access, Block, Key
+from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.builder import Lanes, joined, shuffled
 
 if TYPE_CHECKING:
@@ -149,12 +150,12 @@ def end_blocks(b: KernelBuilder, blocks: Mapping[Node, Block], unit: Lanes | Non
             pointer = _unit_start(b, total, unit)
             for position, stride in zip(outer, total.rows, strict=False):
                 pointer = b.address(pointer, node.dtype, index=position, stride=stride)
-            target = Array(pointer, block.shape, (*total.rows, *total.lanes)[block.axis + 1 :], node.dtype)
+            target = Array(block.shape, (*total.rows, *total.lanes)[block.axis + 1 :], 0, node.dtype, pointer)
             b.combine(target, [target, own], partial(combine, b, node))
 
 
 def _copy(b: KernelBuilder, node: Node, block: Block, unit: Lanes | None) -> Array:
-    return Array(_unit_start(b, block.copy, unit), block.shape, block.strides, node.dtype)
+    return Array(block.shape, block.strides, 0, node.dtype, _unit_start(b, block.copy, unit))
 
 
 def _unit_start(b: KernelBuilder, access: Access, unit: Lanes | None) -> str:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tracejit.ir import Node
+from tracejit.ir.strided import Strided
 from tracejit.ir.types import TensorType, float32
 from tracejit.llvm.kernels.gemm import is_for_blas
-from tracejit.llvm.kernels.kernel import power_above
-from tracejit.llvm.kernels.matrices import Matrices, oriented
 from tracejit.llvm.kernels.tile import choose_tile
 from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.plan.views import View
 from tracejit.llvm.text.builder import held_bytes, summed
+from tracejit.llvm.text.powers import power_above
 
 # Bytes of a panel, at the most: half of what a core has for itself (the second-level cache).
 _PANEL_BYTES = 1 << 19
@@ -88,7 +88,7 @@ class Blocking:
         return self.chunks if self.packed_x else self.chunks * self.panels
 
 
-def blocking(x: Matrices, y: Matrices, columns: int, target: Target) -> Blocking:
+def blocking(x: Strided, y: Strided, columns: int, target: Target) -> Blocking:
     """The blocking of x @ y, which has `columns`, for matrices that are not empty and lie as their strides say; of `y` the
     panels, where they are packed already."""
     (rows, depth), dtype = x.shape[-2:], x.dtype
@@ -139,7 +139,7 @@ def needs(node: Node, x: View, y: View, target: Target, new: Callable[[TensorTyp
         x, x_copy = _in_float32(x, new)
         y, y_copy = _in_float32(y, new)
         copies += [x_copy, y_copy]
-    x_matrices, matrices = oriented(x, node.attrs["transpose_a"]), oriented(y, node.attrs["transpose_b"])
+    x_matrices, matrices = x.oriented(node.attrs["transpose_a"]), y.oriented(node.attrs["transpose_b"])
     blas = is_for_blas(target, x_matrices, matrices)
     found = blocking(x_matrices, matrices, node.shape[-1], target)
     apart = fused or node.dtype.is_half  # what is not complete is no result yet
@@ -162,11 +162,8 @@ def _in_float32(matrices: View, new: Callable[[TensorType], View]) -> tuple[View
     axes.sort(key=lambda axis: -abs(matrices.strides[axis]))
     shape = tuple(matrices.shape[axis] for axis in axes)
     found = new(TensorType(shape, float32))
-    strides = [0] * len(matrices.shape)
-    for axis, stride in zip(axes, found.strides, strict=True):
-        strides[axis] = stride
     source = matrices.with_layout(shape, [matrices.strides[axis] for axis in axes])
-    return found.with_layout(matrices.shape, strides), (found, source)
+    return found.broadcast(matrices.shape, axes), (found, source)
 
 
 def _in_panels(matrices: View, found: Blocking, new: Callable[[TensorType], View]) -> tuple[View, list[tuple[View, View]]]:
