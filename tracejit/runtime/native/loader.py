@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import tensor, variable
+from tracejit import variable
+from tracejit.context import interpreted
 from tracejit.llvm.machine import cache, engine
 from tracejit.llvm.machine.native_subset.compiler import compile_sources, source_of
 from tracejit.llvm.machine.native_subset.language import Struct, layout_of
@@ -192,7 +193,7 @@ class _Native:
             {**common, **{f"tp_{slot}": at[f"bound_{slot}"] for slot in ("dealloc", "traverse", "clear")}},
         )
         self._facts = {
-            "interpreted": ctypes.addressof(tensor.interpreted),
+            "interpreted": ctypes.addressof(interpreted),
             "held": id(variable.held),
             "waiting": id(variable.waiting),
             "notify": id(variable.tell_waiting),
