@@ -22,7 +22,6 @@ from tracejit.llvm.plan import blocking as blocking_module
 from tracejit.llvm.plan.blocking import blocking
 from tracejit.llvm.plan.plan import plan
 from tracejit.llvm.plan.views import Buffer, View
-from tracejit.ops import contiguous_strides
 from tracejit.runtime import step as runtime
 from tracejit.runtime.step import Step, run_graph
 
@@ -91,11 +90,11 @@ def test_blocks(rows: int, columns: int, depth: int, flips: tuple[bool, bool], r
 
 
 def layout(*shape: int, dtype: DType = float32) -> View:
-    return View(Buffer("arena", 0, 0), shape, contiguous_strides(shape), 0, dtype)
+    return View.whole_of(Buffer("arena", 0, 0), TensorType(shape, dtype))
 
 
 def transposed(view: View) -> View:
-    return view.with_layout(view.shape[::-1], view.strides[::-1])
+    return view.transpose((1, 0))
 
 
 def test_blockings_are_what_the_tests_above_are_for() -> None:

@@ -14,13 +14,14 @@ from graphs import assert_same, parameters_for
 
 from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType, interpret, make
+from tracejit.ir.strided import contiguous_strides
 from tracejit.ir.types import DTYPES, DType, float32, int32, int64
 from tracejit.llvm.kernels import movement
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.machine import engine
 from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.plan.plan import plan
-from tracejit.ops import contiguous_strides
+from tracejit.llvm.text.arrays import Array
 from tracejit.runtime import step as runtime
 from tracejit.runtime.step import Step
 
@@ -204,14 +205,11 @@ def test_argmax_and_argmin_at_random(seed: int, width: int, fence: Any) -> None:
 
 
 def emit_transpose(b: KernelBuilder, out: Array, x: Array, indices: Array) -> None:
-    b.copy(out, Array(x.pointer, x.shape[::-1], x.strides[::-1], x.dtype), divided=True)
+    b.copy(out, x.transpose(range(len(x.shape))[::-1]), divided=True)
 
 
 def emit_transpose_of_pairs(b: KernelBuilder, out: Array, x: Array, indices: Array) -> None:
-    order = (1, 2, 0)
-    b.copy(
-        out, Array(x.pointer, *(tuple(each[axis] for axis in order) for each in (x.shape, x.strides)), x.dtype), divided=True
-    )
+    b.copy(out, x.transpose((1, 2, 0)), divided=True)
 
 
 DIVIDED = [
@@ -229,7 +227,7 @@ def test_shares_make_a_whole(emit: Any, shape: Any, out_shape: Any, wanted: Any,
     x, indices = random_array(rng, shape, float32) + 1, rng.integers(0, 9, 30)
     b = KernelBuilder('"k"', ["out", "x", "indices"], engine.host_target(), parallel=True)
     arrays = [
-        Array(f"%{name}", each, contiguous_strides(each), dtype)
+        Array(each, contiguous_strides(each), 0, dtype, f"%{name}")
         for name, each, dtype in (("out", out_shape, float32), ("x", shape, float32), ("indices", (30,), int64))
     ]
     emit(b, *arrays)

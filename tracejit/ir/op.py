@@ -31,10 +31,11 @@ class Reduction(NamedTuple):
     identity: Callable[[Any], Any]
 
 
-class View(NamedTuple):
-    """Lowering that moves no data: `address(view, node)` gives the result's view of its operand, None where it must copy."""
+class Alias(NamedTuple):
+    """Lowering that moves no data: `layout(x, node)` gives the operand `x`, a `Strided`, as the result; None where its elements
+    would have to move, which those of a contiguous operand never have to."""
 
-    address: Callable[..., Any]
+    layout: Callable[..., Any]
 
 
 class Kernel(NamedTuple):
@@ -45,7 +46,7 @@ class Kernel(NamedTuple):
     contiguous: Callable[..., Any] | None = None
 
 
-Lowering = Scalar | Reduction | View | Kernel | None
+Lowering = Scalar | Reduction | Alias | Kernel | None
 
 
 class Op:
@@ -55,7 +56,7 @@ class Op:
     evaluate(*arrays, **attrs) -> array   NumPy's result: eager mode, the interpreter and the oracle of the tests
     vjp                                   a rule an operand, `rule(ct, out, *operands, **attrs) -> ct`, None where there is no
                                           gradient; or one function of (needed, cts, outs, operands, attrs) for any number
-    lower                                 Scalar, Reduction, View or Kernel; None where a pass removes the op
+    lower                                 Scalar, Reduction, Alias or Kernel; None where a pass removes the op
     samples(rng) -> (arrays, attrs)...    what the generated tests run on, away from kinks
     expand(node) -> results               for an op that stands for other nodes: makes them
     fails(types, attrs) -> error          for an op that can fail on values: (exception class, the op's public name, message)

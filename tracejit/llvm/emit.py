@@ -18,7 +18,7 @@ from tracejit.ir.graph import Node
 from tracejit.ir.op import Kernel
 from tracejit.ir.types import array_type
 from tracejit.llvm.kernels.epilogue import emit_product_fusion
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.layout import lay_out
 from tracejit.llvm.kernels.loops import emit_fusion
 from tracejit.llvm.kernels.matmul import emit_matmul
@@ -26,6 +26,7 @@ from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.machine.pool import PARALLEL
 from tracejit.llvm.plan.plan import Plan, Step
 from tracejit.llvm.plan.views import Buffer, View
+from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.builder import MEMORY_TYPES, literal
 
 # Calls in one function: the time that instruction selection takes grows faster than a block's length.
@@ -138,7 +139,7 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
     b = KernelBuilder(f'"{name}"', names, target, step.parallel)
     first, second = len(step.outputs), len(step.outputs) + len(step.operands)
     arrays = [
-        Array(f"%{each}", view.shape, view.strides, view.dtype, view.offset, place < first and view.streamed)
+        Array(view.shape, view.strides, view.offset, view.dtype, f"%{each}", place < first and view.streamed)
         for place, (each, view) in enumerate(zip(names, views, strict=True))
     ]
     outputs, operands, scratch = arrays[:first], arrays[first:second], arrays[second:]

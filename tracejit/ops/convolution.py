@@ -6,7 +6,7 @@ operand is again a convolution, of views.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ def _check_steps(name: str, types: tuple[TensorType, ...], **steps: Ints) -> Non
         require(valid, name, types, f"{what} {list(values)} are not two positive numbers")
 
 
-def _reach(window: Ints, dilations: Ints) -> Ints:
+def window_extents(window: Sequence[int], dilations: Ints) -> Ints:
     """From the first to the last element of a window, along each axis."""
     return tuple((size - 1) * dilation + 1 for size, dilation in zip(window, dilations, strict=True))
 
@@ -35,7 +35,7 @@ def _reach(window: Ints, dilations: Ints) -> Ints:
 def _positions(name: str, types: tuple[TensorType, ...], window: Ints, strides: Ints, dilations: Ints) -> Ints:
     """How many windows lie inside of the first operand's axes 1 and 2."""
     sizes = types[0].shape[1:3]
-    reach = _reach(window, dilations)
+    reach = window_extents(window, dilations)
     fits = all(size >= extent >= 1 for size, extent in zip(sizes, reach, strict=True))
     message = f"a window of {list(reach)} elements does not fit into {list(sizes)}"
     require(fits, name, types, message)
@@ -46,7 +46,7 @@ def _windows(x: Any, window: Ints, strides: Ints, dilations: Ints) -> Any:
     """A view of the array: [n, oh, ow, kh, kw, ...]."""
     positions = [
         (size - extent) // stride + 1
-        for size, extent, stride in zip(x.shape[1:3], _reach(window, dilations), strides, strict=True)
+        for size, extent, stride in zip(x.shape[1:3], window_extents(window, dilations), strides, strict=True)
     ]
     steps = [stride * own for stride, own in zip(strides, x.strides[1:3], strict=True)]
     inner = [dilation * own for dilation, own in zip(dilations, x.strides[1:3], strict=True)]
@@ -89,7 +89,7 @@ def transposed_convolution(ct: Any, filters: Any, size: Ints, strides: Ints, dil
     apart = all(stride == 1 or dilation == 1 for stride, dilation in zip(strides, dilations, strict=True))
     if strides != (1, 1) and apart and filters.type.shape[2] == 1:
         return _transposed_by_blocks(ct, filters, size, strides, dilations)
-    low = tuple(extent - 1 for extent in _reach(filters.type.shape[:2], dilations))
+    low = tuple(extent - 1 for extent in window_extents(filters.type.shape[:2], dilations))
     counts = zip(size, ct.type.shape[1:3], strides, strict=True)
     high = tuple(whole - (count - 1) * stride - 1 for whole, count, stride in counts)
     interior = tuple(stride - 1 for stride in strides)
@@ -136,7 +136,7 @@ def _vjp_filters(ct: Any, out: Any, x: Any, filters: Any, strides: Ints, dilatio
     window, positions = filters.type.shape[:2], ct.type.shape[1:3]
     used = tuple(
         extent + (count - 1) * stride
-        for extent, count, stride in zip(_reach(window, dilations), positions, strides, strict=True)
+        for extent, count, stride in zip(window_extents(window, dilations), positions, strides, strict=True)
     )
     n, _, _, *channels = x.type.shape
     touched = ops.slice(x, starts=(0,) * 5, sizes=(n, *used, *channels), strides=(1,) * 5)
@@ -268,9 +268,8 @@ def _max_lower(b: Any, node: Any, out: Any, x: Any) -> None:
         parts = []
         for i in range(kh):
             for j in range(kw):
-                offset = start.offset + i * x.strides[1] + j * x.strides[2]
-                layout = (sw * x.strides[2], x.strides[3])
-                parts.append(type(x)(start.pointer, target.shape, layout, x.dtype, offset))
+                offset = i * x.strides[1] + j * x.strides[2]
+                parts.append(start.with_layout(target.shape, (sw * x.strides[2], x.strides[3]), offset))
         b.combine(target, parts, b.max)
         return []
 

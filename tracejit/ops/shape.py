@@ -1,7 +1,7 @@
 """Ops that move elements without computing: broadcast, reshape, transpose, reverse, slice, pad, concat.
 
-Where a result is an affine view of its operand (offset and strides), its lowering is a `View` and no data moves.
-A view offers `shape`, `strides`, `with_layout(shape, strides, offset)` and `contiguous`, all counted in elements.
+Where a result is an affine view of its operand (offset and strides), its lowering is an `Alias`, a method of `Strided`, and no
+data moves.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 
 from tracejit import ops
 from tracejit.ir.errors import DtypeError
-from tracejit.ir.op import Kernel, Op, View, require
+from tracejit.ir.op import Alias, Kernel, Op, require
+from tracejit.ir.strided import broadcast_strides
 from tracejit.ir.types import TensorType
 from tracejit.ops.autodiff import Gapped
 from tracejit.ops.elementwise import ALL, sample_array
@@ -48,12 +49,10 @@ def _broadcast_infer(x: TensorType, shape: Ints, axes: Ints) -> TensorType:
 def _broadcast_evaluate(x: Any, shape: Ints, axes: Ints) -> Any:
     if not axes:
         return np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
-    strides = [0] * len(shape)
-    for axis, size, stride in zip(axes, x.shape, x.strides, strict=True):
-        strides[axis] = stride if size == shape[axis] else 0
+    strides = broadcast_strides(x.shape, x.strides, shape, axes)
     x = np.asarray(x)
     if x.flags.c_contiguous:  # the constructor takes a quarter of the time of np.broadcast_to
-        return np.ndarray(shape, x.dtype, x, 0, tuple(strides))
+        return np.ndarray(shape, x.dtype, x, 0, strides)
     return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=False)
 
 
@@ -67,20 +66,12 @@ def _broadcast_vjp(ct: Any, out: Any, x: Any, shape: Ints, axes: Ints) -> Any:
     return ops.reshape(result, shape=source) if grown else result
 
 
-def _broadcast_address(view: Any, node: Any) -> Any:
-    shape = node.type.shape
-    strides = [0] * len(shape)
-    for axis, size, stride in zip(node.attrs["axes"], view.shape, view.strides, strict=True):
-        strides[axis] = stride if size == shape[axis] else 0
-    return view.with_layout(shape, strides)
-
-
 broadcast: Op = Op(
     "broadcast",
     infer=_broadcast_infer,
     evaluate=_broadcast_evaluate,
     vjp=(_broadcast_vjp,),
-    lower=View(_broadcast_address),
+    lower=Alias(lambda x, node: x.broadcast(**node.attrs)),
     samples=_sampler(
         ((), {"shape": (3,), "axes": ()}),
         ((3,), {"shape": (2, 3), "axes": (1,)}),
@@ -101,7 +92,7 @@ reshape: Op = Op(
     infer=_reshape_infer,
     evaluate=lambda x, shape: np.reshape(x, shape),
     vjp=(lambda ct, out, x, shape: reshape(ct, shape=x.type.shape),),
-    lower=View(lambda view, node: view.reshaped(node.type.shape)),
+    lower=Alias(lambda x, node: x.reshape(**node.attrs)),
     samples=_sampler(
         ((), {"shape": (1, 1)}), ((6,), {"shape": (2, 3)}), ((2, 3), {"shape": (3, 1, 2)}), ((0, 3), {"shape": (0,)})
     ),
@@ -119,9 +110,7 @@ transpose: Op = Op(
     infer=_transpose_infer,
     evaluate=lambda x, permutation: np.transpose(x, permutation),
     vjp=(lambda ct, out, x, permutation: transpose(ct, permutation=tuple(np.argsort(permutation).tolist())),),
-    lower=View(
-        lambda view, node: view.with_layout(node.type.shape, [view.strides[axis] for axis in node.attrs["permutation"]])
-    ),
+    lower=Alias(lambda x, node: x.transpose(**node.attrs)),
     samples=_sampler(((3,), {"permutation": (0,)}), ((2, 3), {"permutation": (1, 0)}), ((2, 3, 4), {"permutation": (2, 0, 1)})),
 )
 
@@ -132,20 +121,12 @@ def _reverse_infer(x: TensorType, axes: Ints) -> TensorType:
     return x
 
 
-def _reverse_address(view: Any, node: Any) -> Any:
-    strides, offset = list(view.strides), 0
-    for axis in node.attrs["axes"]:
-        offset += strides[axis] * max(view.shape[axis] - 1, 0)
-        strides[axis] = -strides[axis]
-    return view.with_layout(view.shape, strides, offset)
-
-
 reverse: Op = Op(
     "reverse",
     infer=_reverse_infer,
     evaluate=lambda x, axes: np.flip(x, axes),
     vjp=(lambda ct, out, x, axes: reverse(ct, axes=axes),),
-    lower=View(_reverse_address),
+    lower=Alias(lambda x, node: x.reverse(**node.attrs)),
     samples=_sampler(((5,), {"axes": (0,)}), ((2, 3), {"axes": (0, 1)}), ((0, 3), {"axes": (0,)})),
 )
 
@@ -180,20 +161,13 @@ def _slice_vjp(ct: Any, out: Any, x: Any, starts: Ints, sizes: Ints, strides: In
     return Gapped(pad(ct, low=starts, high=high, interior=tuple(stride - 1 for stride in strides), value=0.0))
 
 
-def _slice_address(view: Any, node: Any) -> Any:
-    attrs = node.attrs
-    offset = sum(start * stride for start, stride in zip(attrs["starts"], view.strides, strict=True))
-    strides = [outer * inner for outer, inner in zip(attrs["strides"], view.strides, strict=True)]
-    return view.with_layout(node.type.shape, strides, offset if node.type.size else 0)
-
-
 builtin_slice = builtins.slice
 slice: Op = Op(
     "slice",
     infer=_slice_infer,
     evaluate=_slice_evaluate,
     vjp=(_slice_vjp,),
-    lower=View(_slice_address),
+    lower=Alias(lambda x, node: x.sub(**node.attrs)),
     samples=_sampler(
         ((7,), {"starts": (1,), "sizes": (3,), "strides": (2,)}),
         ((4, 5), {"starts": (1, 0), "sizes": (2, 5), "strides": (1, 1)}),
@@ -309,8 +283,3 @@ concat: Op = Op(
         (((2, 3), (2, 1), (2, 0)), {"axis": 1}),
     ),
 )
-
-
-def contiguous_strides(shape: Ints) -> Ints:
-    """The strides, in elements, of a row-major array of `shape`."""
-    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))

@@ -10,9 +10,9 @@ from functools import partial
 from tracejit.ir import Node
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.body import combine, identity
-from tracejit.llvm.kernels.kernel import Array
 from tracejit.llvm.kernels.layout import Access, Collection
 from tracejit.llvm.kernels.nest import Nest, chunk_loop
+from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.builder import Lanes
 
 
@@ -25,14 +25,14 @@ def begin(nest: Nest, node: Node, array: Array) -> None:
     pointer = b.address(array.pointer, array.dtype, array.offset)
     if node in nest.schedule.partial:
         pointer = b.address(pointer, array.dtype, index=chunk.number, stride=array.strides[0])
-        b.fill(Array(pointer, array.shape[1:], array.strides[1:], array.dtype), empty)
+        b.fill(Array(array.shape[1:], array.strides[1:], 0, array.dtype, pointer), empty)
         return
     count = nest.layout.row_shape[0]
     size = math.prod(array.shape) // count
 
     def fill(position: Lanes, elements: int) -> list[Lanes]:
         start = b.address(pointer, array.dtype, index=position, stride=size)
-        b.fill(Array(start, (elements,), (1,), array.dtype), empty)
+        b.fill(Array((elements,), (1,), 0, array.dtype, start), empty)
         return []
 
     _, step = nest.layout.steps(0)
@@ -63,12 +63,13 @@ def end_collections(nest: Nest, collections: Mapping[Node, Collection], outer: S
             pointer = _chunk_start(nest, total)
             for position, stride in zip(outer, total.rows, strict=False):
                 pointer = b.address(pointer, node.dtype, index=position, stride=stride)
-            target = Array(pointer, collection.shape, (*total.rows, *total.lanes)[collection.axis + 1 :], node.dtype)
+            strides = (*total.rows, *total.lanes)[collection.axis + 1 :]
+            target = Array(collection.shape, strides, 0, node.dtype, pointer)
             b.combine(target, [target, own], partial(combine, b, node))
 
 
 def _own(nest: Nest, node: Node, collection: Collection) -> Array:
-    return Array(_chunk_start(nest, collection.copy), collection.shape, collection.strides, node.dtype)
+    return Array(collection.shape, collection.strides, 0, node.dtype, _chunk_start(nest, collection.copy))
 
 
 def _chunk_start(nest: Nest, access: Access) -> str:

@@ -11,10 +11,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from tracejit.ir.strided import collapse
 from tracejit.ir.types import int64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse, power_above
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.tile import Depth, Sums, Vectors, cycles, parts, sum_tile
+from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.text.powers import power_above
 
 # Bytes of the filters' vectors for which a tile sums at once: they, and what is read of x, stay in the second cache.
 _PANEL = 128 * 1024
@@ -142,7 +145,7 @@ class _Contraction:
 
     def _clear(self, places: Places, columns: int) -> None:
         axes = [*self.tile.rows, *([] if self.summed else [self.lane._replace(size=columns)])]
-        self.b.fill(Array(places.out, tuple(axis.size for axis in axes), tuple(axis.out for axis in axes), self.dtype), 0)
+        self.b.fill(Array(tuple(axis.size for axis in axes), tuple(axis.out for axis in axes), 0, self.dtype, places.out), 0)
 
     def _moved(self, places: Places, axis: Axis, index: Lanes | None, ahead: int = 0) -> Places:
         """The places `ahead + index` further along `axis`."""

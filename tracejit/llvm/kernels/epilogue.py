@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from tracejit import ops
 from tracejit.ir import Graph, Node
 from tracejit.llvm.kernels.body import emit_nodes
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.matmul import Place, write_matmul
 from tracejit.llvm.kernels.tile import Sums, Vectors
 from tracejit.llvm.plan.blocking import Blocking
+from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.builder import Lanes
 
 # Bytes of a line of the cache; steps along the depth that take longer than a line to come from memory.
@@ -46,7 +46,7 @@ def emit_product_fusion(
     tiles: dict[Node, Array] = {}  # what is read a tile at a time, as it lies over the product
     for node in body.nodes:
         if node.op is ops.broadcast and node.operands[0] in arrays:
-            tiles[node] = _spread(arrays[node.operands[0]], node)
+            tiles[node] = arrays[node.operands[0]].broadcast(**node.attrs)
         elif node is not product:
             tiles |= {operand: arrays[operand] for operand in node.operands if operand in arrays}
     computed = [node for node in body.nodes if node is not product and node not in tiles]
@@ -87,11 +87,3 @@ def emit_product_fusion(
 
     deep = x.shape[-2 if product.attrs["transpose_a"] else -1] >= _DEEP
     write_matmul(b, product, blocking, x, y, scratch, finish, prepare=prepare if deep else None)
-
-
-def _spread(array: Array, node: Node) -> Array:
-    """The array of a broadcast's operand as an array of the broadcast's shape."""
-    strides = [0] * len(node.shape)
-    for axis, size, stride in zip(node.attrs["axes"], array.shape, array.strides, strict=True):
-        strides[axis] = stride if size == node.shape[axis] else 0
-    return replace(array, shape=node.shape, strides=tuple(strides))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
+from tracejit.ir.strided import collapse
 from tracejit.ir.types import DType, bool_, int32, int64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse
-from tracejit.llvm.kernels.movement import arranged, covering, limited, power_below
+from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.kernels.movement import arranged, covering, limited
+from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.builder import SCALAR_TYPES, Lanes
+from tracejit.llvm.text.powers import power_below
 
 # Vectors that a search looks at side by side, so that they do not wait for each other.
 _SIDE_BY_SIDE = 4
@@ -94,7 +96,7 @@ def _joined(array: Array, indices: Array, axis: int) -> tuple[Array, Array]:
     end = axis + len(indices.shape)
     shape, (along, own) = collapse(indices.shape, [array.strides[axis:end], indices.strides])
     sizes, strides = array.shape[:axis] + shape + array.shape[end:], array.strides[:axis] + along + array.strides[end:]
-    return replace(array, shape=sizes, strides=strides), replace(indices, shape=shape, strides=own)
+    return array.with_layout(sizes, strides), indices.with_layout(shape, own)
 
 
 # -- where the extreme lies
@@ -114,7 +116,7 @@ def emit_arg_extreme(b: KernelBuilder, out: Array, x: Array, axis: int, better: 
     if beside:
         order = sorted(range(len(shape)), key=lambda each: each == nearest)
         shape, down, across = (tuple(each[place] for place in order) for each in (shape, down, across))
-    target, source = replace(out, shape=shape, strides=down), replace(x, shape=shape, strides=across)
+    target, source = out.with_layout(shape, down), x.with_layout(shape, across)
     search = _Search(b, x.dtype, count, step, better)
 
     def row(index: list[Lanes]) -> None:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from tracejit import ops
 from tracejit.ir import DType, Graph, Node
-from tracejit.llvm.kernels.kernel import Array, collapse
+from tracejit.ir.strided import broadcast_strides, collapse, contiguous_strides
 from tracejit.llvm.kernels.summation import BLOCK, LONG
 from tracejit.llvm.plan.schedule import Schedule
-from tracejit.ops import contiguous_strides, kept_axes
+from tracejit.llvm.text.arrays import Array
+from tracejit.ops import kept_axes
 
 # (node, number): number 0 and up for where a result is written, -1 for where a value is read (or an iota's position).
 Key = tuple[Node, int]
@@ -183,11 +184,8 @@ def _strides(
             strides[node, -1] = (array, _over_space(schedule, array.strides, place[node]))
     for node in body.nodes:
         if node.op is ops.broadcast and node.operands[0] in operands:
-            array = operands[node.operands[0]]
-            own = [0] * len(node.shape)
-            for axis, size, stride in zip(node.attrs["axes"], array.shape, array.strides, strict=True):
-                own[axis] = stride if size == node.shape[axis] else 0
-            strides[node, -1] = (array, _over_space(schedule, tuple(own), place[node]))
+            array = operands[node.operands[0]].broadcast(node.shape, node.attrs["axes"])
+            strides[node, -1] = (array, _over_space(schedule, array.strides, place[node]))
         elif node.op is ops.iota:
             unit = tuple(1 if axis == node.attrs["axis"] else 0 for axis in range(len(node.shape)))
             strides[node, -1] = (None, _over_space(schedule, unit, place[node]))
@@ -212,8 +210,6 @@ def _result_strides(schedule: Schedule, node: Node, array: Array) -> tuple[int, 
     if place != "end":
         return _over_space(schedule, array.strides, place)
     source = node.operands[0]
-    strides = [0] * len(source.shape)
     own = array.strides[1:] if node in schedule.partial else array.strides
-    for axis, stride in zip(kept_axes(len(source.shape), node.attrs["axes"]), own, strict=True):
-        strides[axis] = stride
-    return _over_space(schedule, tuple(strides), schedule.place[source])
+    kept = kept_axes(len(source.shape), node.attrs["axes"])
+    return _over_space(schedule, broadcast_strides(node.shape, own, source.shape, kept), schedule.place[source])

@@ -11,13 +11,14 @@ from tracejit import ops
 from tracejit.ir import Node
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.body import Values, combine, emit_nodes, horizontal_reduce, identity, operands_first
-from tracejit.llvm.kernels.kernel import KernelBuilder, power_above
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.layout import Key
 from tracejit.llvm.kernels.nest import RowBlock, chunk_loop
 from tracejit.llvm.kernels.register_block import RegisterBlock
 from tracejit.llvm.kernels.summation import Add, is_long, sum_by_blocks
 from tracejit.llvm.plan.schedule import Stage
 from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.text.powers import power_above
 
 # How many registers a register block fills in a pass of few ops, and in one of more.
 _FEW_OPS, _REGISTERS_FEW, _REGISTERS = 4, 8, 4

@@ -9,12 +9,13 @@ from typing import NamedTuple
 from tracejit.ir import Node
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.gemm import call_blas
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, power_above
-from tracejit.llvm.kernels.matrices import oriented
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.summation import added
 from tracejit.llvm.kernels.tile import Depth, Sums, Vectors, dot_tile, sum_tile
 from tracejit.llvm.plan.blocking import Blocking
+from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.text.powers import power_above
 
 
 class Position(NamedTuple):
@@ -96,9 +97,9 @@ def write_matmul(
 ) -> None:
     """Write the loops over the tiles of the matmul `node` as `blocking` says. `prepare` is told of each tile before it is
     summed, `finish` takes it when it is complete. What holds the sums until then is `out`, or memory of its own."""
-    x = oriented(x, node.attrs["transpose_a"])
+    x = x.oriented(node.attrs["transpose_a"])
     if not blocking.packed_y:
-        y = oriented(y, node.attrs["transpose_b"])
+        y = y.oriented(node.attrs["transpose_b"])
     named = dict(zip(blocking.scratch, scratch, strict=True))
     sums = named.get("sums", out)
     if blocking.by_blas:
@@ -108,7 +109,7 @@ def write_matmul(
             _finish_rows(b, sums, finish)
         return
     if blocking.swapped:
-        x, y = oriented(y, True), oriented(x, True)
+        x, y = y.oriented(True), x.oriented(True)
     first, last = b.span(blocking.units)
     product = _Product(b, blocking, x, y, sums, finish, prepare, named.get("packed_x"), first)
     b.loop_between(first, last, product.unit)
@@ -313,8 +314,8 @@ class _Product:
         def copy(tiles: int) -> None:
             # What lies next to each other is read together.
             shape = (depth.extent, tiles, mr)
-            source = Array(start, shape, (along, mr * down, down), dtype)
-            b.copy(Array(slot, shape, (mr, size, 1), dtype), source)
+            source = Array(shape, (along, mr * down, down), 0, dtype, start)
+            b.copy(Array(shape, (mr, size, 1), 0, dtype, slot), source)
 
         rest = blocking.tiles - (blocking.chunks - 1) * each
         if rest == each or blocking.chunks == 1:

@@ -6,6 +6,7 @@ is loaded. llvmlite takes longer to import than a small step takes to compile, s
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import functools
 import itertools
@@ -68,23 +69,50 @@ def _llvm() -> Any:
 
 
 def _at_llvm(work: Callable[[], _Result]) -> _Result:
-    """What `work` gives, while no other thread of ours is at LLVM."""
-    lock = _llvm().ffi.lib._lock._lock  # imported before ours is taken, which waits for no import
-    with _lock:
-        outer = lock._is_owned()  # what a signal handler does may come in the middle
+    """What `work` gives, in a thread of its own, while no other thread of ours is at LLVM.
+
+    llvmlite does not survive an exception between any two of its lines: of what it has just freed it may not know yet that it
+    has. Python raises what comes from outside, such as KeyboardInterrupt, in the main thread alone. There it ends the waiting.
+    """
+    _llvm()  # imported before the lock is taken, which waits for no import
+    if _lock._is_owned():  # type: ignore[attr-defined]  # by a finalizer in the middle of other work
+        return work()
+    errand = _Errand(work)
+    errand.start()
+    errand.ended.acquire()
+    try:
+        if errand.error is not None:
+            raise errand.error
+        return errand.result
+    finally:
+        del errand  # which its error's traceback refers to
+
+
+class _Errand:
+    """Work at LLVM that a thread does while another waits for `ended`."""
+
+    result: Any
+    error: BaseException | None = None
+
+    def __init__(self, work: Callable[[], Any]):
+        self.work = work
+        self.ended = _thread.allocate_lock()
+        self.ended.acquire()
+
+    def start(self) -> None:
         try:
-            result = work()
+            _thread.start_new_thread(self.run, ())
+        except RuntimeError:  # as the interpreter ends, or where there is no room for a thread
+            self.run()
+
+    def run(self) -> None:
+        try:
+            with _lock:
+                self.result = self.work()
+        except BaseException as error:
+            self.error = error
         finally:
-            # llvmlite takes and gives back its lock in functions of Python, in which an interrupt may leave it taken. No call
-            # comes before it is let go: with one an interrupt could.
-            try:
-                while not outer:
-                    lock.release()
-            except RuntimeError:
-                pass  # it is free
-        # In the block: from the end of an except clause Python may jump back, and look for signals, after the block.
-        del lock
-    return result
+            self.ended.release()
 
 
 @functools.cache
@@ -184,24 +212,16 @@ def _jit_machine() -> Any:
 
 _open_jit: _Jit | None = None
 # Trackers of libraries of which nobody can call anything any more. They are dropped wherever a garbage collection happens to
-# run, which must not wait for another thread: where one is at LLVM, the next that loads something closes them.
+# run, which must not wait for another thread.
 _dropped: deque[Any] = deque()
 
 
 def _drop(holder: list[Any]) -> None:
+    alone = not _dropped
     _dropped.append(holder.pop())  # who calls this goes on to refer to what it has given
-    if _lock._is_owned():  # type: ignore[attr-defined]
-        _at_llvm(_close_dropped)
-        return
-    try:
-        # An interrupt may come before it is known whether the lock was got.
-        if _lock.acquire(blocking=False):
-            _at_llvm(_close_dropped)
-    finally:
-        try:  # noqa: SIM105  # a call before the release could be interrupted
-            _lock.release()
-        except RuntimeError:
-            pass  # another thread has it
+    if alone:  # where it is not, somebody is on the way, or the next that loads something closes them all
+        with contextlib.suppress(RuntimeError):
+            _thread.start_new_thread(_Errand(_close_dropped).run, ())
 
 
 def _close_dropped() -> None:
@@ -218,20 +238,19 @@ def load_object(code: bytes, names: Sequence[str], symbols: Mapping[str, int]) -
     API, or `blas_symbols()`), then in the libraries that the process has loaded. RuntimeError where something is not found.
     """
     require_room(_TO_LOAD + _TO_LOAD_A_BYTE * len(code), "to load code")
+    library = Library()
+    return _at_llvm(lambda: _link(code, names, symbols, library)), library
+
+
+def _link(code: bytes, names: Sequence[str], symbols: Mapping[str, int], library: Library) -> dict[str, int]:
+    """The addresses of the functions `names` of an object that is linked, for as long as `library` lives."""
+    global _open_jit
+    _close_dropped()
     builder = _llvm().JITLibraryBuilder().add_object_img(code).add_current_process()
     for name in names:
         builder = builder.export_symbol(name)
     for name, address in symbols.items():
         builder = builder.import_symbol(name, address)
-    library = Library()
-    tracker = _at_llvm(lambda: _link(builder, library))
-    return {name: tracker[name] for name in names}, library
-
-
-def _link(builder: Any, library: Library) -> Any:
-    """The tracker of what is linked, which goes when `library` does."""
-    global _open_jit
-    _close_dropped()
     jit = _open_jit
     if jit is None or not jit.room:
         jit = _open_jit = _Jit()
@@ -241,4 +260,4 @@ def _link(builder: Any, library: Library) -> Any:
     # One finalizer for both: a garbage collection would call their own in any order. None at the interpreter's exit, when
     # threads may still be in the code.
     weakref.finalize(library, _drop, [tracker]).atexit = False
-    return tracker
+    return {name: tracker[name] for name in names}

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from tracejit.ir import Node
+from tracejit.ir.strided import Strided
 from tracejit.ir.types import DType, TensorType, float32
 from tracejit.llvm.kernels.gemm import is_for_blas
-from tracejit.llvm.kernels.kernel import power_above
-from tracejit.llvm.kernels.matrices import Matrices, oriented
 from tracejit.llvm.kernels.tile import choose_tile
 from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.plan.views import View
 from tracejit.llvm.text.builder import held_bytes, summed
+from tracejit.llvm.text.powers import power_above
 
 # Bytes of a panel, at the most: half of what a core has for itself (the second-level cache).
 _PANEL_BYTES = 1 << 19
@@ -106,7 +106,7 @@ class Blocking:
         return types
 
 
-def blocking(x: Matrices, y: Matrices, target: Target, *, fused: bool = False, half: bool = False) -> Blocking:
+def blocking(x: Strided, y: Strided, target: Target, *, fused: bool = False, half: bool = False) -> Blocking:
     """The blocking of x @ y, for matrices that are not empty and lie as their strides say. Where the product is `fused`, or its
     result is of a `half` dtype, what is not complete at once is no result yet."""
     (rows, depth), columns, dtype = x.shape[-2:], y.shape[-1], x.dtype
@@ -174,7 +174,7 @@ def needs(node: Node, x: View, y: View, target: Target, new: Callable[[TensorTyp
         x, x_copy = _in_float32(x, new)
         y, y_copy = _in_float32(y, new)
         copies += [x_copy, y_copy]
-    x_matrices, y_matrices = oriented(x, node.attrs["transpose_a"]), oriented(y, node.attrs["transpose_b"])
+    x_matrices, y_matrices = x.oriented(node.attrs["transpose_a"]), y.oriented(node.attrs["transpose_b"])
     found = blocking(x_matrices, y_matrices, target, fused=fused, half=node.dtype.is_half)
     if found.packed_y:
         y, panel_copies = _in_panels(y_matrices, found, new)
@@ -188,11 +188,8 @@ def _in_float32(matrices: View, new: Callable[[TensorType], View]) -> tuple[View
     axes.sort(key=lambda axis: -abs(matrices.strides[axis]))
     shape = tuple(matrices.shape[axis] for axis in axes)
     found = new(TensorType(shape, float32))
-    strides = [0] * len(matrices.shape)
-    for axis, stride in zip(axes, found.strides, strict=True):
-        strides[axis] = stride
     source = matrices.with_layout(shape, [matrices.strides[axis] for axis in axes])
-    return found.with_layout(matrices.shape, strides), (found, source)
+    return found.broadcast(matrices.shape, axes), (found, source)
 
 
 def _in_panels(matrices: View, found: Blocking, new: Callable[[TensorType], View]) -> tuple[View, list[tuple[View, View]]]:

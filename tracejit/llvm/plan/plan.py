@@ -16,8 +16,7 @@ from typing import NamedTuple
 from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType, make
 from tracejit.ir.graph import attr_key
-from tracejit.ir.op import Kernel, Reduction, Scalar
-from tracejit.ir.op import View as ViewLowering
+from tracejit.ir.op import Alias, Kernel, Reduction, Scalar
 from tracejit.ir.types import Type
 from tracejit.llvm.kernels.epilogue import may_overwrite as tile_may_overwrite
 from tracejit.llvm.kernels.epilogue import product_of
@@ -26,7 +25,6 @@ from tracejit.llvm.plan.blocking import Blocking, needs
 from tracejit.llvm.plan.schedule import Schedule, may_overwrite, schedule
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.memory import ALIGNMENT
-from tracejit.ops import contiguous_strides
 
 # The arenas of plans with more buffers are laid out in the order of the steps. (The time to place the largest first grows
 # with the square of the number.)
@@ -118,7 +116,7 @@ class _Planner:
             kind = parameter.type
             assert isinstance(kind, TensorType)
             buffer = self.parameters[parameter] = Buffer("parameter", index, kind.nbytes)
-            self.views[parameter] = View(buffer, kind.shape, contiguous_strides(kind.shape), 0, kind.dtype)
+            self.views[parameter] = View.whole_of(buffer, kind)
         for node in self.graph.nodes:
             self._add(node)
         self._updates_last()
@@ -149,7 +147,7 @@ class _Planner:
 
     def _new(self, kind: TensorType) -> View:
         buffer = Buffer("arena", 0, kind.nbytes)
-        return View(buffer, kind.shape, contiguous_strides(kind.shape), 0, kind.dtype)
+        return View.whole_of(buffer, kind)
 
     def _add(self, node: Node) -> None:
         lower = node.op.lower
@@ -160,7 +158,7 @@ class _Planner:
         elif node.op is ops.constant_op:
             buffer = Buffer("constant", self.constant_count, node.type.nbytes, node.attrs["value"])  # type: ignore[union-attr]
             self.constant_count += 1
-            self.views[node] = View(buffer, node.shape, contiguous_strides(node.shape), 0, node.dtype)
+            self.views[node] = View.whole_of(buffer, node.type)  # type: ignore[arg-type]
         elif node.op is ops.matmul:
             self._add_product(node, node, [self.view(operand) for operand in node.operands], [node.type])
         elif node.op is ops.fusion and (product := product_of(node.attrs["body"])) is not None:
@@ -171,12 +169,10 @@ class _Planner:
         elif node.op is ops.fusion:
             outputs = self._fusion(node)
             self.views[node] = outputs[0] if len(outputs) == 1 else outputs
-        elif isinstance(lower, ViewLowering):
+        elif isinstance(lower, Alias):
             source = self.view(node.operands[0])
-            address = lower.address(source, node)
-            if address is None:
-                address = lower.address(self._copied(source), node)
-            self.views[node] = address
+            view = lower.layout(source, node)
+            self.views[node] = lower.layout(self._copied(source), node) if view is None else view
         elif isinstance(lower, Kernel):
             output = self._new(node.type)  # type: ignore[arg-type]
             operands = [self.view(operand) for operand in node.operands]
@@ -308,7 +304,7 @@ class _Planner:
             if source.buffer.kind == "arena" and source.whole:
                 self.moved[source.buffer] = buffer
             else:
-                target = View(buffer, kind.shape, contiguous_strides(kind.shape), 0, kind.dtype)
+                target = View.whole_of(buffer, kind)
                 self.steps.append(Step(None, [target], [source]))
 
     def _commit(self, in_place: set[Node]) -> None:
