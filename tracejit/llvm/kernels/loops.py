@@ -26,8 +26,8 @@ def emit_fusion(b: KernelBuilder, schedule: Schedule, layout: Layout) -> None:
             _emit_chunk(Nest(b, schedule, layout, Chunk(number, count)))
             return none
 
-        b.loop_between(*b.span(count), one)
-    if any(array.streamed for arrays in layout.results.values() for array in arrays):
+        b.loop_between(*b.parallel_range(count), one)
+    if any(array.nontemporal for arrays in layout.results.values() for array in arrays):
         b.line("fence seq_cst")
 
 
