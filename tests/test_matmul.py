@@ -10,6 +10,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
+from machines import fits_host, use_target
 
 from tracejit import ops, passes
 from tracejit.ir import Graph, TensorType, interpret, make
@@ -17,16 +18,15 @@ from tracejit.ir.types import DType, array_type, as_dtype, float32
 from tracejit.llvm.emit import emit
 from tracejit.llvm.kernels.tile import choose_tile
 from tracejit.llvm.machine import engine
-from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.plan import blocking as blocking_module
 from tracejit.llvm.plan.blocking import blocking
 from tracejit.llvm.plan.plan import plan
 from tracejit.llvm.plan.views import Buffer, View
-from tracejit.runtime import step as runtime
+from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Machine, Target
 from tracejit.runtime.step import Step, run_graph
 
 DTYPES = ("float32", "float64", "int32", "int64")
-TARGETS = [Target(16, False), Target(32, True), Target(64, True, 32), Target(16, True, 32)]
+TARGETS = [Target(SSE), Target(AVX2), Target(AVX512), Target(NEON)]
 # Around the edges of tiles and vectors; 0 and 1.
 SIZES = (0, 1, 2, 3, 5, 8, 13, 15, 16, 17, 31, 33, 49, 65)
 
@@ -59,17 +59,12 @@ def check(a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> Step:
     return step
 
 
-def fits_host(target: Target) -> bool:
-    host = engine.host_target()
-    return target.width <= host.width and (host.fma or not target.fma)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 def test_random_shapes(target: Target, dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     if not fits_host(target):
         pytest.skip("this machine has not what the target has")
-    monkeypatch.setattr(runtime, "host_target", lambda: target)
+    use_target(monkeypatch, target)
     for number in range(24):
         rows, columns, depth = (int(each) for each in rng.choice(SIZES, 3))
         batch = ((), (2,), (2, 3), (0,))[number % 4] if number % 3 == 0 else ()
@@ -140,12 +135,12 @@ def test_a_blocking_is_decided_once(target: Target, flips: tuple[bool, bool], mo
     assert emit(planned, target).text
 
 
-@pytest.mark.parametrize(("registers", "lanes"), [(16, 8), (32, 16), (32, 4)])
-def test_a_tile_leaves_a_register(registers: int, lanes: int) -> None:
+@pytest.mark.parametrize(("machine", "lanes"), [(AVX2, 8), (AVX512, 16), (AVX512, 4)])
+def test_a_tile_leaves_a_register(machine: Machine, lanes: int) -> None:
     for rows, columns, depth in itertools.product((1, 7, 32, 1000), repeat=3):
-        high, wide = choose_tile(rows, -(-columns // lanes), depth, registers)
+        high, wide = choose_tile(rows, -(-columns // lanes), depth, machine)
         assert 1 <= high <= rows and wide >= 1
-        assert high * wide + wide + 1 < registers
+        assert high * wide + wide + 1 < machine.registers
 
 
 def test_nan_and_infinity_spread_as_in_numpy(rng: np.random.Generator) -> None:
@@ -176,9 +171,9 @@ def test_the_same_product_has_the_same_bits(rng: np.random.Generator) -> None:
 
 # Processors for which the code is looked at (without fused multiply-add the scheduler does spill a sum or two): the target, LLVM's names, the multiply-add, how the stack is written.
 PROCESSORS = {
-    "avx512": (Target(64, True, 32), "x86_64-unknown-linux-gnu", "znver5", r"vfmadd\w+\t.*%zmm", r"\(%rsp"),
-    "avx2": (Target(32, True), "x86_64-unknown-linux-gnu", "znver3", r"vfmadd\w+\t.*%ymm", r"\(%rsp"),
-    "neon": (Target(16, True, 28), "aarch64-unknown-linux-gnu", "neoverse-n1", r"fmla\tv\d+\.4s", r"\[sp"),
+    "avx512": (Target(AVX512), "x86_64-unknown-linux-gnu", "znver5", r"vfmadd\w+\t.*%zmm", r"\(%rsp"),
+    "avx2": (Target(AVX2), "x86_64-unknown-linux-gnu", "znver3", r"vfmadd\w+\t.*%ymm", r"\(%rsp"),
+    "neon": (Target(NEON), "aarch64-unknown-linux-gnu", "neoverse-n1", r"fmla\tv\d+\.4s", r"\[sp"),
 }
 
 

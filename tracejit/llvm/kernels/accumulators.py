@@ -11,28 +11,29 @@ from tracejit.ir import Node
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.body import combine, identity
 from tracejit.llvm.kernels.layout import Access, Collection
+from tracejit.llvm.kernels.movement import emit_combine, emit_fill
 from tracejit.llvm.kernels.nest import Nest, chunk_loop
 from tracejit.llvm.text.arrays import Array
-from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.text.types import Lanes
 
 
 def begin(nest: Nest, node: Node, array: Array) -> None:
     """Begin to accumulate: in the chunk's own copy, or in its part of the one that there is."""
     b, chunk, empty = nest.b, nest.chunk, identity(node)
     if chunk is None:
-        b.fill(array, empty)
+        emit_fill(b, array, empty)
         return
     pointer = b.address(array.pointer, array.dtype, array.offset)
     if node in nest.schedule.partial:
         pointer = b.address(pointer, array.dtype, index=chunk.number, stride=array.strides[0])
-        b.fill(Array(array.shape[1:], array.strides[1:], 0, array.dtype, pointer), empty)
+        emit_fill(b, Array(array.shape[1:], array.strides[1:], 0, array.dtype, pointer), empty)
         return
     count = nest.layout.row_shape[0]
     size = math.prod(array.shape) // count
 
     def fill(position: Lanes, elements: int) -> list[Lanes]:
         start = b.address(pointer, array.dtype, index=position, stride=size)
-        b.fill(Array((elements,), (1,), 0, array.dtype, start), empty)
+        emit_fill(b, Array((elements,), (1,), 0, array.dtype, start), empty)
         return []
 
     _, step = nest.layout.steps(0)
@@ -51,7 +52,7 @@ def begin(nest: Nest, node: Node, array: Array) -> None:
 def begin_collections(nest: Nest, collections: Mapping[Node, Collection]) -> None:
     """Begin a block of each."""
     for node, collection in collections.items():
-        nest.b.fill(_own(nest, node, collection), identity(node))
+        emit_fill(nest.b, _own(nest, node, collection), identity(node))
 
 
 def end_collections(nest: Nest, collections: Mapping[Node, Collection], outer: Sequence[Lanes]) -> None:
@@ -65,7 +66,7 @@ def end_collections(nest: Nest, collections: Mapping[Node, Collection], outer: S
                 pointer = b.address(pointer, node.dtype, index=position, stride=stride)
             strides = (*total.rows, *total.lanes)[collection.axis + 1 :]
             target = Array(collection.shape, strides, 0, node.dtype, pointer)
-            b.combine(target, [target, own], partial(combine, b, node))
+            emit_combine(b, target, [target, own], partial(combine, b, node))
 
 
 def _own(nest: Nest, node: Node, collection: Collection) -> Array:

@@ -9,7 +9,8 @@ from tracejit import ops
 from tracejit.ir import Node
 from tracejit.ir.op import Reduction
 from tracejit.llvm.kernels.kernel import KernelBuilder
-from tracejit.llvm.text.builder import Lanes, shuffled
+from tracejit.llvm.text.builder import shuffled
+from tracejit.llvm.text.types import Lanes
 
 Values = dict[Node, Lanes]
 

@@ -12,10 +12,7 @@ from tracejit.llvm.kernels.matmul import Place, write_matmul
 from tracejit.llvm.kernels.tile import Sums, Vectors
 from tracejit.llvm.plan.blocking import Blocking
 from tracejit.llvm.text.arrays import Array
-from tracejit.llvm.text.builder import Lanes
-
-# Bytes of a line of the cache; steps along the depth that take longer than a line to come from memory.
-_LINE, _DEEP = 64, 64
+from tracejit.llvm.text.types import Lanes
 
 
 def product_of(body: Graph) -> Node | None:
@@ -80,10 +77,11 @@ def emit_product_fusion(
             down, along = place.strides(array)
             if not down or along != 1:
                 continue
-            start, line = place.start(array), _LINE // array.dtype.size
+            start, line = place.start(array), b.machine.line // array.dtype.size
             for row in range(rows):
                 for column in range(0, vectors.number * vectors.lanes, line):
                     b.prefetch(b.address(start, array.dtype, row * down + column))
 
-    deep = x.shape[-2 if product.attrs["transpose_a"] else -1] >= _DEEP
+    # A step along the depth takes as long as a sum waits for the one before.
+    deep = blocking.depth * b.machine.latency >= b.machine.memory_latency
     write_matmul(b, product, blocking, x, y, scratch, finish, prepare=prepare if deep else None)

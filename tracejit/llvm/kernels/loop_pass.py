@@ -17,15 +17,13 @@ from tracejit.llvm.kernels.nest import RowBlock, chunk_loop
 from tracejit.llvm.kernels.register_block import RegisterBlock
 from tracejit.llvm.kernels.summation import Add, is_long, sum_by_blocks
 from tracejit.llvm.plan.schedule import Stage
-from tracejit.llvm.text.builder import Lanes
 from tracejit.llvm.text.powers import power_above
+from tracejit.llvm.text.types import Lanes
 
-# How many registers a register block fills in a pass of few ops, and in one of more.
-_FEW_OPS, _REGISTERS_FEW, _REGISTERS = 4, 8, 4
+# A register block of a pass of so few ops fills as many registers as are worked at in turns, one of more ops half of them.
+_FEW_OPS = 4
 # A row of more register blocks is summed by blocks, of so many each.
 _LONG_ROW, _BLOCK = 64, 16
-# A row of at least so many bytes is asked of memory before it is needed.
-_PREFETCHED = 1024
 
 
 class Prefetch(NamedTuple):
@@ -88,7 +86,7 @@ def emit_pass(rows: RowBlock, values: Values, number: int) -> Values:
     # What the elements share is computed once, before the pass.
     shared = [node.operands[0] for node in nodes if node.op is ops.broadcast and (node, -1) not in layout.access]
     values = rows.values(shared, values)
-    registers = _REGISTERS_FEW if len(nodes) <= _FEW_OPS else _REGISTERS
+    registers = b.machine.in_flight // (1 if len(nodes) <= _FEW_OPS else 2)
     lanes = max(b.width // schedule.widest, 1)  # of one register
     width = min(lanes * max(registers // rows.rows, 1), power_above((layout.lane_shape or (1,))[-1]))
     carried = [node for node in stage.reductions if not any(_lane_strides(rows, node))]
@@ -130,8 +128,8 @@ def _computed(rows: RowBlock, number: int, roots: Sequence[Node]) -> list[Node]:
 def _prefetches(rows: RowBlock, number: int) -> list[Prefetch]:
     """What memory is asked for while the pass that computes most runs, which others wait for: the rows to be read next, and
     those that a later pass writes."""
-    schedule, layout = rows.nest.schedule, rows.nest.layout
-    if len(schedule.stages) == 1 or math.prod(layout.lane_shape) * schedule.widest < _PREFETCHED:
+    schedule, layout, machine = rows.nest.schedule, rows.nest.layout, rows.nest.b.machine
+    if len(schedule.stages) == 1 or math.prod(layout.lane_shape) * schedule.widest < machine.prefetched_row:
         return []
     prefetches = []
     for key, access in layout.access.items():

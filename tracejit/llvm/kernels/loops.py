@@ -12,7 +12,7 @@ from tracejit.llvm.kernels.layout import Layout
 from tracejit.llvm.kernels.loop_pass import emit_pass
 from tracejit.llvm.kernels.nest import Chunk, Nest, RowBlock, chunk_loop
 from tracejit.llvm.plan.schedule import Schedule
-from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.text.types import Lanes
 
 
 def emit_fusion(b: KernelBuilder, schedule: Schedule, layout: Layout) -> None:

@@ -10,12 +10,13 @@ from tracejit.ir import Node
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.gemm import call_blas
 from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.kernels.movement import emit_copy, emit_fill
 from tracejit.llvm.kernels.summation import added
 from tracejit.llvm.kernels.tile import Depth, Sums, Vectors, dot_tile, sum_tile
 from tracejit.llvm.plan.blocking import Blocking
 from tracejit.llvm.text.arrays import Array
-from tracejit.llvm.text.builder import Lanes
 from tracejit.llvm.text.powers import power_above
+from tracejit.llvm.text.types import Lanes
 
 
 class Position(NamedTuple):
@@ -78,7 +79,7 @@ def emit_matmul(
     """out = x @ y, as the node's attributes transpose them, for arrays of matrices with the same batch axes."""
     if blocking is None:
         if 0 not in out.shape:
-            b.fill(out, 0)
+            emit_fill(b, out, 0)
         return
     write_matmul(b, node, blocking, x, y, scratch, lambda place, sums, vectors: place.store(out, sums, vectors), out=out)
 
@@ -315,7 +316,7 @@ class _Product:
             # What lies next to each other is read together.
             shape = (depth.extent, tiles, mr)
             source = Array(shape, (along, mr * down, down), 0, dtype, start)
-            b.copy(Array(shape, (mr, size, 1), 0, dtype, slot), source)
+            emit_copy(b, Array(shape, (mr, size, 1), 0, dtype, slot), source)
 
         rest = blocking.tiles - (blocking.chunks - 1) * each
         if rest == each or blocking.chunks == 1:

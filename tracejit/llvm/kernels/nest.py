@@ -17,7 +17,8 @@ from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.layout import Key, Layout
 from tracejit.llvm.kernels.register_block import positions
 from tracejit.llvm.plan.schedule import Schedule
-from tracejit.llvm.text.builder import Body, Lanes, shuffled
+from tracejit.llvm.text.builder import Body, shuffled
+from tracejit.llvm.text.types import Lanes
 
 
 class Chunk(NamedTuple):

@@ -14,10 +14,8 @@ from tracejit.ir.types import int64
 from tracejit.llvm.kernels.body import combine, horizontal_reduce, identity
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.layout import Access, Key
-from tracejit.llvm.text.builder import SCALAR_TYPES, Lanes, joined, shuffled
-
-# Bytes that memory gives at one time.
-_LINE = 64
+from tracejit.llvm.text.builder import joined, shuffled
+from tracejit.llvm.text.types import SCALAR_TYPES, Lanes
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class RegisterBlock:
         """Bring the elements of the rows that are `ahead` rows away into the second-level cache, where there are such rows."""
         b, dtype = self.b, self.access[key].dtype
         for row in range(self.rows):
-            for element in range(0, self.width, _LINE // dtype.size):
+            for element in range(0, self.width, b.machine.line // dtype.size):
                 b.prefetch(b.address(self._pointer(key, row + ahead), dtype, element), written)
 
     def store(self, value: Lanes, key: Key) -> None:

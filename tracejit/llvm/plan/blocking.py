@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from tracejit.ir import Node
@@ -15,22 +15,13 @@ from tracejit.ir.strided import Strided
 from tracejit.ir.types import DType, TensorType, float32
 from tracejit.llvm.kernels.gemm import is_for_blas
 from tracejit.llvm.kernels.tile import choose_tile
-from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.plan.views import View
-from tracejit.llvm.text.builder import held_bytes, summed
+from tracejit.llvm.target import Machine, Target
 from tracejit.llvm.text.powers import power_above
+from tracejit.llvm.text.types import held_bytes, summed
 
-# Bytes of a panel, at the most: half of what a core has for itself (the second-level cache).
-_PANEL_BYTES = 1 << 19
-# What lies further apart is in a page of its own, or falls into a few sets of the cache: where it is needed by so many rows
-# (or columns) and so often, it is put together first.
-_FAR_BYTES, _NEAR_BYTES, _OFTEN = 2048, 256, 48
-# So many units, where there are rows for it, leave no thread much longer at work than another.
-_UNITS = 16
-# Rows of the left operand that are put together at once: three lines of the cache, and with a panel they stay in the second.
-_TOGETHER = 48
-# A product along the depth keeps so many sums, of at most so many columns; it is for fewer rows than this.
-_DOTS, _DOT_COLUMNS, _DOT_ROWS = 8, 4, 4
+# A product along the depth has sums of at most so many columns; it is for fewer rows than this.
+_DOT_COLUMNS, _DOT_ROWS = 4, 4
 
 
 @dataclass(frozen=True)
@@ -50,6 +41,7 @@ class Blocking:
     columns: int
     depth: int
     dtype: DType
+    machine: Machine = field(repr=False)
     lanes: int
     mr: int
     nr: int
@@ -75,8 +67,8 @@ class Blocking:
     def tiles_per_chunk(self) -> int:
         """The last chunk may have less."""
         if self.packed_x:
-            return max(1, min(_TOGETHER // self.mr, -(-self.tiles // _UNITS)))
-        return max(1, -(-self.tiles * self.panels // _UNITS))
+            return max(1, min(self.machine.packed_rows // self.mr, -(-self.tiles // self.machine.chunks)))
+        return max(1, -(-self.tiles * self.panels // self.machine.chunks))
 
     @property
     def chunks(self) -> int:
@@ -127,7 +119,8 @@ def _tiling(
 ) -> Blocking:
     """The tiles of a product, and what is packed, for strides along the rows and the columns."""
     (x_down, x_along), (y_down, y_along) = x_strides, y_strides
-    lanes = max(target.width // held_bytes(dtype), 1)
+    machine = target.machine
+    lanes = max(machine.width // held_bytes(dtype), 1)
     swapped = columns == 1 and x_down == 1 and rows > 1 and x_along != 1
     if swapped:
         rows, columns = columns, rows
@@ -135,18 +128,20 @@ def _tiling(
     dot = x_along == 1 and y_down == 1 and depth >= lanes and (columns == 1 or (rows < _DOT_ROWS and y_along != 1))
     if dot and not swapped:
         wide = min(columns, _DOT_COLUMNS)
-        return Blocking(rows, columns, depth, dtype, lanes, min(rows, _DOTS // wide), wide, depth, dot=True)
+        return Blocking(
+            rows, columns, depth, dtype, machine, lanes, min(rows, machine.in_flight // wide), wide, depth, dot=True
+        )
     lanes = min(lanes, power_above(columns))
-    high, wide = choose_tile(rows, -(-columns // lanes), depth, target.usable)
-    far = abs(y_down) * dtype.size > _FAR_BYTES and rows >= _OFTEN
+    high, wide = choose_tile(rows, -(-columns // lanes), depth, machine)
+    far = abs(y_down) * dtype.size > machine.far and rows >= machine.often
     packed_y = columns > 1 and (y_along != 1 or far)
-    far = abs(x_along) * dtype.size > _NEAR_BYTES and min(columns, depth) >= _OFTEN
+    far = abs(x_along) * dtype.size > machine.near and min(columns, depth) >= machine.often
     packed_x = far and rows >= high
     # Not so many blocks that their sum is one of many numbers; a panel that no other tile reads need not stay in the cache.
     most = 1 if rows <= high and not packed_x else math.isqrt(depth)
-    blocks = min(-(-depth * wide * lanes * dtype.size // _PANEL_BYTES), most)
+    blocks = min(-(-depth * wide * lanes * dtype.size // machine.product_panel), most)
     return Blocking(
-        rows, columns, depth, dtype, lanes, high, wide * lanes, -(-depth // blocks),
+        rows, columns, depth, dtype, machine, lanes, high, wide * lanes, -(-depth // blocks),
         packed_x=packed_x, packed_y=packed_y, swapped=swapped,
     )  # fmt: skip
 
@@ -169,7 +164,7 @@ def needs(node: Node, x: View, y: View, target: Target, new: Callable[[TensorTyp
     if 0 in x.shape or 0 in y.shape:
         return Needs(x, y, None, [])
     copies: list[tuple[View, View]] = []
-    if node.dtype.is_half and min(node.shape[-2:]) >= _OFTEN:
+    if node.dtype.is_half and min(node.shape[-2:]) >= target.machine.often:
         # Converted once, not at every use.
         x, x_copy = _in_float32(x, new)
         y, y_copy = _in_float32(y, new)
