@@ -15,18 +15,6 @@ from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.types import Lanes
 
 
-def product_of(body: Graph) -> Node | None:
-    """The matmul in a fusion's body, None where there is none."""
-    return next((node for node in body.nodes if node.op is ops.matmul), None)
-
-
-def may_overwrite(body: Graph, operand: int) -> bool:
-    """Whether a result may be written over operand number `operand`, which has its shape and lies just as it does: each
-    element is read only where the same element of the results is computed."""
-    parameter = body.parameters[operand]
-    return all(parameter not in node.operands for node in body.nodes if node.op in (ops.matmul, ops.broadcast))
-
-
 def emit_product_fusion(
     b: KernelBuilder,
     body: Graph,

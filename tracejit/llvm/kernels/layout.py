@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from tracejit import ops
 from tracejit.ir import DType, Graph, Node
 from tracejit.ir.strided import broadcast_strides, collapse, contiguous_strides
-from tracejit.llvm.kernels.summation import BLOCK, LONG
 from tracejit.llvm.plan.schedule import Schedule
+from tracejit.llvm.plan.summation import BLOCK, LONG
 from tracejit.llvm.text.arrays import Array
 from tracejit.ops import kept_axes
 
