@@ -231,14 +231,17 @@ class Function(Wrapper):
     def ir(self, *args: Any, stage: str = "optimized", **kwargs: Any) -> str:
         """The function for a call with these arguments, as text; nothing is run, but it is traced where it was not yet.
 
-        `stage` is "traced", the name of a pass (the graph after it), "optimized", "llvm" or "asm". Without arguments, where
-        there is one trace, that one. ValueError for another stage, TypeError where the arguments do not fit.
+        `stage` is "traced", the name of a pass (the graph after it), "optimized", "plan" (the kernels in order with their
+        loops, the arena, what is written in place), "llvm" or "asm". Without arguments, where there is one trace, that one.
+        ValueError for another stage, TypeError where the arguments do not fit.
         """
         entry = self._entry(args, kwargs)
         if stage == "traced":
             return entry.traced.graph.text()
         if stage == "optimized":
             return entry.optimized.text()
+        if stage == "plan":
+            return entry.step.plan_text()
         if stage == "llvm":
             return entry.step.module.text
         if stage == "asm":
@@ -249,7 +252,7 @@ class Function(Wrapper):
         for name, graph in passes.stages(entry.traced.graph):
             if name == stage:
                 return graph.text()
-        known = ", ".join(["traced", *passes.PIPELINE, "optimized", "llvm", "asm"])
+        known = ", ".join(["traced", *passes.PIPELINE, "optimized", "plan", "llvm", "asm"])
         raise ValueError(f"there is no stage {stage!r}; the stages are {known}")
 
     def graph(self, *args: Any, **kwargs: Any) -> Graph:

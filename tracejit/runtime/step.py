@@ -17,7 +17,7 @@ from tracejit.ir.location import at
 from tracejit.ir.types import float64
 from tracejit.llvm.executable import Executable, Failure
 from tracejit.llvm.machine.engine import host_target
-from tracejit.locks import Lock
+from tracejit.locks import Lock, importing
 from tracejit.memory import empty
 from tracejit.runtime import threads
 from tracejit.runtime.native.structures import Memory
@@ -70,6 +70,13 @@ class Step:
     def plan(self) -> Plan:
         """Its kernels, and where every value lies."""
         return self.executable.plan
+
+    def plan_text(self) -> str:
+        """The plan as text."""
+        with importing:
+            from tracejit.llvm.plan.text import print_plan
+
+        return print_plan(self.plan)
 
     @property
     def module(self) -> Module:
