@@ -42,6 +42,7 @@ FLIPS = list(itertools.product((False, True), repeat=2))
 SHAPES = [(4, 8), (16, 40), (70, 3), (1, 1), (1, 40), (20, 1), (2, 100)]
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("depth", [1, 100, 1500, 10**4, 10**6])
 @pytest.mark.parametrize("flips", FLIPS, ids=str)
 def test_products(flips: tuple[bool, bool], depth: int, rng: np.random.Generator) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tracejit import ops
 from tracejit.ir import Graph, Node
+from tracejit.ir.op import PURE
 from tracejit.llvm.plan.arena import lives_of
 from tracejit.llvm.plan.calls import Step
 from tracejit.llvm.plan.epilogue import may_overwrite as tile_may_overwrite
@@ -33,7 +34,8 @@ def updates_last(steps: Sequence[Step], graph: Graph, view: Callable[[Node], Vie
 
     def late(step: Step) -> bool:
         buffers = [output.buffer for output in step.outputs]
-        return not step.fails and all(b in updated and b not in kept and b not in read for b in buffers)
+        pure = step.node is None or step.node.op.effects is PURE
+        return pure and not step.fails and all(b in updated and b not in kept and b not in read for b in buffers)
 
     return sorted(steps, key=late)
 

@@ -22,6 +22,7 @@ from tracejit.llvm.plan.inplace import Update, over_operands, over_variables, up
 from tracejit.llvm.plan.schedule import schedule
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import Machine, Target
+from tracejit.ops.region import Region
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,11 +176,14 @@ class _Planner:
     def _combined(self, reduction: Node, parts: View) -> View:
         """Add the step that combines the units' `parts` of a reduction."""
         part = make(ops.parameter, location=reduction.location, type=TensorType(parts.shape, parts.dtype), name="part")
-        body = Graph("body", [part], [make(reduction.op, part, location=reduction.location, axes=(0,))])
         rows = len(parts.shape) if len(parts.shape) > 1 else 0
-        node = make(ops.fusion, part, location=reduction.location, body=body, space=parts.shape, rows=rows)
+        region = Region()
+        total_of = make(reduction.op, region.take(part), location=reduction.location, axes=(0,))
+        node = region.fusion([total_of], parts.shape, rows, reduction.location)
         total = self._new(reduction.type)  # type: ignore[arg-type]
-        self.steps.append(Step(node, (total,), (parts,), schedule=schedule(body, parts.shape, rows, divide=False)))
+        self.steps.append(
+            Step(node, (total,), (parts,), schedule=schedule(node.attrs["body"], parts.shape, rows, divide=False))
+        )
         return total
 
     def _copied(self, source: View, purpose: str = "in order") -> View:
