@@ -232,21 +232,17 @@ class Function(Wrapper):
     def ir(self, *args: Any, stage: str = "optimized", **kwargs: Any) -> str:
         """The function for a call with these arguments, as text; nothing is run, but it is traced where it was not yet.
 
-        `stage` is "traced", the name of a pass (the graph after it), "optimized", "plan" (the kernels in order with their
-        loops, the arena, what is written in place), "llvm" or "asm". Without arguments, where there is one trace, that one.
-        ValueError for another stage, TypeError where the arguments do not fit.
+        `stage` is "traced", the name of a pass (the graph after it), "optimized", "plan" (its kernels with their loops, and
+        its memory), "llvm" or "asm". Without arguments, where there is one trace, that one. ValueError for another stage,
+        TypeError where the arguments do not fit.
         """
         entry = self._entry(args, kwargs)
         if stage == "traced":
             return entry.traced.graph.text()
         if stage == "optimized":
             return entry.optimized.text()
-        if stage == "plan":
-            return entry.step.plan_text()
-        if stage == "llvm":
-            return entry.step.module.text
-        if stage == "asm":
-            return entry.step.assembly()
+        if stage in ("plan", "llvm", "asm"):
+            return entry.step.text(stage)
         with importing:
             from tracejit import passes
 

@@ -71,21 +71,21 @@ class Step:
         """Its kernels, and where every value lies."""
         return self.executable.plan
 
-    def plan_text(self) -> str:
-        """The plan as text."""
-        with importing:
-            from tracejit.llvm.plan.text import print_plan
-
-        return print_plan(self.plan)
-
     @property
     def module(self) -> Module:
         """Its text for LLVM."""
         return self.executable.module
 
-    def assembly(self) -> str:
-        """The machine code as the assembler writes it."""
-        return self.executable.assembly()
+    def text(self, stage: str) -> str:
+        """The "plan", the module for "llvm", or the machine code as the assembler writes it ("asm")."""
+        if stage == "llvm":
+            return self.module.text
+        if stage == "asm":
+            return self.executable.assembly()
+        with importing:
+            from tracejit.llvm.plan_text import print_plan
+
+        return print_plan(self.plan)
 
     def new_frame(self) -> Memory:
         """Memory for one call at a time: a word for the owner's use, the addresses that the machine code takes (parameters,
