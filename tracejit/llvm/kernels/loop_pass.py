@@ -15,12 +15,13 @@ from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.layout import Key
 from tracejit.llvm.kernels.nest import RowBlock, chunk_loop
 from tracejit.llvm.kernels.register_block import RegisterBlock
-from tracejit.llvm.kernels.summation import Add, is_long, sum_by_blocks
+from tracejit.llvm.kernels.summation import Add, sum_by_blocks
 from tracejit.llvm.plan.schedule import Stage
+from tracejit.llvm.plan.summation import is_long
 from tracejit.llvm.text.powers import power_above
 from tracejit.llvm.text.types import Lanes
 
-# A register block of a pass of so few ops fills as many registers as are worked at in turns, one of more ops half of them.
+# The register block of a pass of so few ops fills as many registers as are worked at in turns, of one of more ops half of them.
 _FEW_OPS = 4
 # A row of more register blocks is summed by blocks, of so many each.
 _LONG_ROW, _BLOCK = 64, 16
@@ -128,8 +129,8 @@ def _computed(rows: RowBlock, number: int, roots: Sequence[Node]) -> list[Node]:
 def _prefetches(rows: RowBlock, number: int) -> list[Prefetch]:
     """What memory is asked for while the pass that computes most runs, which others wait for: the rows to be read next, and
     those that a later pass writes."""
-    schedule, layout, machine = rows.nest.schedule, rows.nest.layout, rows.nest.b.machine
-    if len(schedule.stages) == 1 or math.prod(layout.lane_shape) * schedule.widest < machine.prefetched_row:
+    schedule, layout = rows.nest.schedule, rows.nest.layout
+    if len(schedule.stages) == 1 or math.prod(layout.lane_shape) * schedule.widest < rows.nest.b.machine.prefetched_row:
         return []
     prefetches = []
     for key, access in layout.access.items():
