@@ -28,7 +28,7 @@ from tracejit.llvm.text.arrays import Array
 _WIDTH = 150  # columns
 _HEAD, _ARRAYS = 32, 64
 # Columns for the kernels in the arena's table.
-_LIFE = 64
+_LIFE = 60
 
 
 def print_plan(plan: Plan) -> str:
@@ -229,13 +229,13 @@ class _Printer:
         ticks = "".join(f"{number * each * 10:<10d}" for number in range(-(-count // (10 * each))))
         note = f" (a column is {each} kernels)" if each > 1 else ""
         values = {buffer: ", then ".join(self.values[buffer]) for buffer in self.letters}
-        wide = min(max(map(len, values.values())), 48)
+        wide = min(max(map(len, values.values())), 44)
         yield f"{'arena':6s} {'value':{wide}s} {'offset':>13s} {'bytes':>13s}  {'life':11s} {ticks.rstrip()}{note}"
         for buffer, letter in self.letters.items():
             _, first, last = arena.lives[buffer]
             columns = range(-(-count // each))
             life = "".join("#" if first // each <= column <= last // each else "." for column in columns)
-            value, *more = textwrap.wrap(values[buffer], wide, break_long_words=False) or [""]
+            value, *more = textwrap.wrap(values[buffer], wide) or [""]
             span = f"k{first}-k{last}"
             yield f"{letter:6s} {value:{wide}s} {arena.offsets[buffer]:>13,d} {buffer.nbytes:>13,d}  {span:11s} {life}"
             yield from (f"{'':6s} {line}" for line in more)
