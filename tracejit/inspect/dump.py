@@ -13,8 +13,8 @@ _SUFFIXES = {"llvm": "ll", "asm": "s"}
 
 def dump(function: Function, folder: str | Path, *args: Any, **kwargs: Any) -> list[Path]:
     """Write the stages of `function`, for a call with these arguments, to files in `folder`, which is made where it is not
-    there: `NAME.0.traced.ir`, one a pass, `NAME.6.llvm.ll`, `NAME.7.asm.s`. The paths come back. OSError where a file cannot
-    be written."""
+    there: `NAME.0.traced.ir`, one a pass, and as the last two `NAME.9.llvm.ll` and `NAME.10.asm.s`. The paths come back.
+    OSError where a file cannot be written."""
     with importing:
         from tracejit import passes
 
