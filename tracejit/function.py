@@ -1,9 +1,9 @@
 """@function: a Python function as compiled steps, one a signature.
 
 A call finds the trace whose signature it has and whose captured values are still what they were; where there is none, the
-function is traced, optimized and compiled. From the second call of a trace on that is native
-(tracejit.runtime.native.dispatcher); what is here is the general path, which can do all that the native one can and what
-that one leaves to it.
+function is traced, optimized and compiled. From its second call on a trace is known to the native call path
+(tracejit.runtime.native.dispatcher), which runs what calls come after that. What is here is the general path: it can do all
+that the native one can, and does what that one leaves to it.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ _SUFFIXES = {"plan": "txt", "llvm": "ll", "asm": "s"}
 
 def dump(function: Function, folder: str | Path, *args: Any, **kwargs: Any) -> list[Path]:
     """Write the stages of `function`, for a call with these arguments, to files in `folder`, which is made where it is not
-    there: `NAME.0.traced.ir`, one a pass, and with the next numbers `NAME.9.plan.txt`, `.llvm.ll` and `.asm.s`. The paths come
-    back. OSError where a file cannot be written."""
+    there: `NAME.0.traced.ir`, one a pass, and as the last three `NAME.9.plan.txt`, `NAME.10.llvm.ll` and
+    `NAME.11.asm.s`. The paths come back. OSError where a file cannot be written."""
     with importing:
         from tracejit import passes
 
