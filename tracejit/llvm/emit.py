@@ -18,7 +18,6 @@ from tracejit.ir.graph import Node
 from tracejit.ir.types import array_type
 from tracejit.llvm.kernels.epilogue import emit_product_fusion
 from tracejit.llvm.kernels.kernel import KernelBuilder
-from tracejit.llvm.kernels.layout import lay_out
 from tracejit.llvm.kernels.loops import emit_fusion
 from tracejit.llvm.kernels.matmul import emit_matmul
 from tracejit.llvm.kernels.movement import emit_copy
@@ -154,7 +153,8 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
         assert step.blocking is not None
         emit_product_fusion(b, step.node.attrs["body"], step.product, step.blocking, outputs, operands, scratch)
     elif step.schedule is not None:
-        emit_fusion(b, step.schedule, lay_out(step.node.attrs["body"], step.schedule, operands, outputs, scratch))
+        assert step.layout is not None
+        emit_fusion(b, step.schedule, step.layout, arrays)
     else:
         KERNELS[step.node.op](b, step.node, outputs[0], *operands)
     return b
