@@ -46,7 +46,7 @@ def _check(b: KernelBuilder, array: Array, low: int, high: int) -> None:
     lanes = min(b.lanes_for(kind), power_below(count))
 
     def row(index: list[Lanes]) -> None:
-        start = b.place(b.subarray(array, 0, index))
+        start = b.first_element(b.subarray(array, 0, index))
 
         def vector(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
             first = overlapped_start(b, first, count, lanes)
@@ -71,11 +71,11 @@ def emit_gather(b: KernelBuilder, node: Node, out: Array, params: Array, indices
     def before(outer: list[Lanes]) -> None:
         target, source = (b.subarray(array, 0, outer) for array in (out, params))
 
-        def each(position: list[Lanes]) -> None:
+        def element(position: list[Lanes]) -> None:
             index = b.cast(b.load(indices, position), int64)
             emit_copy(b, b.subarray(target, 0, position), b.subarray(source, 0, [index]))
 
-        (b.loops if axis else b.loops_divided)(indices.shape, each)
+        (b.loops if axis else b.loops_divided)(indices.shape, element)
 
     (b.loops_divided if axis else b.loops)(params.shape[:axis], before)
 
@@ -90,12 +90,12 @@ def emit_scatter_add(b: KernelBuilder, node: Node, out: Array, updates: Array, i
     def before(outer: list[Lanes]) -> None:
         target, source = (b.subarray(array, 0, outer) for array in (out, updates))
 
-        def each(position: list[Lanes]) -> None:
+        def element(position: list[Lanes]) -> None:
             index = b.cast(b.load(indices, position), int64)
             slot = b.subarray(target, 0, [index])
             emit_combine(b, slot, [slot, b.subarray(source, 0, position)], b.add)
 
-        b.loops(indices.shape, each)
+        b.loops(indices.shape, element)
 
     b.loops(out.shape[:axis], before)
 
@@ -121,16 +121,16 @@ def emit_arg_extreme(b: KernelBuilder, node: Node, out: Array, x: Array, better:
     if 0 in shape:
         return
     # The vectors lie along the axis with the nearest neighbours.
-    nearest = min(range(len(shape)), key=lambda each: abs(across[each]), default=None)
+    nearest = min(range(len(shape)), key=lambda axis: abs(across[axis]), default=None)
     beside = nearest is not None and (count == 1 or abs(across[nearest]) < abs(step))
     if beside:
-        order = sorted(range(len(shape)), key=lambda each: each == nearest)
-        shape, down, across = (tuple(each[place] for place in order) for each in (shape, down, across))
+        order = sorted(range(len(shape)), key=lambda axis: axis == nearest)
+        shape, down, across = (tuple(numbers[axis] for axis in order) for numbers in (shape, down, across))
     target, source = out.with_layout(shape, down), x.with_layout(shape, across)
     search = _Search(b, x.dtype, count, step, better)
 
     def row(index: list[Lanes]) -> None:
-        to, at = (b.place(b.subarray(array, 0, index)) for array in (target, source))
+        to, at = (b.first_element(b.subarray(array, 0, index)) for array in (target, source))
         if beside:
             search.beside(to, at, shape[-1], down[-1], across[-1])
         else:
@@ -165,8 +165,8 @@ class _Search:
             start, end = b.address(at, dtype, index=first, stride=across), b.address(to, int64, index=first, stride=down)
 
             def values(index: Lanes) -> list[Lanes]:
-                place = b.address(start, dtype, index=index, stride=self.step)
-                return [b.load_at(b.address(place, dtype, n * lanes * across), dtype, lanes, across) for n in range(times)]
+                row = b.address(start, dtype, index=index, stride=self.step)
+                return [b.load_at(b.address(row, dtype, n * lanes * across), dtype, lanes, across) for n in range(times)]
 
             best = b.loop(self.count, lambda index, best: self._step(best, values(index), index), self._begin(times, lanes))
             for n, position in enumerate(best[1::2]):
@@ -195,12 +195,12 @@ class _Search:
         )  # fmt: skip
         best = b.loop(count - whole, rest, best, step=lanes)
         # A lane knows at which vector it found its best; its own place in the block comes on top.
-        found = [[best[2 * n], b.add(best[2 * n + 1], self._numbers(lanes, n * lanes))] for n in range(times)]
-        while len(found) > 1:
-            found = [self._first(*found[n : n + 2]) for n in range(0, len(found), 2)]
-        (last,) = found
+        bests = [[best[2 * n], b.add(best[2 * n + 1], self._numbers(lanes, n * lanes))] for n in range(times)]
+        while len(bests) > 1:
+            bests = [self._first(*bests[n : n + 2]) for n in range(0, len(bests), 2)]
+        (last,) = bests
         while last[0].lanes > 1:
-            last = self._first(*map(list, zip(*[_halves(b, each) for each in last], strict=True)))
+            last = self._first(*map(list, zip(*[_halves(b, value) for value in last], strict=True)))
         b.store_at(b.cast(last[1], int64), to)
 
     def _begin(self, times: int, lanes: int) -> list[Lanes]:
@@ -212,9 +212,9 @@ class _Search:
         b = self.b
         position = b.widen(b.cast(index, self.kind), values[0].lanes)
         after: list[Lanes] = []
-        for value, held, place in zip(values, best[::2], best[1::2], strict=True):
+        for value, held, at in zip(values, best[::2], best[1::2], strict=True):
             wins = b.compare(self.better, value, held)
-            after += [b.select(wins, value, held), b.select(wins, position, place)]
+            after += [b.select(wins, value, held), b.select(wins, position, at)]
         return after
 
     def _numbers(self, lanes: int, first: int) -> Lanes:

@@ -32,7 +32,7 @@ def emit_copy(b: KernelBuilder, target: Array, source: Array, divided: bool = Fa
     if 0 in target.shape:
         return
     if not target.shape:
-        b.write(b.read(b.place(source), source.dtype), b.place(target), target.dtype)
+        b.write(b.read(b.first_element(source), source.dtype), b.first_element(target), target.dtype)
         return
     last = len(target.shape) - 1
     across = _across(target, source)
@@ -54,11 +54,11 @@ def arranged(target: Array, *others: Array) -> list[Array]:
 def overlapped_loop(b: KernelBuilder, count: int, step: int, body: Callable[[Lanes], None]) -> None:
     """Run `body(first)` so that every index below `count` lies in a first..first+step-1; the last two may overlap."""
 
-    def each(index: Lanes, carried: list[Lanes]) -> list[Lanes]:
+    def step_at(index: Lanes, carried: list[Lanes]) -> list[Lanes]:
         body(overlapped_start(b, index, count, step))
         return []
 
-    b.loop(count, each, step=step)
+    b.loop(count, step_at, step=step)
 
 
 def overlapped_start(b: KernelBuilder, index: Lanes, count: int, step: int) -> Lanes:
@@ -71,7 +71,7 @@ def overlapped_start(b: KernelBuilder, index: Lanes, count: int, step: int) -> L
 
 def _copy_runs(b: KernelBuilder, target: Array, source: Array, divided: bool) -> None:
     def run(index: list[Lanes]) -> None:
-        to, at = (b.place(b.subarray(array, 0, index)) for array in (target, source))
+        to, at = (b.first_element(b.subarray(array, 0, index)) for array in (target, source))
         b.move_bytes(to, at, target.dtype, target.shape[-1])
 
     (b.loops_divided if divided else b.loops)(target.shape[:-1], run)
@@ -98,11 +98,11 @@ def _copy_transposed(b: KernelBuilder, target: Array, source: Array, across: int
     def matrix(index: list[Lanes]) -> None:
         parts = []
         for array in (target, source):
-            place = b.place(array)
+            pointer = b.first_element(array)
             for position, axis in zip(index, others, strict=True):
-                place = b.address(place, array.dtype, index=position, stride=array.strides[axis])
+                pointer = b.address(pointer, array.dtype, index=position, stride=array.strides[axis])
             shape, strides = (array.shape[across], array.shape[last]), (array.strides[across], array.strides[last])
-            parts.append(Array(shape, strides, 0, array.dtype, place))
+            parts.append(Array(shape, strides, 0, array.dtype, pointer))
         if target.shape[last] <= _PICKED and target.strides[across] == target.shape[last]:
             _interleave(b, parts[0], parts[1])
         else:
@@ -121,8 +121,8 @@ def _interleave(b: KernelBuilder, target: Array, source: Array) -> None:
         to = b.address(target.pointer, dtype, index=first, stride=few)
         columns = [b.read(b.address(at, dtype, column * source.strides[1]), dtype, lanes) for column in range(few)]
         for begin in range(0, few * lanes, lanes):
-            found = [(place % few, place // few) for place in range(begin, begin + lanes)]
-            b.write(b.pick(dtype, lanes, columns, found), b.address(to, dtype, begin), dtype, lanes)
+            picked = [(element % few, element // few) for element in range(begin, begin + lanes)]
+            b.write(b.pick(dtype, lanes, columns, picked), b.address(to, dtype, begin), dtype, lanes)
 
     overlapped_loop(b, count, lanes, some)
 
@@ -194,7 +194,7 @@ def _transposed(b: KernelBuilder, dtype: DType, rows: Sequence[str], lanes: int)
     if len(groups) == 1:
         if len(starts) == 1:
             return groups[0]
-        return [b.shuffle(dtype, each, "poison", range(start, start + piece), lanes) for start in starts for each in groups[0]]
+        return [b.shuffle(dtype, row, "poison", range(start, start + piece), lanes) for start in starts for row in groups[0]]
     columns = [list(column) for column in zip(*groups, strict=True)]
     even = [2 * start + lane for start in starts for lane in range(piece)]
     odd = [lane + piece for lane in even]
@@ -216,7 +216,7 @@ def _copy_strided(b: KernelBuilder, target: Array, source: Array, divided: bool)
     by_vectors = all(stride == 0 or b.picks(lanes, stride) for stride in (down, step))
 
     def row(index: list[Lanes]) -> None:
-        to, at = (b.place(b.subarray(array, 0, index)) for array in (target, source))
+        to, at = (b.first_element(b.subarray(array, 0, index)) for array in (target, source))
         if not by_vectors:
             _copy_elements(b, to, at, down, step, dtype, count)
             return
@@ -262,7 +262,7 @@ def emit_fill(b: KernelBuilder, target: Array, value: Any) -> None:
     zero = not any(np.asarray(value, dtype.numpy).tobytes())
 
     def row(index: list[Lanes]) -> None:
-        to = b.place(b.subarray(target, 0, index))
+        to = b.first_element(b.subarray(target, 0, index))
 
         def vector(first: Lanes) -> None:
             b.store_at(b.const(value, dtype, lanes), b.address(to, dtype, index=first, stride=stride), stride)
@@ -297,7 +297,7 @@ def _combine_rows(
     whole = count - count % lanes
 
     def row(index: list[Lanes]) -> None:
-        to, *starts = (b.place(b.subarray(array, 0, index)) for array in (target, *sources))
+        to, *starts = (b.first_element(b.subarray(array, 0, index)) for array in (target, *sources))
 
         def vector(begin: int, first: Lanes, active: int | None) -> None:
             values = [
@@ -306,11 +306,11 @@ def _combine_rows(
             ]
             b.store_at(functools.reduce(operation, values), b.address(to, dtype, begin * down, first, down), down, active)
 
-        def each(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
+        def whole_vector(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
             vector(0, first, None)
             return []
 
-        b.loop(whole, each, step=lanes)
+        b.loop(whole, whole_vector, step=lanes)
         if count > whole:
             vector(whole, b.const(0, int64), count - whole)
 
