@@ -21,7 +21,8 @@ from tracejit.llvm.kernels.summation import Add, is_long, sum_by_blocks
 from tracejit.llvm.plan.schedule import Schedule, Stage
 from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.builder import shuffled
-from tracejit.llvm.text.types import SCALAR_TYPES, Lanes, power_above
+from tracejit.llvm.text.powers import power_above
+from tracejit.llvm.text.types import SCALAR_TYPES, Lanes
 
 # A piece of a sweep of so few ops fills as many registers as are worked at in turns, one of more ops half of them.
 _FEW_OPS = 4

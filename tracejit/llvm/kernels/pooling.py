@@ -21,8 +21,8 @@ def emit_max_windows(b: KernelBuilder, node: Node, out: Array, x: Array) -> None
         parts = []
         for i in range(kh):
             for j in range(kw):
-                strides, offset = (sw * x.strides[2], x.strides[3]), i * x.strides[1] + j * x.strides[2]
-                parts.append(start.with_layout(target.shape, strides, offset))
+                offset = i * x.strides[1] + j * x.strides[2]
+                parts.append(start.with_layout(target.shape, (sw * x.strides[2], x.strides[3]), offset))
         emit_combine(b, target, parts, b.max)
         return []
 
