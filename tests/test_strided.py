@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracejit.ir.strided import Strided, collapse, collapsed, contiguous_strides
+from tracejit.ir.strided import Strided, collapse, collapsed, contiguous_strides, in_memory_order
 from tracejit.ir.types import TensorType, float32, int32
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.text.arrays import Array
@@ -143,6 +143,19 @@ def test_as_few_axes_as_possible(data: st.DataObject) -> None:
     for axis in range(len(shape) - 1):
         assert any(each.strides[axis] != shape[axis + 1] * each.strides[axis + 1] for each in found)
     assert collapse(first.array.shape, [each.strides for each in layouts]) == (shape, [each.strides for each in found])
+
+
+@given(pairs(), st.data())
+def test_in_memory_order(pair: Pair, data: st.DataObject) -> None:
+    """The same pairs of elements, the first one's as they lie."""
+    other = Strided(pair.array.shape, contiguous_strides(pair.array.shape), 0, int32)
+    first, second = in_memory_order(pair.layout, other)
+    assert first.shape == second.shape
+    together = sorted(zip(elements(first), elements(second), strict=True))
+    assert together == sorted(zip(elements(pair.layout), elements(other), strict=True))
+    assert not pair.array.size or list(first.strides) == sorted(map(abs, first.strides), reverse=True)
+    if len(set(elements(first))) == pair.array.size:
+        assert elements(first) == sorted(elements(first))
 
 
 def test_what_was_found_by_hand() -> None:

@@ -119,3 +119,12 @@ def collapsed(arrays: Sequence[S]) -> list[S]:
     """The arrays, which have one shape, with as few axes as possible."""
     shape, layouts = collapse(arrays[0].shape, [array.strides for array in arrays])
     return [array.with_layout(shape, strides) for array, strides in zip(arrays, layouts, strict=True)]
+
+
+def in_memory_order(first: S, *others: S) -> list[S]:
+    """The arrays, which have one shape, with their axes permuted, reversed and joined so that the elements of `first` come in
+    order of their addresses, those of the others with them."""
+    axes = range(len(first.shape))
+    backwards = [axis for axis in axes if first.shape[axis] and first.strides[axis] < 0]
+    order = sorted(axes, key=lambda axis: -abs(first.strides[axis]))
+    return collapsed([array.reverse(backwards).transpose(order) for array in (first, *others)])
