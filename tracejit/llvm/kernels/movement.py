@@ -74,11 +74,11 @@ def _copy_transposed(b: KernelBuilder, target: Array, source: Array, across: int
     def matrix(index: list[Lanes]) -> None:
         parts = []
         for array in (target, source):
-            place = b.place(array)
+            start = b.place(array)
             for position, axis in zip(index, others, strict=True):
-                place = b.address(place, array.dtype, index=position, stride=array.strides[axis])
+                start = b.address(start, array.dtype, index=position, stride=array.strides[axis])
             shape, strides = (array.shape[across], array.shape[last]), (array.strides[across], array.strides[last])
-            parts.append(Array(shape, strides, 0, array.dtype, place))
+            parts.append(Array(shape, strides, 0, array.dtype, start))
         if target.shape[last] <= _PICKED and target.strides[across] == target.shape[last]:
             _interleave(b, parts[0], parts[1])
         else:
@@ -92,15 +92,15 @@ def _interleave(b: KernelBuilder, target: Array, source: Array) -> None:
     dtype, (count, few) = target.dtype, target.shape
     lanes = min(b.lanes_for(dtype), power_below(count))
 
-    def some(first: Lanes) -> None:
+    def rows(first: Lanes) -> None:
         at = b.address(source.pointer, dtype, index=first)
         to = b.address(target.pointer, dtype, index=first, stride=few)
         columns = [b.read(b.address(at, dtype, column * source.strides[1]), dtype, lanes) for column in range(few)]
         for begin in range(0, few * lanes, lanes):
-            found = [(place % few, place // few) for place in range(begin, begin + lanes)]
-            b.write(b.pick(dtype, lanes, columns, found), b.address(to, dtype, begin), dtype, lanes)
+            picked = [(element % few, element // few) for element in range(begin, begin + lanes)]
+            b.write(b.pick(dtype, lanes, columns, picked), b.address(to, dtype, begin), dtype, lanes)
 
-    overlapped_loop(b, count, lanes, some)
+    overlapped_loop(b, count, lanes, rows)
 
 
 def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) -> None:
@@ -170,7 +170,7 @@ def _transposed(b: KernelBuilder, dtype: DType, rows: Sequence[str], lanes: int)
     if len(groups) == 1:
         if len(starts) == 1:
             return groups[0]
-        return [b.shuffle(dtype, each, "poison", range(start, start + piece), lanes) for start in starts for each in groups[0]]
+        return [b.shuffle(dtype, row, "poison", range(start, start + piece), lanes) for start in starts for row in groups[0]]
     columns = [list(column) for column in zip(*groups, strict=True)]
     even = [2 * start + lane for start in starts for lane in range(piece)]
     odd = [lane + piece for lane in even]
@@ -208,7 +208,7 @@ def _copy_strided(b: KernelBuilder, target: Array, source: Array, divided: bool)
 
 
 def _copy_elements(b: KernelBuilder, to: str, at: str, down: int, step: int, dtype: DType, count: int) -> None:
-    def some(times: int, begin: int) -> Callable[[Lanes, list[Lanes]], list[Lanes]]:
+    def unrolled(times: int, begin: int) -> Callable[[Lanes, list[Lanes]], list[Lanes]]:
         def body(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
             source = b.address(at, dtype, begin * step, first, step)
             target = b.address(to, dtype, begin * down, first, down)
@@ -220,8 +220,8 @@ def _copy_elements(b: KernelBuilder, to: str, at: str, down: int, step: int, dty
         return body
 
     whole = count - count % _UNROLL
-    b.loop(whole, some(_UNROLL, 0), step=_UNROLL)
-    b.loop(count - whole, some(1, whole))
+    b.loop(whole, unrolled(_UNROLL, 0), step=_UNROLL)
+    b.loop(count - whole, unrolled(1, whole))
 
 
 # -- without a source, and onto what is there

@@ -1,9 +1,9 @@
 """What is left of a loop over vectors where the count is no multiple of their lanes. It is chosen by what the loop does:
 
 - `overlapped_loop` where an element may be done twice: copies, fills, transpositions, checks, searches. The last vector begins
-  earlier, and does again what the one before did. So one variant of the code, with nothing masked, serves all of the row; a
-  block of vectors that is transposed is hundreds of instructions, which a second one would double. Vectors are at most as long
-  as the row (`power_below`).
+  earlier and does again what the one before did. So one variant of the code, with nothing masked, serves the whole row: a block
+  of 16 by 16 that is transposed in registers takes 64 shuffles, 16 loads and 16 stores, and a second variant as many again.
+  Vectors are at most as long as the row (`power_below`).
 - `masked_loop` where it may not: what is written may lie over what is read, which is another when it is read again (fusions
   and the epilogues of products, which the planner puts in place; sums that are added to), and reductions would count twice.
   The last vector's lanes behind the end are off. Vectors may be longer than the row (`power_above`).
