@@ -367,7 +367,7 @@ def test_what_becomes_a_tensor(case: tuple[Any, Any, Any, Any]) -> None:
         ([2**63, -1], None, ValueError), (2**1100, f32, ValueError), (2**31, i32, ValueError), (np.int64(2**40), i32, ValueError),
         (np.array([2**63], np.uint64), i64, ValueError),
         ([True, 1], None, ValueError), ([True, 1.0], None, ValueError), ([[1], [2, 3]], None, ValueError), ([1, [2]], None, ValueError),
-        (None, None, ValueError), ([None, 1.0], None, ValueError), (object(), None, ValueError), ({"a": 1}, None, ValueError),
+        (None, None, ValueError), ([None, 1.0], None, ValueError), pytest.param(object(), None, ValueError, id="an object"), ({"a": 1}, None, ValueError),
         (_cycle(), None, ValueError), (1, tj.bool, TypeError), (1.5, i32, TypeError), ([1, 2.5], i32, TypeError), ("a", f32, TypeError),
         (1j, f32, TypeError), (np.array([1j]), f32, TypeError), (np.array([1.5]), i32, TypeError), ([np.float32(1.5)], i32, TypeError),
         (np.array([1], "datetime64[s]"), i64, TypeError), (np.ma.array([1.0, 2.0], mask=[True, False]), None, TypeError),

@@ -54,6 +54,7 @@ def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=120)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     result = run("benchmarks", "--cases", "dense", "mlp", "--rounds", "2", "--no-processes", "--json", str(file))
@@ -87,6 +88,7 @@ def test_growth_is_seen(benchmarks: ModuleType) -> None:
     assert abs(fresh.resident_bytes() - before - held.nbytes) < held.nbytes / 4
 
 
+@pytest.mark.slow
 def test_what_runs_in_a_fresh_process() -> None:
     first = run("benchmarks.fresh", "first_call")
     assert first.returncode == 0, first.stderr

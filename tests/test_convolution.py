@@ -83,6 +83,7 @@ SIZES = [
 ]  # fmt: skip
 
 
+@pytest.mark.thin(5)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("padding", ["SAME", "VALID", [[0, 0], [1, 2], [0, 3], [0, 0]]], ids=str)
 @pytest.mark.parametrize(("shape", "window", "features"), SIZES, ids=str)
@@ -266,6 +267,7 @@ def pooled(x: np.ndarray, window: Any, strides: Any, sides: Any, reduce: Any) ->
     return result
 
 
+@pytest.mark.thin(7)
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize("channels", [1, 3, 16, 17])
 @pytest.mark.parametrize("window", [(1, 1), (2, 2), (3, 2), (4, 4)], ids=str)

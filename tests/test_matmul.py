@@ -16,11 +16,11 @@ from tracejit import ops, passes
 from tracejit.ir import Graph, TensorType, interpret, make
 from tracejit.ir.types import DType, array_type, as_dtype, float32
 from tracejit.llvm.emit import emit
-from tracejit.llvm.kernels.tile import choose_tile
 from tracejit.llvm.machine import engine
 from tracejit.llvm.plan import blocking as blocking_module
 from tracejit.llvm.plan.blocking import blocking
 from tracejit.llvm.plan.plan import plan
+from tracejit.llvm.plan.tiles import choose_tile
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Machine, Target
 from tracejit.runtime.step import Step, run_graph
@@ -59,6 +59,7 @@ def check(a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> Step:
     return step
 
 
+@pytest.mark.thin(5)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 def test_random_shapes(target: Target, dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,6 +257,7 @@ def epilogue_graph(rng: np.random.Generator, dtype: str, *, updates: bool) -> tu
     return Graph("g", parameters, [] if updates else results, [(old, new)] if updates else []), arguments
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("blas", ["generated", "blas"])
 def test_random_epilogues(blas: str, dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,7 @@ def test_copies_of_random_views(seed: int, width: int, fence: Any) -> None:
     check(Graph("views", parameters, results), arguments, fence, at_start=seed % 2 == 0)
 
 
+@pytest.mark.thin(7)
 @pytest.mark.parametrize("streamed", [False, True], ids=["through the caches", "streamed"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
 def test_transpositions_of_several_tiles(

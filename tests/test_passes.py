@@ -308,6 +308,7 @@ def _constants(dtype: DType) -> list[Any]:
     return [0.0, -0.0, np.inf, -np.inf, np.nan, 3.0, float(limits.max), *powers, *(-power for power in powers)]
 
 
+@pytest.mark.thin(5)
 @pytest.mark.parametrize("dtype", ALL_NUMBERS, ids=lambda dtype: dtype.name)
 @pytest.mark.parametrize("op", [ops.sub, ops.add, ops.mul, ops.div, ops.mul_or_zero, ops.div_or_zero], ids=lambda op: op.name)
 def test_arithmetic_with_a_constant_is_exact(op: Any, dtype: DType) -> None:

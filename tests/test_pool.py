@@ -480,6 +480,7 @@ def test_a_fork_while_another_thread_is_in_a_kernel() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "right\n", "")
 
 
+@pytest.mark.slow
 @only_divided
 @pytest.mark.parametrize("pause", ["0", "0.02"], ids=["awake", "asleep"])
 def test_the_interpreter_exits(pause: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tracejit import ops
+from tracejit.ir import dispatch
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.graph import Node, make
 from tracejit.ir.op import Op, Scalar, require
@@ -109,9 +110,10 @@ class Unary(Elementwise):
         """The op on every element of `x`; the result has its shape. DtypeError where the op does not take x's dtype."""
         if type(x) is Node:
             return make(self, x)
-        if type(x) is not Op.tensor_type:
-            (x,) = Op.lift_values(self.name, (x,))
-        return Op.apply_values(self, (x,), {})
+        interpreter = dispatch.interpreter
+        if type(x) is not interpreter.tensor_type:
+            (x,) = interpreter.lift(self.name, (x,))
+        return interpreter.apply(self, (x,), {})
 
 
 class Binary(Elementwise):
@@ -122,12 +124,14 @@ class Binary(Elementwise):
     def __call__(self, x: Any, y: Any, name: str | None = None) -> Any:
         """The op on the elements of `x` and `y`, broadcast. DtypeError where the dtypes differ or the op does not take
         them, InvalidArgumentError where the shapes do not broadcast. A Python number takes the other's dtype."""
-        if type(x) is not Op.tensor_type or type(y) is not Op.tensor_type:
+        interpreter = dispatch.interpreter
+        tensor_type = interpreter.tensor_type
+        if type(x) is not tensor_type or type(y) is not tensor_type:
             x, y = lift(self.name, (x, y))
         if x.type is not y.type:
             self._require_dtype(x.type.dtype, (x, y))
             x, y = align(self.name, (x, y))
-        return make(self, x, y) if type(x) is Node else Op.apply_values(self, (x, y), {})
+        return make(self, x, y) if type(x) is Node else interpreter.apply(self, (x, y), {})
 
 
 def lift(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -138,7 +142,7 @@ def lift(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
                 operand if type(operand) is Node else ops.constant(np.asarray(operand, node.dtype.numpy))
                 for operand in operands
             )
-    return Op.lift_values(name, operands)
+    return dispatch.interpreter.lift(name, operands)
 
 
 def align(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -170,7 +174,7 @@ def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
         return x
     rank = len(x.type.shape)
     attrs: dict[str, Any] = {"shape": shape, "axes": tuple(range(len(shape) - rank, len(shape))) if rank else ()}
-    return make(ops.broadcast, x, **attrs) if type(x) is Node else Op.apply_values(ops.broadcast, (x,), attrs)
+    return make(ops.broadcast, x, **attrs) if type(x) is Node else dispatch.interpreter.apply(ops.broadcast, (x,), attrs)
 
 
 def _floordiv(x: Any, y: Any) -> Any:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from tracejit.ir import Node
 from tracejit.ir.strided import Strided
 from tracejit.ir.types import DType, TensorType, float32
-from tracejit.llvm.kernels.gemm import is_for_blas
-from tracejit.llvm.kernels.tile import choose_tile
+from tracejit.llvm.plan.blas import is_for_blas
+from tracejit.llvm.plan.tiles import choose_tile
 from tracejit.llvm.plan.views import View
 from tracejit.llvm.target import Machine, Target
 from tracejit.llvm.text.powers import power_above
