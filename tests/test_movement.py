@@ -99,13 +99,13 @@ def test_copies_of_random_views(seed: int, width: int, fence: Any) -> None:
 
 
 @pytest.mark.thin(7)
-@pytest.mark.parametrize("streamed", [False, True], ids=["through the caches", "streamed"])
+@pytest.mark.parametrize("nontemporal", [False, True], ids=["through the caches", "nontemporal"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
 def test_transpositions_of_several_tiles(
-    dtype: DType, streamed: bool, width: int, fence: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    dtype: DType, nontemporal: bool, width: int, fence: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the target does not lie at a multiple of a register, and is not streamed to."""
-    last_cache = 2 if streamed else 1 << 30
+    """Also where the target does not lie at a multiple of a register, where stores go through the caches."""
+    last_cache = 2 if nontemporal else 1 << 30
     change_machine(monkeypatch, width=width, transposed_tile=max(128, 16 * dtype.size), l3=last_cache)
     for shape in ((200, 272), (64, 130), (2, 96, 96), (35, 2, 33)):
         argument = random_array(rng, shape, dtype)

@@ -27,7 +27,7 @@ def emit_fusion(b: KernelBuilder, schedule: Schedule, layout: Layout) -> None:
             return none
 
         b.loop_between(*b.span(count), one)
-    if any(array.streamed for arrays in layout.results.values() for array in arrays):
+    if any(array.nontemporal for arrays in layout.results.values() for array in arrays):
         b.line("fence seq_cst")
 
 

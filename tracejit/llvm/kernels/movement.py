@@ -113,12 +113,12 @@ def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) ->
     if edge < lanes:
         edge = min(edge, 16 // dtype.size)
 
-    def block(row: Lanes, column: Lanes, streamed: bool) -> None:
+    def block(row: Lanes, column: Lanes, nontemporal: bool) -> None:
         at = b.address(b.address(source.pointer, dtype, index=row), dtype, index=column, stride=step)
         to = b.address(b.address(target.pointer, dtype, index=column), dtype, index=row, stride=down)
         rows = [b.read(b.address(at, dtype, number * step), dtype, lanes) for number in range(edge)]
         for number, value in enumerate(_transposed(b, dtype, rows, lanes)):
-            b.write(value, b.address(to, dtype, number * down), dtype, edge, streamed=streamed)
+            b.write(value, b.address(to, dtype, number * down), dtype, edge, nontemporal=nontemporal)
 
     tile = b.machine.transposed_tile // dtype.size
     high, wide = min(tile, across), min(tile, along)
@@ -126,12 +126,12 @@ def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) ->
     units = math.prod(grid)
     first, last = b.span(units) if divided else (b.const(0, int64), b.const(units, int64))
 
-    def tiles(streamed: bool) -> None:
+    def tiles(nontemporal: bool) -> None:
         def blocks(first_row: Lanes, first_column: Lanes) -> None:
             def at(row: Lanes, column: Lanes) -> None:
-                block(b.add(first_row, row), b.add(first_column, column), streamed)
+                block(b.add(first_row, row), b.add(first_column, column), nontemporal)
 
-            if streamed:
+            if nontemporal:
                 overlapped_loop(b, wide, edge, lambda column: overlapped_loop(b, high, lanes, lambda row: at(row, column)))
             else:
                 overlapped_loop(b, high, lanes, lambda row: overlapped_loop(b, wide, edge, lambda column: at(row, column)))

@@ -61,7 +61,7 @@ class RegisterBlock:
                 b.prefetch(b.address(self._pointer(key, row + ahead), dtype, element), written)
 
     def store(self, value: Lanes, key: Key) -> None:
-        b, stride, register = self.b, self.access[key].lane_step, self._streamed(key)
+        b, stride, register = self.b, self.access[key].lane_step, self._nontemporal_lanes(key)
         for row in range(self.rows):
             part = self._row(value, row)
             if not register:
@@ -70,15 +70,15 @@ class RegisterBlock:
             for start in range(0, self.width, register):
                 one = shuffled(b, part, range(start, start + register))
                 target = b.address(self._pointer(key, row), value.dtype, start)
-                b.write(one.ref, target, value.dtype, register, streamed=True)
+                b.write(one.ref, target, value.dtype, register, nontemporal=True)
 
-    def _streamed(self, key: Key) -> int:
+    def _nontemporal_lanes(self, key: Key) -> int:
         """The elements of a register, where a result is written past the caches in whole ones; else 0."""
         access = self.access[key]
         register = self.b.lanes_for(access.dtype)
         steps = (*access.rows, *access.lanes[:-1], self.width, self.ahead)
         whole = self.active is None and access.lanes[-1:] == (1,) and not any(step % register for step in steps)
-        return register if access.array is not None and access.array.streamed and whole else 0
+        return register if access.array is not None and access.array.nontemporal and whole else 0
 
     def accumulate(self, node: Node, value: Lanes, key: Key) -> None:
         """Combine with the elements of an accumulator, which has one for each along the last axis."""

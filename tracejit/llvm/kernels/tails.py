@@ -8,7 +8,7 @@
   and the epilogues of products, which the planner puts in place; sums that are added to), and reductions would count twice.
   The last vector's lanes behind the end are off. Vectors may be longer than the row (`power_above`).
 
-Fusions and tiles of products mask in loops of their own, which carry totals (`loops`, `tile.Vectors`).
+The loops of fusions, which carry totals, and tiles of products mask in their own way (`loop_pass`, `tile.Vectors`).
 """
 
 from __future__ import annotations

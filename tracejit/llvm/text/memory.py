@@ -131,15 +131,15 @@ class MemoryBuilder(Builder):
 
     def write(
         self, value: str, pointer: str, dtype: DType, lanes: int = 1, stride: int = 1, active: int | None = None, *,
-        streamed: bool = False,
+        nontemporal: bool = False,
     ) -> None:  # fmt: skip
-        """What `store_at` writes, a bool as a byte, a half dtype as its bits; `streamed`, past the caches, a whole register
+        """What `store_at` writes, a bool as a byte, a half dtype as its bits; `nontemporal`, past the caches, a whole register
         to a multiple of its size."""
         element = MEMORY_TYPES[dtype]
         kind = vector_type(element, lanes)
         count = lanes if active is None else active
         if lanes == 1 or (stride == 1 and count == lanes):
-            how = f"{lanes * dtype.size}, !nontemporal !{{i32 1}}" if streamed else f"{dtype.size}"
+            how = f"{lanes * dtype.size}, !nontemporal !{{i32 1}}" if nontemporal else f"{dtype.size}"
             self.line(f"store {kind} {value}, ptr {pointer}, align {how}")
         elif stride == 1:
             self._write_masked(value, pointer, dtype, lanes, [lane < count for lane in range(lanes)])
