@@ -49,12 +49,12 @@ def reverse(draw: Callable, pair: Pair) -> Pair:
     return Pair(pair.layout.reverse(axes), pair.array[(*turned, ...)])
 
 
-def sub(draw: Callable, pair: Pair) -> Pair:
+def sliced(draw: Callable, pair: Pair) -> Pair:
     starts = [draw(st.integers(0, size)) for size in pair.array.shape]
     strides = [draw(st.integers(1, 3)) for _ in starts]
     taken = tuple(slice(start, None, stride) for start, stride in zip(starts, strides, strict=True))
     array = pair.array[(*taken, ...)]
-    return Pair(pair.layout.sub(starts, array.shape, strides), array)
+    return Pair(pair.layout.slice(starts, array.shape, strides), array)
 
 
 def broadcast(draw: Callable, pair: Pair) -> Pair:
@@ -87,7 +87,7 @@ def reshape(draw: Callable, pair: Pair) -> Pair:
 def pairs(draw: Callable) -> Pair:
     """A random history of up to five views."""
     pair = begin(tuple(draw(st.lists(SIZES, max_size=4))))
-    for view in draw(st.lists(st.sampled_from([transpose, oriented, reverse, sub, broadcast, reshape]), max_size=5)):
+    for view in draw(st.lists(st.sampled_from([transpose, oriented, reverse, sliced, broadcast, reshape]), max_size=5)):
         if pair.array.size <= 1000:
             pair = view(draw, pair)
     return pair
@@ -162,8 +162,8 @@ def test_what_was_found_by_hand() -> None:
     x = Strided((4, 6), (6, 1), 0, float32)
     assert x.transpose((1, 0)) == Strided((6, 4), (1, 6), 0, float32)
     assert x.reverse((1,)) == Strided((4, 6), (6, -1), 5, float32)
-    assert x.sub((1, 2), (2, 2), (2, 3)) == Strided((2, 2), (12, 3), 8, float32)
-    assert x.sub((4, 6), (0, 0), (1, 1)).offset == 0
+    assert x.slice((1, 2), (2, 2), (2, 3)) == Strided((2, 2), (12, 3), 8, float32)
+    assert x.slice((4, 6), (0, 0), (1, 1)).offset == 0
     assert Strided((0, 3), (3, 1), 0, float32).reverse((0,)).offset == 0
     assert x.broadcast((4, 3, 6), (0, 2)).strides == (6, 0, 1)
     assert x.transpose((1, 0)).reshape((24,)) is None
@@ -176,7 +176,7 @@ def test_a_view_stays_in_its_buffer_and_an_array_behind_its_pointer() -> None:
     view = View.whole_of(buffer, TensorType((4, 6), float32))
     assert view.whole and view.transpose((1, 0)).buffer is buffer and not view.transpose((1, 0)).whole
     array = Array(view.shape, view.strides, 0, float32, "%p", nontemporal=True)
-    assert array.sub((1, 0), (2, 6), (1, 1)) == Array((2, 6), (6, 1), 6, float32, "%p")
+    assert array.slice((1, 0), (2, 6), (1, 1)) == Array((2, 6), (6, 1), 6, float32, "%p")
     assert array != view
 
 

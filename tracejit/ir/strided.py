@@ -49,7 +49,7 @@ class Strided:
         """As an array of `shape`: axis i becomes axis `axes[i]`; repeated along the others, and where axis i has size 1."""
         return self.with_layout(shape, broadcast_strides(self.shape, self.strides, shape, axes))
 
-    def sub(self, starts: Sequence[int], sizes: Sequence[int], strides: Sequence[int]) -> Self:
+    def slice(self, starts: Sequence[int], sizes: Sequence[int], strides: Sequence[int]) -> Self:
         """The elements `start, start + stride...` of each axis, `sizes` of them."""
         offset = 0 if 0 in sizes else sum(start * own for start, own in zip(starts, self.strides, strict=True))
         return self.with_layout(sizes, [step * own for step, own in zip(strides, self.strides, strict=True)], offset)
