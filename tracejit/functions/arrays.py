@@ -272,7 +272,7 @@ def gather(
     order = (*range(batch), along, *(each for each in range(batch, len(shape)) if each != along))
     rest = tuple(shape[each] for each in order[batch + 1 :])
     flat = ops.reshape(ops.transpose(x, permutation=order), shape=(rows * depth, *rest))
-    inside = ops.check_range(index, low=0, high=depth, what="index")
+    inside = ops.check_range(index, low=0, high=depth, what="index", function="gather")
     two = ops.reshape(inside, shape=(rows, math.prod(index.type.shape[batch:])))
     places = ops.add(two, ops.mul(positions(two, two.type.shape, 0), depth))
     found = ops.gather(flat, ops.reshape(places, shape=index.type.shape), axis=0)

@@ -74,7 +74,7 @@ def pow(x: Any, y: Any, name: str | None = None) -> Any:
             return ops.power(x, exponent=int(y) if whole else y)
     x, y = ops.lift("pow", (x, y))
     if y.type.dtype.is_integer:
-        y = ops.check_range(y, low=0, high=y.type.dtype.max + 1, what="exponent")
+        y = ops.check_range(y, low=0, high=y.type.dtype.max + 1, what="exponent", function="pow")
     return ops.pow(x, y)
 
 
