@@ -8,9 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from graphs import Case, all_cases
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracejit import ops
+from tracejit.ir import make
+from tracejit.ir.op import Alias
 from tracejit.ir.strided import Strided, collapse, collapsed, contiguous_strides, in_memory_order
 from tracejit.ir.types import TensorType, float32, int32
 from tracejit.llvm.plan.views import Buffer, View
@@ -156,6 +160,14 @@ def test_in_memory_order(pair: Pair, data: st.DataObject) -> None:
     assert not pair.array.size or list(first.strides) == sorted(map(abs, first.strides), reverse=True)
     if len(set(elements(first))) == pair.array.size:
         assert elements(first) == sorted(elements(first))
+
+
+@pytest.mark.parametrize("case", [case for case in all_cases() if isinstance(case.op.lower, Alias)], ids=str)
+def test_an_alias_is_what_the_op_gives(case: Case) -> None:
+    shape = case.arrays[0].shape
+    node = make(case.op, make(ops.parameter, type=TensorType(shape, int32), name="x"), **case.attrs)
+    layout, array = begin(shape)
+    assert elements(case.op.lower.layout(layout, node)) == case.op.evaluate(array, **case.attrs).reshape(-1).tolist()
 
 
 def test_what_was_found_by_hand() -> None:
