@@ -98,7 +98,7 @@ def _entry(plan: Plan, name: str, calls: Sequence[Call], timed: bool) -> list[st
     """The entry, which makes the `calls`; where they are many, after the functions that make them a part each."""
     parts = [_part(plan, list(part), timed) for _, part in itertools.groupby(calls, lambda call: call.number // _PART)]
     if len(parts) < 2:
-        return [_function(name, *(parts or [[]]))]
+        return [_function(name, parts[0] if parts else [])]
     numbers = range(len(parts))
     return [
         *(_function(f"{name}.part{number}", parts[number], "internal ") for number in numbers),
