@@ -21,7 +21,7 @@ import numpy as np
 from tracejit import tensor, variable
 from tracejit.llvm.machine import cache, engine
 from tracejit.llvm.machine.native_subset.compiler import compile_sources, source_of
-from tracejit.llvm.machine.native_subset.language import Struct, layout_of
+from tracejit.llvm.machine.native_subset.language import Struct, layout_of, offset_of
 from tracejit.locks import Lock, lazy_property
 from tracejit.runtime.native import callables, captured, dispatcher, layout, python_api, results
 from tracejit.runtime.native.structures import (
@@ -30,7 +30,6 @@ from tracejit.runtime.native.structures import (
     FunctionObject,
     KnownMethod,
     State,
-    offset_of,
     row,
 )  # fmt: skip
 from tracejit.tensor import Tensor

@@ -17,6 +17,7 @@ from tracejit.llvm.machine.native_subset.language import (
     layout_of,
     measured,
     memory,
+    offset_of,
     ptr,
 )  # fmt: skip
 
@@ -327,13 +328,6 @@ class Memory:
     @property
     def end(self) -> int:
         return self.address + ctypes.sizeof(self.words)
-
-
-def offset_of(struct: type[Struct], field: str) -> int:
-    """Where a structure has a field, in bytes."""
-    offset = layout_of(struct).fields[field].offset
-    assert offset is not None, f"where {struct.__name__}.{field} lies has to be measured"
-    return offset
 
 
 def row(struct: type[Struct], /, **values: int) -> list[int]:

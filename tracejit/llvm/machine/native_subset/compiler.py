@@ -145,7 +145,7 @@ def _add(functions: dict[str, Signature], new: Signature, source: Source, defini
         refuse(source.file, definition, new.name, "it is defined twice")
     if (old.type, old.variadic) != (new.type, new.variadic):
         refuse(source.file, definition, new.name, "it is declared with other types elsewhere")
-    if old.definition is None:
+    if old.definition is None and old.symbol == old.name:  # what says more
         functions[new.name] = new
 
 
