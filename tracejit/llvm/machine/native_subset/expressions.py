@@ -83,6 +83,7 @@ class Expressions:
         self.lines: list[str] = []
         self.stack: list[str] = []
         self.count = 0
+        self.parameters = {name: _Value(f"%argument.{name}", kind) for name, kind in function.parameters}
         self.variables: dict[str, Any] = {}  # their types
         self.assigned: set[str] | None = set()  # on every path that leads here; None where none does
 
@@ -111,6 +112,8 @@ class Expressions:
         return self.assigned
 
     def _declare(self, node: ast.AST, name: str, kind: Any) -> None:
+        if name in self.parameters:
+            self._refuse(node, f"{name} is a parameter, which keeps its value")
         if name in self.variables:
             self._refuse(node, f"{name} is declared already")
         if name in self.scope.names:
@@ -146,6 +149,10 @@ class Expressions:
     # -- expressions
 
     def _expression(self, node: ast.expr) -> _Value:
+        if isinstance(node, ast.Name):
+            return self._name(node)
+        if isinstance(node, ast.Attribute):
+            return self._attribute(node)
         if isinstance(node, ast.Constant) and type(node.value) is int:
             return _Value(str(node.value), Literal)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
@@ -154,12 +161,8 @@ class Expressions:
                 return _Value(str(-int(value.text)), Literal)
             self._integer(value, node)
             return self._value(f"sub {llvm_type(value.type)} 0, {value.text}", value.type)
-        if isinstance(node, ast.Name):
-            return self._name(node)
         if isinstance(node, ast.BinOp) and type(node.op) in BINARY:
             return self._binary(node)
-        if isinstance(node, ast.Attribute):
-            return self._attribute(node)
         if isinstance(node, ast.Subscript):
             place, kind = self._item(node)
             return self._value(f"load {llvm_type(kind)}, ptr {place}", kind)
@@ -169,6 +172,8 @@ class Expressions:
 
     def _name(self, node: ast.Name) -> _Value:
         name = node.id
+        if name in self.parameters:
+            return self.parameters[name]
         if name in self.variables:
             if name not in self._assigned():
                 self._refuse(node, f"{name} is not assigned on every path that leads here")
@@ -267,7 +272,7 @@ class Expressions:
     def _call(self, node: ast.Call) -> _Value:
         if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
             self._refuse(node, "expected arguments by position")
-        if isinstance(node.func, ast.Name) and node.func.id not in self.variables:
+        if isinstance(node.func, ast.Name) and node.func.id not in self.variables and node.func.id not in self.parameters:
             name = node.func.id
             known = self.scope.names.get(name)
             if isinstance(known, types.FunctionType) and known in _BUILT_IN:

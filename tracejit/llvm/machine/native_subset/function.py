@@ -27,10 +27,6 @@ class _Function(Expressions):
     def text(self, linkage: str) -> str:
         definition = self.function.definition
         assert definition is not None
-        for name, kind in self.function.parameters:
-            self._declare(definition, name, kind)
-            self._line(f"store {llvm_type(kind)} %argument.{name}, ptr %{name}")
-            self._assigned().add(name)
         self._block(definition.body)
         if self.assigned is not None:
             if self.function.result is not None:
