@@ -509,6 +509,7 @@ STRESS = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_processes_that_are_killed_leave_nothing_wrong(folder: Path) -> None:
     assert int(run(STRESS, TRACEJIT_CACHE_SIZE="1")) > 20

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from graphs import random_graph
+from machines import change_machine
 
 import tracejit as tj
 from tracejit import ops, passes
@@ -26,10 +27,10 @@ from tracejit.ir import OPS, Graph, Op, TensorType, make
 from tracejit.ir.op import Kernel
 from tracejit.ir.types import float32
 from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.kernels.table import KERNELS
 from tracejit.llvm.machine import engine, pool
-from tracejit.llvm.machine.engine import Target
-from tracejit.llvm.plan import plan as planning
-from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.target import SSE, Target
+from tracejit.llvm.text.types import Lanes
 from tracejit.runtime import threads
 from tracejit.runtime.step import Step, run_graph
 
@@ -64,7 +65,7 @@ tasks = lambda: len(os.listdir("/proc/self/task"))
 
 def kernel_of(units: int, *, parallel: bool) -> KernelBuilder:
     """out[i] = i for each unit i that the call does; out[units] is their sum."""
-    b = KernelBuilder('"k"', ["out"], Target(width=16, fma=False), parallel)
+    b = KernelBuilder('"k"', ["out"], Target(SSE), parallel)
 
     def body(index: Lanes, carried: list[Lanes]) -> list[Lanes]:
         value = b.cast(index, float32)
@@ -94,7 +95,7 @@ def test_a_kernel_that_is_not_divided_is_as_it_was_without(units: int, parallel:
     b = kernel_of(units, parallel=parallel)
     assert b.units is None
     assert "%first" not in b.text()
-    plain = KernelBuilder('"k"', ["out"], Target(width=16, fma=False))
+    plain = KernelBuilder('"k"', ["out"], Target(SSE))
 
     def body(index: Lanes, carried: list[Lanes]) -> list[Lanes]:
         value = plain.cast(index, float32)
@@ -235,7 +236,11 @@ def test_what_threads_share_is_read_and_written_in_order(machine: str) -> None:
 
     def atomics(name: str) -> list[str]:
         (text,) = [each for each in functions if re.match(rf"[^(]*@{name}\(", each)]
-        found = re.findall(r"(load atomic|store atomic|atomicrmw xchg|cmpxchg).* (\w+ \w+|\w+, align \d)$", text, re.MULTILINE)
+        found = re.findall(
+            r"(load atomic|store atomic|atomicrmw xchg|cmpxchg).*? (seq_cst seq_cst|(?:\d )?seq_cst|\w+, align \d)$",
+            text,
+            re.MULTILINE,
+        )
         return [f"{operation} {order}" for operation, order in found]
 
     assert atomics("wait") == ["load atomic acquire, align 4", "cmpxchg seq_cst seq_cst", "load atomic acquire, align 4"]
@@ -315,7 +320,7 @@ def test_rows_are_shared_too(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("seed", range(24))
 def test_results_are_the_same_when_small_kernels_are_divided_too(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "_PARALLEL_SECONDS", 0.0)
+    change_machine(monkeypatch, parallel_seconds=0.0)
     graph, arguments = random_graph(np.random.default_rng(seed), gradients=seed % 2 == 0)
     step = Step(passes.run(graph))
     seen = []
@@ -367,7 +372,7 @@ def test_several_python_threads_call_at_once(rng: np.random.Generator) -> None:
 def checked_copy() -> Iterator[Op]:
     """An op that copies a vector and fails where it is negative, shared by threads."""
 
-    def lower(b: Any, node: Any, out: Any, x: Any) -> None:
+    def write(b: Any, node: Any, out: Any, x: Any) -> None:
         def one(index: Lanes, carried: list[Lanes]) -> list[Lanes]:
             value = b.load(x, [index])
             b.fail_if(b.compare("lt", value, b.const(0, float32)))
@@ -376,14 +381,16 @@ def checked_copy() -> Iterator[Op]:
 
         b.loop_between(*b.span(x.shape[0]), one)
 
-    yield Op(
+    op = Op(
         "checked_copy",
         infer=lambda x: x,
         evaluate=lambda x: x,
-        lower=Kernel(lower),
+        lower=Kernel(),
         fails=lambda types: (tj.errors.InvalidArgumentError, "checked_copy", "a number is negative"),
     )
-    del OPS["checked_copy"]
+    KERNELS[op] = write
+    yield op
+    del OPS["checked_copy"], KERNELS[op]
 
 
 @pytest.mark.parametrize("place", [0, 1, 99_999, 199_999])
@@ -498,6 +505,7 @@ def test_a_fork_while_another_thread_is_in_a_kernel() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "right\n", "")
 
 
+@pytest.mark.slow
 @only_divided
 @pytest.mark.parametrize("pause", ["0", "0.02"], ids=["awake", "asleep"])
 def test_the_interpreter_exits(pause: str) -> None:

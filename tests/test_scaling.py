@@ -16,10 +16,11 @@ import tracejit as tj
 from tracejit import ops, passes
 from tracejit.ir import Graph, TensorType, interpret, make
 from tracejit.ir.types import float32
-from tracejit.llvm.emit import Target, emit
+from tracejit.llvm.emit import emit
 from tracejit.llvm.plan.plan import plan
+from tracejit.llvm.target import AVX2, Target
 
-TARGET = Target(width=32, fma=True)
+TARGET = Target(AVX2)
 
 
 def chain(count: int) -> Callable[[], Any]:
@@ -113,6 +114,7 @@ def count_calls(function: Callable[[], Any]) -> int:
 
 
 # The smaller graph's size: more results than one fusion holds.
+@pytest.mark.thin(2)
 @pytest.mark.parametrize(
     ("build", "count"), [(chain, 50), (kernels, 50), (perceptron, 50), (results, 200), (apart, 50), (skips, 50)]
 )
@@ -135,6 +137,7 @@ def test_ten_thousand_ops_need_no_recursion() -> None:
     np.testing.assert_array_equal(interpret(after, [argument])[0][0], interpret(graph, [argument])[0][0])
 
 
+@pytest.mark.slow
 def test_two_thousand_layers_need_no_recursion() -> None:
     x, w = (make(ops.parameter, type=TensorType((4, 4), float32), name=name) for name in "xw")
     y = x

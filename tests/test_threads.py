@@ -23,7 +23,7 @@ from tracejit.runtime.native import loader as native
 
 NATIVE = native.unusable() is None
 only_native = pytest.mark.skipif(not NATIVE, reason=f"calls go through Python: {native.unusable()}")
-_PATIENCE = 20  # seconds after which something that waits is taken to wait forever
+_PATIENCE = 60  # seconds after which something that waits is taken to wait forever
 
 
 def together(*bodies: Callable[[], Any]) -> None:

@@ -403,6 +403,24 @@ def gradient(draw: Generator, tape: str, watched: list[str], before: list[str]) 
     draw.add(f"{', '.join(names)}{',' if len(names) == 1 else ''} = {tape}.gradient({target}, [{', '.join(sources)}]{more})")
 
 
+# -- what is computed before the program runs
+
+
+_NUMBERS = {
+    "int32": ("-(2**31)", "2**31 - 1", "2**30 + 1", "-1", "3"),
+    "int64": ("-(2**63)", "2**63 - 1", "2**62 + 1", "-1", "3"),
+    "float32": ("3e38", "-1e-40", "0.1", "-0.0", "7.0"),
+    "float64": ("1e308", "-5e-324", "0.1", "-0.0", "7.0"),
+}
+
+
+def constants(draw: Generator) -> None:
+    """An op of two numbers that are known, also where the result is beyond all of the dtype's."""
+    dtype = draw.pick(sorted(_NUMBERS))
+    one, other = (f"tj.constant({draw.pick(_NUMBERS[dtype])}, tj.{dtype})" for _ in range(2))
+    draw.add(f"{draw.name('v')} = {one} {draw.pick(['+', '-', '*', '//', '<'])} {other}", must=True)
+
+
 # -- functions
 
 
@@ -491,7 +509,7 @@ def several(draw: Generator) -> None:
 
 _KINDS: dict[Callable[[Generator], None], float] = {
     elementwise: 5, sampled: 2.5, public: 7, operator: 3, index: 3, loop: 0.5, conditional: 0.3, alias: 0.6, variable: 1.5, hazard: 0.9,
-    tape: 2.2, function: 0.8, custom: 0.7, several: 0.3, round_trip: 1.2, captured: 0.3,
+    tape: 2.2, function: 0.8, custom: 0.7, several: 0.3, round_trip: 1.2, captured: 0.3, constants: 0.5,
 }  # fmt: skip
 _SMOOTH: dict[Callable[[Generator], None], float] = {
     elementwise: 5,

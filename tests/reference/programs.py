@@ -393,6 +393,27 @@ def third_order(lib: Any, x: Any, y: Any) -> Any:
     return [first, second, a.gradient(second, x)]
 
 
+@entry("integers that wrap around", [((T("int32", value), T("int64", value)), {}) for value in (2, -1)])
+def wrapping(lib: Any, x: Any, y: Any) -> Any:
+    """Of constants, which are computed before the program runs, and with what comes at the call."""
+    found = []
+    for least, value in ((-(2**31), x), (-(2**63), y)):
+        low, high = lib.constant(least, value.dtype), lib.constant(-(least + 1), value.dtype)
+        found += [
+            high + 1,
+            low - 1,
+            high * 2,
+            high * high,
+            -low,
+            lib.abs(low),
+            lib.square(high),
+            high + value,
+            low - value,
+            high * value,
+        ]
+    return found
+
+
 @two("re-entry")
 def re_entry(lib: Any, x: Any, y: Any) -> Any:
     tape = lib.GradientTape()

@@ -12,6 +12,7 @@ from tracejit import ops
 from tracejit.ir.op import Op, Scalar, require
 from tracejit.ir.types import DType, TensorType
 from tracejit.ops.autodiff import Gapped, Scale
+from tracejit.ops.elementary import sigmoid, sigmoid_numpy
 from tracejit.ops.elementwise import (
     ALL_FLOATS,
     ALL_NUMBERS,
@@ -22,8 +23,6 @@ from tracejit.ops.elementwise import (
     mul,
     require_dtype,
     sample_array,
-    sigmoid,
-    sigmoid_numpy,
 )  # fmt: skip
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
@@ -106,7 +105,7 @@ def _silu_x(out: Any, x: Any, beta: Any) -> Any:
 # x * sigmoid(beta * x).
 silu: Elementwise = Elementwise(
     "silu", arity=2, costly=True, dtypes=FLOATS, evaluate=lambda x, beta: x * sigmoid_numpy(x * beta),
-    lower=lambda b, x, beta: b.mul(x, b.sigmoid(b.mul(x, beta))),
+    lower=lambda b, x, beta: b.mul(x, b.elementary("sigmoid", b.mul(x, beta))),
     vjp=(Scale(_silu_x), Scale(lambda out, x, beta: mul(out, mul(x, ops.sub(1.0, sigmoid(mul(x, beta))))))),
 )  # fmt: skip
 
@@ -118,6 +117,6 @@ def _softplus(x: Any) -> Any:
 # log(1 + exp(x)), which neither overflows nor loses digits.
 softplus: Unary = Unary(
     "softplus", costly=True, dtypes=FLOATS, evaluate=_softplus,
-    lower=lambda b, x: b.add(b.max(x, b.const(0, x.dtype)), b.log1p(b.exp(b.neg(b.abs(x))))),
+    lower=lambda b, x: b.add(b.max(x, b.const(0, x.dtype)), b.elementary("log1p", b.elementary("exp", b.neg(b.abs(x))))),
     vjp=(Scale(lambda out, x: sigmoid(x)),),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from tracejit import ops
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.graph import Graph, Node
 from tracejit.ir.interpret import interpret
-from tracejit.ir.op import Kernel, Op, Scalar, View, require
+from tracejit.ir.op import Alias, Op, Scalar, require
 from tracejit.ir.types import DType, TensorType, TupleType, Type, array_type, has_dtype
 from tracejit.ops.autodiff import Gapped
 from tracejit.ops.elementwise import ALL, NUMBERS, sample_array
@@ -44,7 +44,6 @@ constant_op: Op = Op(
     "constant",
     infer=_constant_infer,
     evaluate=lambda value: value,
-    lower=Kernel(lambda b, node, out: b.literal(out, node.attrs["value"])),
     samples=_constant_samples,
 )
 
@@ -99,11 +98,11 @@ def _same_samples(rng: np.random.Generator) -> Samples:
 
 identity: Op = Op(
     "identity", infer=lambda x: x, evaluate=lambda x: x, vjp=(lambda ct, out, x: ct,),
-    lower=View(lambda view, node: view), samples=_same_samples,
+    lower=Alias(lambda x, node: x), samples=_same_samples,
 )  # fmt: skip
 # The value of its operand, of which no gradient knows. A variable's value after an assignment is one.
 stop_gradient: Op = Op(
-    "stop_gradient", infer=lambda x: x, evaluate=lambda x: x, vjp=(None,), lower=View(lambda view, node: view),
+    "stop_gradient", infer=lambda x: x, evaluate=lambda x: x, vjp=(None,), lower=Alias(lambda x, node: x),
     samples=_same_samples,
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ operand is again a convolution, of views.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ def _check_steps(name: str, types: tuple[TensorType, ...], **steps: Ints) -> Non
         require(valid, name, types, f"{what} {list(values)} are not two positive numbers")
 
 
-def _reach(window: Ints, dilations: Ints) -> Ints:
+def window_extents(window: Sequence[int], dilations: Ints) -> Ints:
     """From the first to the last element of a window, along each axis."""
     return tuple((size - 1) * dilation + 1 for size, dilation in zip(window, dilations, strict=True))
 
@@ -35,7 +35,7 @@ def _reach(window: Ints, dilations: Ints) -> Ints:
 def _positions(name: str, types: tuple[TensorType, ...], window: Ints, strides: Ints, dilations: Ints) -> Ints:
     """How many windows lie inside of the first operand's axes 1 and 2."""
     sizes = types[0].shape[1:3]
-    reach = _reach(window, dilations)
+    reach = window_extents(window, dilations)
     fits = all(size >= extent >= 1 for size, extent in zip(sizes, reach, strict=True))
     message = f"a window of {list(reach)} elements does not fit into {list(sizes)}"
     require(fits, name, types, message)
@@ -46,7 +46,7 @@ def _windows(x: Any, window: Ints, strides: Ints, dilations: Ints) -> Any:
     """A view of the array: [n, oh, ow, kh, kw, ...]."""
     positions = [
         (size - extent) // stride + 1
-        for size, extent, stride in zip(x.shape[1:3], _reach(window, dilations), strides, strict=True)
+        for size, extent, stride in zip(x.shape[1:3], window_extents(window, dilations), strides, strict=True)
     ]
     steps = [stride * own for stride, own in zip(strides, x.strides[1:3], strict=True)]
     inner = [dilation * own for dilation, own in zip(dilations, x.strides[1:3], strict=True)]
@@ -89,7 +89,7 @@ def transposed_convolution(ct: Any, filters: Any, size: Ints, strides: Ints, dil
     apart = all(stride == 1 or dilation == 1 for stride, dilation in zip(strides, dilations, strict=True))
     if strides != (1, 1) and apart and filters.type.shape[2] == 1:
         return _transposed_by_blocks(ct, filters, size, strides, dilations)
-    low = tuple(extent - 1 for extent in _reach(filters.type.shape[:2], dilations))
+    low = tuple(extent - 1 for extent in window_extents(filters.type.shape[:2], dilations))
     counts = zip(size, ct.type.shape[1:3], strides, strict=True)
     high = tuple(whole - (count - 1) * stride - 1 for whole, count, stride in counts)
     interior = tuple(stride - 1 for stride in strides)
@@ -136,7 +136,7 @@ def _vjp_filters(ct: Any, out: Any, x: Any, filters: Any, strides: Ints, dilatio
     window, positions = filters.type.shape[:2], ct.type.shape[1:3]
     used = tuple(
         extent + (count - 1) * stride
-        for extent, count, stride in zip(_reach(window, dilations), positions, strides, strict=True)
+        for extent, count, stride in zip(window_extents(window, dilations), positions, strides, strict=True)
     )
     n, _, _, *channels = x.type.shape
     touched = ops.slice(x, starts=(0,) * 5, sizes=(n, *used, *channels), strides=(1,) * 5)
@@ -154,6 +154,11 @@ def _to_copy(node: Any, views: Any) -> list[int]:
     if groups == 1 or x.shape[4] > 1:
         return []
     return [number for number, stride in enumerate((x.strides[3], filters.strides[2])) if stride not in (0, 1)]
+
+
+def _flops(node: Any) -> int:
+    height, width, _, channels, _ = node.operands[1].shape
+    return 2 * node.type.size * height * width * channels
 
 
 def _samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], dict[str, Any]]]:
@@ -178,7 +183,7 @@ convolution: Op = Op(
     infer=_infer,
     evaluate=_evaluate,
     vjp=(_vjp_x, _vjp_filters),
-    lower=Kernel(lambda b, node, out, x, filters: b.convolution(node, out, x, filters), contiguous=_to_copy),
+    lower=Kernel(contiguous=_to_copy, product_flops=_flops),
     samples=_samples,
 )
 
@@ -256,33 +261,12 @@ def _max_samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray], 
             yield (x,), {"window": window, "strides": strides}
 
 
-def _max_lower(b: Any, node: Any, out: Any, x: Any) -> None:
-    """Row by row, the elements of a window one after the other."""
-    (kh, kw), (sh, sw) = node.attrs["window"], node.attrs["strides"]
-    n, height, width, channels = out.shape
-
-    def row(number: Any, carried: list[Any]) -> list[Any]:
-        index = b.unravel(number, (n, height))
-        target = b.subarray(out, 0, index)
-        start = b.subarray(x.sub((0,) * 4, (n, height, width, channels), (1, sh, 1, 1)), 0, index)
-        parts = []
-        for i in range(kh):
-            for j in range(kw):
-                offset = start.offset + i * x.strides[1] + j * x.strides[2]
-                layout = (sw * x.strides[2], x.strides[3])
-                parts.append(type(x)(start.pointer, target.shape, layout, x.dtype, offset))
-        b.combine(target, parts, b.max)
-        return []
-
-    b.loop_between(*b.span(n * height), row)
-
-
 # x: f32[n,h,w,c] -> f32[n,oh,ow,c]
 max_windows: Op = Op(
     "max_windows",
     infer=_max_infer,
     evaluate=lambda x, window, strides: np.max(_windows(x, window, strides, (1, 1)), axis=(3, 4)),
     vjp=(_max_vjp,),
-    lower=Kernel(_max_lower),
+    lower=Kernel(),
     samples=_max_samples,
 )

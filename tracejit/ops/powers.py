@@ -10,8 +10,9 @@ import numpy as np
 
 from tracejit import ops
 from tracejit.ir.op import Op, Scalar, require
-from tracejit.ir.types import TensorType
+from tracejit.ir.types import BY_NUMPY, TensorType
 from tracejit.ops.autodiff import Scale
+from tracejit.ops.elementary import log
 from tracejit.ops.elementwise import (
     ALL_NUMBERS,
     FLOATS,
@@ -20,7 +21,6 @@ from tracejit.ops.elementwise import (
     Binary,
     div,
     greater,
-    log,
     mul,
     require_dtype,
     sample_array,
@@ -42,7 +42,7 @@ def _pow(x: Any, y: Any) -> Any:
 
 
 pow: Binary = Binary(
-    "pow", costly=True, arity=2, dtypes=NUMBERS, evaluate=_pow, lower=lambda b, x, y: b.pow(x, y),
+    "pow", costly=True, arity=2, dtypes=NUMBERS, evaluate=_pow, lower=lambda b, x, y: b.elementary("pow", x, y),
     domain=((0.5, 2), (0, 2)),
     vjp=(
         Scale(lambda out, x, y: mul(y, pow(x, sub(y, 1.0)))),
@@ -64,7 +64,7 @@ def _evaluate(x: Any, exponent: float) -> Any:
         return np.where(x == -math.inf, x.dtype.type(math.inf), np.sqrt(x + x.dtype.type(0)))
     if exponent == 0:
         return np.ones_like(x)
-    if x.dtype.itemsize == 2:  # rounded once
+    if BY_NUMPY[x.dtype].is_half:  # rounded once
         return product(x.astype(np.float32), exponent, np.multiply).astype(x.dtype)
     return product(x, exponent, np.multiply)
 

@@ -7,13 +7,13 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from tracejit.context import context
 from tracejit.llvm.machine.native_subset.language import offset_of
 from tracejit.locks import Lock
 from tracejit.runtime.entry import Entry
 from tracejit.runtime.native import loader as native
 from tracejit.runtime.native.records import Program, Record, link
 from tracejit.runtime.native.structures import INSTANCES, FunctionObject
-from tracejit.tensor import context
 from tracejit.tracing.callshape import MOST_SHAPES, CallShape, Undescribable, call_shape
 from tracejit.tracing.guards import changed
 from tracejit.tracing.signature import Parameters

@@ -5,21 +5,17 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from tracejit.ir.strided import collapsed
 from tracejit.ir.types import DType, int64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse_arrays, power_above
-from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.text.arrays import Array
+from tracejit.llvm.text.powers import power_above, power_below
+from tracejit.llvm.text.types import Lanes
 
-# Vectors of a block at most: transposed in registers, they must not be spilled.
-_EDGE = 16
-# A tile of a matrix: so many bytes along both axes lie in the cache, read and written.
-_TILE_BYTES = 256
-# A matrix of so many bytes is written past the caches.
-_STREAMED_FROM = 16 << 20
 # The largest distance at which elements are picked from whole vectors.
 _PICKED = 4
 # Elements that are moved one after the other in one run through a loop.
@@ -50,16 +46,9 @@ def emit_copy(b: KernelBuilder, target: Array, source: Array, divided: bool = Fa
 
 def arranged(target: Array, *others: Array) -> list[Array]:
     """The arrays, of one shape, with their axes put in order, turned and joined so that `target` is gone through forwards."""
-    arrays = [target, *others]
     turned = [axis for axis, (size, stride) in enumerate(zip(target.shape, target.strides, strict=True)) if size and stride < 0]
     order = sorted(range(len(target.shape)), key=lambda axis: -abs(target.strides[axis]))
-    found = []
-    for array in arrays:
-        strides = [-stride if axis in turned else stride for axis, stride in enumerate(array.strides)]
-        offset = array.offset + sum((array.shape[axis] - 1) * array.strides[axis] for axis in turned)
-        shape, layout = tuple(array.shape[axis] for axis in order), tuple(strides[axis] for axis in order)
-        found.append(replace(array, shape=shape, strides=layout, offset=offset))
-    return collapse_arrays(found)
+    return collapsed([array.reverse(turned).transpose(order) for array in [target, *others]])
 
 
 def covering(b: KernelBuilder, count: int, step: int, body: Callable[[Lanes], None]) -> None:
@@ -78,11 +67,6 @@ def limited(b: KernelBuilder, index: Lanes, count: int, step: int) -> Lanes:
         return index
     limit = b.const(count - step, int64)
     return b.select(b.compare("lt", index, limit), index, limit)
-
-
-def power_below(count: int) -> int:
-    """The greatest power of two that is not above `count`."""
-    return 1 << (count.bit_length() - 1)
 
 
 def _copy_runs(b: KernelBuilder, target: Array, source: Array, divided: bool) -> None:
@@ -108,7 +92,7 @@ def _copy_transposed(b: KernelBuilder, target: Array, source: Array, across: int
     """Blocks of vectors along the source's axis `across`, written as vectors along the target's last."""
     last = len(target.shape) - 1
     if source.strides[across] < 0:
-        target, source = _turned(target, across), _turned(source, across)
+        target, source = target.reverse([across]), source.reverse([across])
     others = [axis for axis in range(last) if axis != across]
 
     def matrix(index: list[Lanes]) -> None:
@@ -117,20 +101,14 @@ def _copy_transposed(b: KernelBuilder, target: Array, source: Array, across: int
             place = b.place(array)
             for position, axis in zip(index, others, strict=True):
                 place = b.address(place, array.dtype, index=position, stride=array.strides[axis])
-            shape, strides = [array.shape[across], array.shape[last]], [array.strides[across], array.strides[last]]
-            parts.append(Array(place, tuple(shape), tuple(strides), array.dtype))
+            shape, strides = (array.shape[across], array.shape[last]), (array.strides[across], array.strides[last])
+            parts.append(Array(shape, strides, 0, array.dtype, place))
         if target.shape[last] <= _PICKED and target.strides[across] == target.shape[last]:
             _interleave(b, parts[0], parts[1])
         else:
             _transpose(b, parts[0], parts[1], divided and not others)
 
     (b.loops_divided if divided else b.loops)([target.shape[axis] for axis in others], matrix)
-
-
-def _turned(array: Array, axis: int) -> Array:
-    """The array with one axis run through backwards."""
-    strides = tuple(-stride if each == axis else stride for each, stride in enumerate(array.strides))
-    return replace(array, strides=strides, offset=array.offset + (array.shape[axis] - 1) * array.strides[axis])
 
 
 def _interleave(b: KernelBuilder, target: Array, source: Array) -> None:
@@ -153,8 +131,9 @@ def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) ->
     """A matrix whose columns have no gaps in `source`, and whose rows have none in `target`."""
     dtype, (across, along) = target.dtype, target.shape
     down, step = target.strides[0], source.strides[1]
-    lanes = min(b.lanes_for(dtype), power_below(across), 2 * _EDGE)
-    edge = min(lanes, _EDGE, power_below(along))
+    most = b.machine.transposed_vectors
+    lanes = min(b.lanes_for(dtype), power_below(across), 2 * most)
+    edge = min(lanes, most, power_below(along))
     if edge < lanes:
         edge = min(edge, 16 // dtype.size)
 
@@ -165,7 +144,7 @@ def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) ->
         for number, value in enumerate(_transposed(b, dtype, rows, lanes)):
             b.write(value, b.address(to, dtype, number * down), dtype, edge, streamed=streamed)
 
-    tile = _TILE_BYTES // dtype.size
+    tile = b.machine.transposed_tile // dtype.size
     high, wide = min(tile, across), min(tile, along)
     grid = -(-along // wide), -(-across // high)
     units = math.prod(grid)
@@ -190,7 +169,7 @@ def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) ->
         b.loop_between(first, last, unit)
 
     whole_registers = edge * dtype.size == b.width and not along % edge and not down % edge
-    if across * along * dtype.size >= _STREAMED_FROM and whole_registers:
+    if across * along * dtype.size >= b.machine.nontemporal_transpose and whole_registers:
         b.when(b.aligned(target.pointer, b.width), lambda: tiles(True), lambda: tiles(False))
         b.line("fence seq_cst")
     else:

@@ -6,6 +6,7 @@ is loaded. llvmlite takes longer to import than a small step takes to compile, s
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import functools
 import itertools
@@ -14,9 +15,10 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from tracejit.llvm.machine.blas import find_blas
+from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Machine, Target
 from tracejit.locks import Lock, hold_over_fork, importing
 from tracejit.memory import require_room
 
@@ -36,23 +38,6 @@ _names = itertools.count()
 hold_over_fork(_lock)
 
 
-class Target(NamedTuple):
-    """What a module's text depends on besides its plan: a vector register's bytes, whether the processor has fused
-    multiply-add, how many vector registers; whether large products are the business of the BLAS; whether the processor
-    converts float16."""
-
-    width: int
-    fma: bool
-    registers: int = 16
-    blas: bool = False
-    float16: bool = False
-
-    @property
-    def usable(self) -> int:
-        """The registers that a tile may count on: without fused multiply-add some hold products."""
-        return self.registers if self.fma else self.registers - 4
-
-
 @functools.cache
 def _llvm() -> Any:
     with importing:
@@ -68,23 +53,50 @@ def _llvm() -> Any:
 
 
 def _at_llvm(work: Callable[[], _Result]) -> _Result:
-    """What `work` gives, while no other thread of ours is at LLVM."""
-    lock = _llvm().ffi.lib._lock._lock  # imported before ours is taken, which waits for no import
-    with _lock:
-        outer = lock._is_owned()  # what a signal handler does may come in the middle
+    """What `work` gives, in a thread of its own, while no other thread of ours is at LLVM.
+
+    llvmlite does not survive an exception between any two of its lines: of what it has just freed it may not know yet that it
+    has. Python raises what comes from outside, such as KeyboardInterrupt, in the main thread alone. There it ends the waiting.
+    """
+    _llvm()  # imported before the lock is taken, which waits for no import
+    if _lock._is_owned():  # type: ignore[attr-defined]  # by a finalizer in the middle of other work
+        return work()
+    errand = _Errand(work)
+    errand.start()
+    errand.ended.acquire()
+    try:
+        if errand.error is not None:
+            raise errand.error
+        return errand.result
+    finally:
+        del errand  # which its error's traceback refers to
+
+
+class _Errand:
+    """Work at LLVM that a thread does while another waits for `ended`."""
+
+    result: Any
+    error: BaseException | None = None
+
+    def __init__(self, work: Callable[[], Any]):
+        self.work = work
+        self.ended = _thread.allocate_lock()
+        self.ended.acquire()
+
+    def start(self) -> None:
         try:
-            result = work()
+            _thread.start_new_thread(self.run, ())
+        except RuntimeError:  # as the interpreter ends, or where there is no room for a thread
+            self.run()
+
+    def run(self) -> None:
+        try:
+            with _lock:
+                self.result = self.work()
+        except BaseException as error:
+            self.error = error
         finally:
-            # llvmlite takes and gives back its lock in functions of Python, in which an interrupt may leave it taken. No call
-            # comes before it is let go: with one an interrupt could.
-            try:
-                while not outer:
-                    lock.release()
-            except RuntimeError:
-                pass  # it is free
-        # In the block: from the end of an except clause Python may jump back, and look for signals, after the block.
-        del lock
-    return result
+            self.ended.release()
 
 
 @functools.cache
@@ -93,23 +105,23 @@ def _features() -> Any:
 
 
 def host_target() -> Target:
-    """What the emitter has to know of this processor, and of TRACEJIT_MATMUL. ValueError where that is not known."""
+    """The target of this processor and of TRACEJIT_MATMUL. ValueError where that is not known."""
     matmul = os.environ.get("TRACEJIT_MATMUL", "generated")
     if matmul not in ("generated", "blas"):
         raise ValueError(f"TRACEJIT_MATMUL is generated or blas, not {matmul!r}")
-    return _processor()._replace(blas=matmul == "blas")
+    return Target(_processor(), blas=matmul == "blas")
 
 
 @functools.cache
-def _processor() -> Target:
+def _processor() -> Machine:
+    if _at_llvm(_llvm().get_process_triple).partition("-")[0] in ("aarch64", "arm64"):
+        return NEON
     features = _features()
-    if features.get("avx512f") and features.get("avx512dq") and features.get("avx512vl") and features.get("avx512bw"):
-        width = 64
+    if all(features.get(name) for name in ("avx512f", "avx512dq", "avx512vl", "avx512bw")):
+        machine = AVX512
     else:
-        width = 32 if features.get("avx2") else 16
-    arm = _at_llvm(_llvm().get_process_triple).partition("-")[0] in ("aarch64", "arm64")
-    fma, float16 = (bool(features.get(name)) or arm for name in ("fma", "f16c"))
-    return Target(width, fma, registers=32 if width == 64 else 28 if arm else 16, float16=float16)
+        machine = AVX2 if features.get("avx2") else SSE
+    return machine._replace(fma=bool(features.get("fma")), float16=bool(features.get("f16c")))
 
 
 @functools.cache
@@ -184,24 +196,16 @@ def _jit_machine() -> Any:
 
 _open_jit: _Jit | None = None
 # Trackers of libraries of which nobody can call anything any more. They are dropped wherever a garbage collection happens to
-# run, which must not wait for another thread: where one is at LLVM, the next that loads something closes them.
+# run, which must not wait for another thread.
 _dropped: deque[Any] = deque()
 
 
 def _drop(holder: list[Any]) -> None:
+    alone = not _dropped
     _dropped.append(holder.pop())  # who calls this goes on to refer to what it has given
-    if _lock._is_owned():  # type: ignore[attr-defined]
-        _at_llvm(_close_dropped)
-        return
-    try:
-        # An interrupt may come before it is known whether the lock was got.
-        if _lock.acquire(blocking=False):
-            _at_llvm(_close_dropped)
-    finally:
-        try:  # noqa: SIM105  # a call before the release could be interrupted
-            _lock.release()
-        except RuntimeError:
-            pass  # another thread has it
+    if alone:  # where it is not, somebody is on the way, or the next that loads something closes them all
+        with contextlib.suppress(RuntimeError):
+            _thread.start_new_thread(_Errand(_close_dropped).run, ())
 
 
 def _close_dropped() -> None:
@@ -218,20 +222,19 @@ def load_object(code: bytes, names: Sequence[str], symbols: Mapping[str, int]) -
     API, or `blas_symbols()`), then in the libraries that the process has loaded. RuntimeError where something is not found.
     """
     require_room(_TO_LOAD + _TO_LOAD_A_BYTE * len(code), "to load code")
+    library = Library()
+    return _at_llvm(lambda: _link(code, names, symbols, library)), library
+
+
+def _link(code: bytes, names: Sequence[str], symbols: Mapping[str, int], library: Library) -> dict[str, int]:
+    """The addresses of the functions `names` of an object that is linked, for as long as `library` lives."""
+    global _open_jit
+    _close_dropped()
     builder = _llvm().JITLibraryBuilder().add_object_img(code).add_current_process()
     for name in names:
         builder = builder.export_symbol(name)
     for name, address in symbols.items():
         builder = builder.import_symbol(name, address)
-    library = Library()
-    tracker = _at_llvm(lambda: _link(builder, library))
-    return {name: tracker[name] for name in names}, library
-
-
-def _link(builder: Any, library: Library) -> Any:
-    """The tracker of what is linked, which goes when `library` does."""
-    global _open_jit
-    _close_dropped()
     jit = _open_jit
     if jit is None or not jit.room:
         jit = _open_jit = _Jit()
@@ -241,4 +244,4 @@ def _link(builder: Any, library: Library) -> Any:
     # One finalizer for both: a garbage collection would call their own in any order. None at the interpreter's exit, when
     # threads may still be in the code.
     weakref.finalize(library, _drop, [tracker]).atexit = False
-    return tracker
+    return {name: tracker[name] for name in names}

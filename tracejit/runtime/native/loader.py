@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import tensor, variable
+from tracejit import variable
+from tracejit.context import interpreted
 from tracejit.llvm.machine import cache, engine
 from tracejit.llvm.machine.native_subset.compiler import compile_sources, source_of
 from tracejit.llvm.machine.native_subset.language import Struct, layout_of, offset_of
@@ -143,7 +144,7 @@ _NEW_TUPLE, _BYTE = tuple.__new__, np.dtype(np.uint8)
 def _state_of_process(bound: type, bound_call: int, miss: Any, method_of: Any) -> dict[str, int]:
     """The fields of `State`, here."""
     return {
-        "interpreted": ctypes.addressof(tensor.interpreted),
+        "interpreted": ctypes.addressof(interpreted),
         "held": id(variable.held),
         "waiting": id(variable.waiting),
         "notify": id(variable.tell_waiting),
