@@ -21,7 +21,7 @@ from tracejit.llvm.machine.native_subset import language
 from tracejit.llvm.machine.native_subset.compiler import Compiled, Source, compile_sources, source_of
 from tracejit.llvm.machine.native_subset.language import Array, Struct, at, i8, i16, i32, i64, inline, layout_of, measured
 from tracejit.llvm.machine.native_subset.types import NativeSubsetError
-from tracejit.runtime.native import callables, captured, dispatcher, layout, python_api, results
+from tracejit.runtime.native import arguments, callables, captured, dispatcher, layout, python_api, results
 
 
 class Pair(Struct):
@@ -758,7 +758,7 @@ def test_what_is_no_source_is_refused(text: str, said: str) -> None:
 
 def call_path(replaced: str, by: str) -> Compiled:
     """The call path, with one text of its sources replaced."""
-    made = [source_of(module) for module in (dispatcher, captured, results)]
+    made = [source_of(module) for module in (dispatcher, arguments, captured, results)]
     assert any(replaced in each.text for each in made)
     changed = [each._replace(text=each.text.replace(replaced, by)) for each in made]
     return compile_sources(changed, None, layout.offsets(), [source_of(python_api), source_of(callables)])

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from tracejit.llvm.machine.native_subset.expressions import Scope, Signature
 from tracejit.llvm.machine.native_subset.function import function_text
 from tracejit.llvm.machine.native_subset.language import Memory, Symbol, layout_of
+from tracejit.llvm.machine.native_subset.scope import Scope, Signature
 from tracejit.llvm.machine.native_subset.types import NativeSubsetError, NotAType, llvm_type, read_type, refuse
 
 # Two lines of a cache, since processors fetch them by pairs.

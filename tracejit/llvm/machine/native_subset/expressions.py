@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from tracejit.llvm.machine.native_subset import language
 from tracejit.llvm.machine.native_subset.language import INTEGERS, Array, Memory, Struct, layout_of, ptr
+from tracejit.llvm.machine.native_subset.scope import Scope, Signature
 from tracejit.llvm.machine.native_subset.types import (
     Literal,
     NotAType,
@@ -36,36 +37,6 @@ BINARY: dict[type[ast.operator], str] = {
     ast.LShift: "shl", ast.RShift: "lshr", ast.FloorDiv: "udiv",
 }  # fmt: skip
 _ORDERS = {"load": ("monotonic", "acquire", "seq_cst"), "store": ("monotonic", "release", "seq_cst")}
-
-
-class Signature(NamedTuple):
-    """A function that can be called: the name that it is linked by, its types, and its definition, None where it is declared
-    only; and where that stands, with the names that are known there."""
-
-    name: str
-    symbol: str
-    parameters: tuple[tuple[str, Any], ...]
-    variadic: bool
-    result: Any
-    definition: ast.FunctionDef | None
-    file: str
-    names: Mapping[str, Any]
-
-    @property
-    def type(self) -> Any:
-        """Its type as a value."""
-        return Callable[[kind for _, kind in self.parameters], self.result]
-
-
-class Scope(NamedTuple):
-    """What a source's functions can refer to; `used` and `memories` gather what they did."""
-
-    file: str
-    names: Mapping[str, Any]
-    functions: Mapping[str, Signature]
-    offsets: Mapping[str, int]
-    used: dict[str, Signature]
-    memories: dict[str, Memory]
 
 
 class _Value(NamedTuple):

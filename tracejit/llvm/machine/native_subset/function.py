@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 
-from tracejit.llvm.machine.native_subset.expressions import BINARY, Expressions, Scope, Signature
+from tracejit.llvm.machine.native_subset.expressions import BINARY, Expressions
 from tracejit.llvm.machine.native_subset.language import INTEGERS
+from tracejit.llvm.machine.native_subset.scope import Scope, Signature
 from tracejit.llvm.machine.native_subset.types import Literal, Null, can_be, llvm_type, name_of
 
 _COMPARE: dict[type[ast.cmpop], str] = {
