@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import subprocess
 import sys
 import textwrap
@@ -226,6 +227,30 @@ def test_the_code_generator_understands_the_code_for_each_processor(machine: str
     module.triple = f"{machine}-unknown-linux-gnu"
     assembly = llvm.Target.from_triple(module.triple).create_target_machine().emit_assembly(module)
     assert f"{pool.PARALLEL}:" in assembly
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_what_threads_share_is_read_and_written_in_order(machine: str) -> None:
+    """What one thread wrote is seen by the other that sees the word of its slot, or the pool free."""
+    functions = re.split(r"^define ", pool.text("linux", machine, 64), flags=re.MULTILINE)
+
+    def atomics(name: str) -> list[str]:
+        (text,) = [each for each in functions if re.match(rf"[^(]*@{name}\(", each)]
+        found = re.findall(
+            r"(load atomic|store atomic|atomicrmw xchg|cmpxchg).*? (seq_cst seq_cst|(?:\d )?seq_cst|\w+, align \d)$",
+            text,
+            re.MULTILINE,
+        )
+        return [f"{operation} {order}" for operation, order in found]
+
+    assert atomics("wait") == ["load atomic acquire, align 4", "cmpxchg seq_cst seq_cst", "load atomic acquire, align 4"]
+    assert atomics("worker") == ["cmpxchg seq_cst seq_cst", "atomicrmw xchg 0 seq_cst"]
+    assert atomics("tracejit_parallel") == [
+        "load atomic monotonic, align 8", "cmpxchg seq_cst seq_cst", "atomicrmw xchg 2 seq_cst", "cmpxchg seq_cst seq_cst",
+        "store atomic release, align 8",
+    ]  # fmt: skip
+    for name in ("share", "part", "start", "wake", "now", "futex"):
+        assert atomics(name) == []
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the mode is set by an instruction of x86-64")
