@@ -11,21 +11,24 @@ import numpy as np
 import pytest
 from fenced import run_at, run_fenced
 from graphs import all_cases, cases_of, random_graph, sample_graph
+from machines import fits_host, use_target
 
 import tracejit as tj
 from tracejit import ops, passes
 from tracejit.errors import InvalidArgumentError
-from tracejit.ir import Graph, TensorType, interpret, make, parse, reachable
+from tracejit.ir import OPS, Graph, TensorType, interpret, make, parse, reachable
+from tracejit.ir.op import Kernel
 from tracejit.ir.types import DTYPES, array_type, bool_, float32, int32, int64
-from tracejit.llvm.emit import Target, emit
+from tracejit.llvm.emit import emit
 from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.kernels.table import KERNELS
 from tracejit.llvm.machine import engine
 from tracejit.llvm.plan.plan import Plan, plan
+from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Target
 from tracejit.memory import ALIGNMENT
-from tracejit.runtime import step as runtime
 from tracejit.runtime.step import Step, run_graph
 
-TARGET = Target(width=32, fma=True)
+TARGET = Target(AVX2)
 
 # A few ULP of the vector math, and sums in another order; a half dtype's result is rounded once, to one of two neighbours.
 TOLERANCE = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2e-5, "float64": 1e-12}
@@ -145,7 +148,7 @@ def test_no_allocation_inside_and_one_entry() -> None:
 @pytest.mark.parametrize(("width", "lanes"), [(16, 4), (32, 8), (64, 16)])
 def test_a_fused_loop_has_the_target_s_vectors(width: int, lanes: int) -> None:
     x = make(ops.parameter, type=TensorType((1000,), float32), name="x")
-    target = Target(width=width, fma=True)
+    target = Target({64: AVX512, 32: AVX2, 16: NEON}[width])
     text = emit(plan(passes.run(Graph("g", [x], [ops.add(ops.exp(x), x)])), target), target).text
     # A piece of eight registers, which LLVM takes apart.
     assert f"load <{lanes * 8} x float>" in text
@@ -161,25 +164,22 @@ def test_kernels_name_the_user_s_line() -> None:
 
 def _run_for(graph: Graph, target: Target, arguments: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     with monkeypatch.context() as patch:
-        patch.setattr(runtime, "host_target", lambda: target)
+        use_target(patch, target)
         step = Step(graph)
     return [result.value for result in run_graph(step, arguments)]
 
 
-def _fits_host(target: Target) -> bool:
-    host = engine.host_target()
-    return target.width <= host.width and (host.fma or not target.fma)
-
-
-TARGETS = [Target(width=16, fma=False), Target(width=32, fma=True), Target(width=32, fma=False), Target(width=16, fma=True)]
+TARGETS = [Target(SSE), Target(AVX2), Target(AVX2._replace(fma=False)), Target(NEON)]
 
 
 @pytest.mark.thin(3)
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.width}-{'fma' if target.fma else 'plain'}")
+@pytest.mark.parametrize(
+    "target", TARGETS, ids=lambda target: f"{target.machine.name}-{'fma' if target.machine.fma else 'plain'}"
+)
 @pytest.mark.parametrize("name", sorted({case.op.name for case in all_cases()}))
 def test_samples_for_other_targets(name: str, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     """A third of an op's samples for targets that this machine can stand in for."""
-    if not _fits_host(target):
+    if not fits_host(target):
         pytest.skip("this machine has not what the target has")
     parameters, arguments, results = [], [], []
     for case in cases_of(name)[::3]:
@@ -279,12 +279,16 @@ def test_an_end_reduction_of_the_last_lane_axis_alone() -> None:
     assert_near(run_graph(Step(graph), [argument])[0].value, argument.sum(1))
 
 
+def test_every_kernel_has_one_writer() -> None:
+    assert set(KERNELS) == {op for op in OPS.values() if isinstance(op.lower, Kernel)}
+
+
 @pytest.mark.parametrize("source", [int64, int32])
 @pytest.mark.parametrize("active", range(1, 9))
 def test_a_masked_store_of_what_is_narrowed_writes_its_lanes_only(source: Any, active: int) -> None:
     """LLVM 22 makes of one lane that is narrowed and stored a store of the wide number."""
     target = int32 if source is int64 else bool_
-    b = KernelBuilder('"k"', ["out", "x"], Target(width=64, fma=True))
+    b = KernelBuilder('"k"', ["out", "x"], Target(AVX512))
     value = b.load_at("%x", source, 8, 3, active)
     b.store_at(b.cast(value, target), "%out", 1, active)
     text = b.text().replace("define internal", "define") + "\nattributes #0 = { nounwind }"

@@ -102,6 +102,7 @@ def test_the_limits(benchmarks: ModuleType) -> None:
     limits = importlib.import_module("benchmarks.limits")
     assert limits.peak("float32") > limits.peak("float64") > 1e8
     assert limits.bandwidth(2**16) > 1e8
+    assert 1 < limits.in_flight(16) < 64
 
 
 def test_a_copy_is_a_copy(benchmarks: ModuleType, rng: np.random.Generator) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from machines import change_machine, fits_host, use_target
 
 import tracejit as tj
 from tracejit import ops, passes
@@ -14,9 +15,7 @@ from tracejit.errors import DtypeError, InvalidArgumentError
 from tracejit.ir import Graph, interpret, make
 from tracejit.ir.types import array_type, float32, float64
 from tracejit.llvm.kernels.convolution import Axis, choose_tile, split_depth
-from tracejit.llvm.machine.engine import Target, host_target
-from tracejit.llvm.plan import plan as plan_module
-from tracejit.runtime import step as runtime
+from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Target
 from tracejit.runtime.step import Step, run_graph
 
 # Sums of up to 600 products of numbers below 1 in another order: some 100 ULP of the largest result.
@@ -346,16 +345,15 @@ def test_refused(call: Any, error: type[Exception], message: str) -> None:
 
 # -- the kernel
 
-TARGETS = [Target(16, False), Target(32, True), Target(16, True, 32)]
+TARGETS = [Target(SSE), Target(AVX2), Target(NEON)]
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 @pytest.mark.parametrize("dtype", [float32, float64], ids=lambda dtype: dtype.name)
 def test_for_other_targets(target: Target, dtype: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    host = host_target()
-    if target.width > host.width or (target.fma and not host.fma):
+    if not fits_host(target):
         pytest.skip("this machine has not what the target has")
-    monkeypatch.setattr(runtime, "host_target", lambda: target)
+    use_target(monkeypatch, target)
     for shape, window in (((2, 6, 19, 1, 3), (3, 3, 1, 3, 18)), ((1, 5, 9, 20, 1), (2, 3, 20, 1, 1))):
         arrays = [rng.uniform(-1, 1, each).astype(dtype.numpy) for each in (shape, window)]
         x, w = (make(ops.parameter, type=array_type(each), name=name) for each, name in zip(arrays, "xw", strict=True))
@@ -364,12 +362,13 @@ def test_for_other_targets(target: Target, dtype: Any, rng: np.random.Generator,
 
 
 def test_the_tile_fits_into_the_registers() -> None:
-    for registers, lanes, features, width, height in itertools.product((16, 32), (4, 8, 16), (1, 16, 40, 200), (7, 14), (1, 5)):
+    machines = (AVX2, AVX512)
+    for machine, lanes, features, width, height in itertools.product(machines, (4, 8, 16), (1, 16, 40, 200), (7, 14), (1, 5)):
         lane = Axis(features, 1, 0, 1)
         others = [Axis(height, width * features, 4 * width, 0), Axis(width, features, 4, 0)]
-        tile = choose_tile([*others, lane], [Axis(9, 0, 4, 4 * features), Axis(4, 0, 1, features)], lanes, registers)
+        tile = choose_tile([*others, lane], [Axis(9, 0, 4, 4 * features), Axis(4, 0, 1, features)], lanes, machine)
         rows = np.prod(list(tile.rows.values()), dtype=int)
-        assert rows * tile.vectors + tile.vectors + 1 < registers
+        assert rows * tile.vectors + tile.vectors + 1 < machine.registers
         assert tile.lane is lane or features == 1
         assert tile.vectors <= -(-tile.lane.size // tile.lanes)
         assert all(count <= axis.size for axis, count in tile.rows.items())
@@ -408,7 +407,7 @@ def test_threads_share_it(
     expected, _ = interpret(graph, arrays)
     alone = run_graph(Step(graph), arrays)[0].value
     assert_near(alone, expected[0])
-    monkeypatch.setattr(plan_module, "_PARALLEL_SECONDS", 0.0)
+    change_machine(monkeypatch, parallel_seconds=0.0)
     for threads in (1, 2, 3):
         tj.config.threading.set_intra_op_parallelism_threads(threads)
         step = Step(graph)

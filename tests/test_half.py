@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from machines import use_target
 from test_dispatch import NATIVE, python_calls
 
 import tracejit as tj
@@ -17,20 +18,21 @@ from tracejit import ops, passes
 from tracejit.errors import DtypeError
 from tracejit.ir import Graph, Node, interpret, make
 from tracejit.ir.types import HALVES, DType, array_type, bfloat16, float16, float32, float64, int32
-from tracejit.llvm.machine.engine import Target, host_target
-from tracejit.runtime import step as runtime
+from tracejit.llvm.machine.engine import host_target
+from tracejit.llvm.target import SSE, Target
 from tracejit.runtime.step import Step, run_graph
 
 each_half = pytest.mark.parametrize("dtype", HALVES, ids=lambda dtype: dtype.name)
 # This processor, and those without an instruction for float16.
-TARGETS = (host_target(), Target(16, False), host_target()._replace(float16=False))
+HOST = host_target()
+TARGETS = (HOST, Target(SSE), Target(HOST.machine._replace(float16=False)))
 
 
 def machine_code(
     of: Callable[..., list[Node]], arrays: list[np.ndarray], target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list[np.ndarray], list[np.ndarray], Step]:
     """What `of` gives for `arrays` by machine code for `target`, by the interpreter, and the step."""
-    monkeypatch.setattr(runtime, "host_target", lambda: target)
+    use_target(monkeypatch, target)
     parameters = [make(ops.parameter, type=array_type(array), name=f"x{place}") for place, array in enumerate(arrays)]
     graph = Graph("half", parameters, of(*parameters))
     step = Step(passes.run(graph))
@@ -113,7 +115,7 @@ def test_conversions(dtype: DType, target: Target, rng: np.random.Generator, mon
     for one, wanted in zip(found, expected, strict=True):
         assert_same_bits(one, wanted)
     # LLVM would call a function for it, which need not be there.
-    assert target.float16 or " half" not in step.module.text
+    assert target.machine.float16 or " half" not in step.module.text
     with np.errstate(invalid="ignore"):
         sorted_numbers = np.unique(all_numbers(dtype).astype(np.float32))
     finite = sorted_numbers[np.isfinite(sorted_numbers)]

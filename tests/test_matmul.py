@@ -10,6 +10,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
+from machines import fits_host, use_target
 
 from tracejit import ops, passes
 from tracejit.ir import Graph, TensorType, interpret, make
@@ -17,15 +18,15 @@ from tracejit.ir.types import DType, array_type, as_dtype, float32
 from tracejit.llvm.emit import emit
 from tracejit.llvm.kernels.tile import choose_tile
 from tracejit.llvm.machine import engine
-from tracejit.llvm.machine.engine import Target
+from tracejit.llvm.plan import blocking as blocking_module
 from tracejit.llvm.plan.blocking import blocking
 from tracejit.llvm.plan.plan import plan
 from tracejit.llvm.plan.views import Buffer, View
-from tracejit.runtime import step as runtime
+from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Machine, Target
 from tracejit.runtime.step import Step, run_graph
 
 DTYPES = ("float32", "float64", "int32", "int64")
-TARGETS = [Target(16, False), Target(32, True), Target(64, True, 32), Target(16, True, 32)]
+TARGETS = [Target(SSE), Target(AVX2), Target(AVX512), Target(NEON)]
 # Around the edges of tiles and vectors; 0 and 1.
 SIZES = (0, 1, 2, 3, 5, 8, 13, 15, 16, 17, 31, 33, 49, 65)
 
@@ -58,18 +59,13 @@ def check(a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> Step:
     return step
 
 
-def fits_host(target: Target) -> bool:
-    host = engine.host_target()
-    return target.width <= host.width and (host.fma or not target.fma)
-
-
 @pytest.mark.thin(5)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 def test_random_shapes(target: Target, dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     if not fits_host(target):
         pytest.skip("this machine has not what the target has")
-    monkeypatch.setattr(runtime, "host_target", lambda: target)
+    use_target(monkeypatch, target)
     for number in range(24):
         rows, columns, depth = (int(each) for each in rng.choice(SIZES, 3))
         batch = ((), (2,), (2, 3), (0,))[number % 4] if number % 3 == 0 else ()
@@ -99,24 +95,53 @@ def transposed(view: View) -> View:
 
 def test_blockings_are_what_the_tests_above_are_for() -> None:
     wide = TARGETS[2]
-    assert blocking(layout(50, 20), layout(20, 600), 600, wide).packed_y
-    assert blocking(layout(50, 20), transposed(layout(60, 20)), 60, wide).packed_y
-    assert not blocking(layout(50, 20), layout(20, 60), 60, wide).packed_y
-    assert blocking(transposed(layout(4200, 133)), layout(4200, 70), 70, wide).packed_x
-    assert not blocking(transposed(layout(20, 133)), layout(20, 70), 70, wide).packed_x
-    deep = blocking(layout(33, 4200), layout(4200, 70), 70, wide)
-    assert deep.block < deep.depth
-    assert blocking(layout(200, 100), layout(100, 1), 1, wide).dot
-    assert blocking(layout(1, 100), transposed(layout(200, 100)), 200, wide).dot
-    assert blocking(transposed(layout(100, 200)), layout(100, 1), 1, wide).swapped
+    assert blocking(layout(50, 20), layout(20, 600), wide).packed_y
+    assert blocking(layout(50, 20), transposed(layout(60, 20)), wide).packed_y
+    assert not blocking(layout(50, 20), layout(20, 60), wide).packed_y
+    assert blocking(transposed(layout(4200, 133)), layout(4200, 70), wide).packed_x
+    assert not blocking(transposed(layout(20, 133)), layout(20, 70), wide).packed_x
+    deep = blocking(layout(33, 4200), layout(4200, 70), wide)
+    assert deep.kc < deep.depth and deep.depth_blocks > 1
+    assert blocking(layout(200, 100), layout(100, 1), wide).dot
+    assert blocking(layout(1, 100), transposed(layout(200, 100)), wide).dot
+    assert blocking(transposed(layout(100, 200)), layout(100, 1), wide).swapped
 
 
-@pytest.mark.parametrize(("registers", "lanes"), [(16, 8), (32, 16), (32, 4)])
-def test_a_tile_leaves_a_register(registers: int, lanes: int) -> None:
+def test_what_a_product_has_for_itself_has_names() -> None:
+    x, y, wide = transposed(layout(4200, 133)), layout(4200, 70), TARGETS[2]
+    assert list(blocking(x, y, wide).scratch) == ["packed_x"]
+    both = blocking(x, y, wide, fused=True)
+    assert list(both.scratch) == ["packed_x", "sums"]
+    assert both.scratch["packed_x"].shape == (both.units, both.tiles_per_chunk, both.kc, both.mr)
+    assert both.scratch["sums"].shape == (133, 70)
+    assert not blocking(layout(50, 20), layout(20, 60), wide, fused=True).scratch
+
+
+@pytest.mark.parametrize("flips", FLIPS, ids=str)
+@pytest.mark.parametrize("target", [*TARGETS, TARGETS[2]._replace(blas=True)], ids=str)
+def test_a_blocking_is_decided_once(target: Target, flips: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands on the plan's step, and the kernel is written by it alone."""
+    x, y = (make(ops.parameter, type=TensorType((700, 700), float32), name=name) for name in "xy")
+    product = ops.matmul(x, y, transpose_a=flips[0], transpose_b=flips[1])
+    planned = plan(passes.run(Graph("product", [x, y], [ops.sqrt(product)])), target)
+    (step,) = [step for step in planned.steps if step.product is not None]
+    assert step.blocking is not None
+    assert [view.shape for view in step.scratch] == [kind.shape for kind in step.blocking.scratch.values()]
+
+    def decide(*_: Any) -> Any:
+        raise AssertionError("decided again")
+
+    for name in ("blocking", "choose_tile", "is_for_blas"):
+        monkeypatch.setattr(blocking_module, name, decide)
+    assert emit(planned, target).text
+
+
+@pytest.mark.parametrize(("machine", "lanes"), [(AVX2, 8), (AVX512, 16), (AVX512, 4)])
+def test_a_tile_leaves_a_register(machine: Machine, lanes: int) -> None:
     for rows, columns, depth in itertools.product((1, 7, 32, 1000), repeat=3):
-        high, wide = choose_tile(rows, -(-columns // lanes), depth, registers)
+        high, wide = choose_tile(rows, -(-columns // lanes), depth, machine)
         assert 1 <= high <= rows and wide >= 1
-        assert high * wide + wide + 1 < registers
+        assert high * wide + wide + 1 < machine.registers
 
 
 def test_nan_and_infinity_spread_as_in_numpy(rng: np.random.Generator) -> None:
@@ -147,9 +172,9 @@ def test_the_same_product_has_the_same_bits(rng: np.random.Generator) -> None:
 
 # Processors for which the code is looked at (without fused multiply-add the scheduler does spill a sum or two): the target, LLVM's names, the multiply-add, how the stack is written.
 PROCESSORS = {
-    "avx512": (Target(64, True, 32), "x86_64-unknown-linux-gnu", "znver5", r"vfmadd\w+\t.*%zmm", r"\(%rsp"),
-    "avx2": (Target(32, True), "x86_64-unknown-linux-gnu", "znver3", r"vfmadd\w+\t.*%ymm", r"\(%rsp"),
-    "neon": (Target(16, True, 28), "aarch64-unknown-linux-gnu", "neoverse-n1", r"fmla\tv\d+\.4s", r"\[sp"),
+    "avx512": (Target(AVX512), "x86_64-unknown-linux-gnu", "znver5", r"vfmadd\w+\t.*%zmm", r"\(%rsp"),
+    "avx2": (Target(AVX2), "x86_64-unknown-linux-gnu", "znver3", r"vfmadd\w+\t.*%ymm", r"\(%rsp"),
+    "neon": (Target(NEON), "aarch64-unknown-linux-gnu", "neoverse-n1", r"fmla\tv\d+\.4s", r"\[sp"),
 }
 
 

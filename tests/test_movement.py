@@ -5,24 +5,25 @@ from __future__ import annotations
 import ctypes
 import math
 import mmap
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from fenced import run_at, run_fenced
 from graphs import assert_same, parameters_for
+from machines import change_machine
 
 from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType, interpret, make
 from tracejit.ir.strided import contiguous_strides
 from tracejit.ir.types import DTYPES, DType, float32, int32, int64
 from tracejit.llvm.kernels import movement
+from tracejit.llvm.kernels.indexed import emit_gather
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.machine import engine
-from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.plan.plan import plan
 from tracejit.llvm.text.arrays import Array
-from tracejit.runtime import step as runtime
 from tracejit.runtime.step import Step
 
 SIZES = (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 18, 31, 32, 33, 63, 64, 65, 70)
@@ -34,10 +35,9 @@ pytestmark = pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="it prote
 @pytest.fixture(params=[16, 32, 64], ids=lambda width: f"{width} bytes")
 def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Registers of so many bytes."""
-    host = engine.host_target()
-    if request.param > host.width:
+    if request.param > engine.host_target().machine.width:
         pytest.skip("this machine has no registers as wide")
-    monkeypatch.setattr(runtime, "host_target", lambda: Target(width=request.param, fma=host.fma))
+    change_machine(monkeypatch, width=request.param)
     return request.param
 
 
@@ -105,9 +105,8 @@ def test_transpositions_of_several_tiles(
     dtype: DType, streamed: bool, width: int, fence: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the target does not lie at a multiple of a register, and is not streamed to."""
-    monkeypatch.setattr(movement, "_TILE_BYTES", max(128, 16 * dtype.size))
-    if streamed:
-        monkeypatch.setattr(movement, "_STREAMED_FROM", 1)
+    last_cache = 2 if streamed else 1 << 30
+    change_machine(monkeypatch, width=width, transposed_tile=max(128, 16 * dtype.size), l3=last_cache)
     for shape in ((200, 272), (64, 130), (2, 96, 96), (35, 2, 33)):
         argument = random_array(rng, shape, dtype)
         (x,) = parameters_for([argument])
@@ -206,19 +205,24 @@ def test_argmax_and_argmin_at_random(seed: int, width: int, fence: Any) -> None:
 
 
 def emit_transpose(b: KernelBuilder, out: Array, x: Array, indices: Array) -> None:
-    b.copy(out, x.transpose(range(len(x.shape))[::-1]), divided=True)
+    movement.emit_copy(b, out, x.transpose(range(len(x.shape))[::-1]), divided=True)
 
 
 def emit_transpose_of_pairs(b: KernelBuilder, out: Array, x: Array, indices: Array) -> None:
-    b.copy(out, x.transpose((1, 2, 0)), divided=True)
+    movement.emit_copy(b, out, x.transpose((1, 2, 0)), divided=True)
+
+
+def emit_gather_along(axis: int, b: KernelBuilder, out: Array, params: Array, indices: Array) -> None:
+    operands = [make(ops.parameter, type=TensorType(each.shape, each.dtype), name="p") for each in (params, indices)]
+    emit_gather(b, make(ops.gather, *operands, axis=axis), out, params, indices)
 
 
 DIVIDED = [
     (emit_transpose, (150, 200), (200, 150), lambda x, indices: x.T),
     (emit_transpose, (500, 3), (3, 500), lambda x, indices: x.T),
     (emit_transpose, (40, 3, 50), (50, 3, 40), lambda x, indices: x.T),
-    (lambda b, out, x, indices: b.gather(out, x, indices, 0), (9, 20), (30, 20), lambda x, indices: x[indices]),
-    (lambda b, out, x, indices: b.gather(out, x, indices, 1), (8, 9), (8, 30), lambda x, indices: x[:, indices]),
+    (partial(emit_gather_along, 0), (9, 20), (30, 20), lambda x, indices: x[indices]),
+    (partial(emit_gather_along, 1), (8, 9), (8, 30), lambda x, indices: x[:, indices]),
 ]
 
 

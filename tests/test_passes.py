@@ -114,7 +114,7 @@ def test_the_pipeline_leaves_no_op_that_cannot_be_compiled() -> None:
     for seed in range(60):
         graph, _ = random_graph(np.random.default_rng(seed), gradients=True)
         for node in passes.run(graph).nodes:
-            assert node.op.lower is not None or node.op in (ops.fusion, ops.element), node
+            assert node.op.lower is not None or node.op in (ops.fusion, ops.element, ops.constant_op), node
 
 
 def test_after_fusing_no_elementwise_op_is_alone() -> None:

@@ -14,14 +14,14 @@ import tracejit as tj
 from tracejit import ops, passes
 from tracejit.ir import Graph, Node, TensorType, interpret, make
 from tracejit.ir.types import float32
-from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.plan import plan as planning
 from tracejit.llvm.plan.plan import Life, Plan, lives_of, plan
 from tracejit.llvm.plan.views import Buffer
+from tracejit.llvm.target import AVX2, Target
 from tracejit.memory import ALIGNMENT
 from tracejit.runtime.step import Step, run_graph
 
-TARGET = Target(width=32, fma=True)
+TARGET = Target(AVX2)
 
 PACKINGS = (planning._pack_by_size, planning._pack_in_order)
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from graphs import random_graph
+from machines import change_machine
 
 import tracejit as tj
 from tracejit import ops, passes
@@ -25,10 +26,10 @@ from tracejit.ir import OPS, Graph, Op, TensorType, make
 from tracejit.ir.op import Kernel
 from tracejit.ir.types import float32
 from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.kernels.table import KERNELS
 from tracejit.llvm.machine import engine, pool
-from tracejit.llvm.machine.engine import Target
-from tracejit.llvm.plan import plan as planning
-from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.target import SSE, Target
+from tracejit.llvm.text.types import Lanes
 from tracejit.runtime import threads
 from tracejit.runtime.step import Step, run_graph
 
@@ -63,7 +64,7 @@ tasks = lambda: len(os.listdir("/proc/self/task"))
 
 def kernel_of(units: int, *, parallel: bool) -> KernelBuilder:
     """out[i] = i for each unit i that the call does; out[units] is their sum."""
-    b = KernelBuilder('"k"', ["out"], Target(width=16, fma=False), parallel)
+    b = KernelBuilder('"k"', ["out"], Target(SSE), parallel)
 
     def body(index: Lanes, carried: list[Lanes]) -> list[Lanes]:
         value = b.cast(index, float32)
@@ -93,7 +94,7 @@ def test_a_kernel_that_is_not_divided_is_as_it_was_without(units: int, parallel:
     b = kernel_of(units, parallel=parallel)
     assert b.units is None
     assert "%first" not in b.text()
-    plain = KernelBuilder('"k"', ["out"], Target(width=16, fma=False))
+    plain = KernelBuilder('"k"', ["out"], Target(SSE))
 
     def body(index: Lanes, carried: list[Lanes]) -> list[Lanes]:
         value = plain.cast(index, float32)
@@ -294,7 +295,7 @@ def test_rows_are_shared_too(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("seed", range(24))
 def test_results_are_the_same_when_small_kernels_are_divided_too(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "_PARALLEL_SECONDS", 0.0)
+    change_machine(monkeypatch, parallel_seconds=0.0)
     graph, arguments = random_graph(np.random.default_rng(seed), gradients=seed % 2 == 0)
     step = Step(passes.run(graph))
     seen = []
@@ -346,7 +347,7 @@ def test_several_python_threads_call_at_once(rng: np.random.Generator) -> None:
 def checked_copy() -> Iterator[Op]:
     """An op that copies a vector and fails where it is negative, shared by threads."""
 
-    def lower(b: Any, node: Any, out: Any, x: Any) -> None:
+    def write(b: Any, node: Any, out: Any, x: Any) -> None:
         def one(index: Lanes, carried: list[Lanes]) -> list[Lanes]:
             value = b.load(x, [index])
             b.fail_if(b.compare("lt", value, b.const(0, float32)))
@@ -355,14 +356,16 @@ def checked_copy() -> Iterator[Op]:
 
         b.loop_between(*b.span(x.shape[0]), one)
 
-    yield Op(
+    op = Op(
         "checked_copy",
         infer=lambda x: x,
         evaluate=lambda x: x,
-        lower=Kernel(lower),
+        lower=Kernel(),
         fails=lambda types: (tj.errors.InvalidArgumentError, "checked_copy", "a number is negative"),
     )
-    del OPS["checked_copy"]
+    KERNELS[op] = write
+    yield op
+    del OPS["checked_copy"], KERNELS[op]
 
 
 @pytest.mark.parametrize("place", [0, 1, 99_999, 199_999])

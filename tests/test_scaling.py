@@ -16,10 +16,11 @@ import tracejit as tj
 from tracejit import ops, passes
 from tracejit.ir import Graph, TensorType, interpret, make
 from tracejit.ir.types import float32
-from tracejit.llvm.emit import Target, emit
+from tracejit.llvm.emit import emit
 from tracejit.llvm.plan.plan import plan
+from tracejit.llvm.target import AVX2, Target
 
-TARGET = Target(width=32, fma=True)
+TARGET = Target(AVX2)
 
 
 def chain(count: int) -> Callable[[], Any]:

@@ -16,7 +16,8 @@ import pytest
 from tracejit.ir.types import DType, as_dtype, float32, float64, int32, int64
 from tracejit.llvm.math.trigonometry import TWO_OVER_PI
 from tracejit.llvm.math.vectormath import FUNCTIONS, ULP
-from tracejit.llvm.text.builder import MEMORY_TYPES, Builder, Lanes
+from tracejit.llvm.text.builder import Builder
+from tracejit.llvm.text.types import MEMORY_TYPES, Lanes
 from tracejit.ops import special
 
 llvm.initialize_native_target()

@@ -39,11 +39,12 @@ class Alias(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """Lowering as loops of its own: `emit(b, node, out, *operands)` writes them with the builder `b` over arrays.
-    `contiguous(node, views)` gives the numbers of the operands that are to be copied first, so that they lie in order."""
+    """Lowering as loops of its own, which the back end finds by the op. What planning has to know of them: `contiguous(node,
+    views)` gives the numbers of the operands that are to be copied first, so that they lie in order; `product_flops(node)`,
+    of a sum of products, how many multiplications and additions it takes."""
 
-    emit: Callable[..., Any]
     contiguous: Callable[..., Any] | None = None
+    product_flops: Callable[[Any], int] | None = None
 
 
 Lowering = Scalar | Reduction | Alias | Kernel | None
@@ -56,7 +57,7 @@ class Op:
     evaluate(*arrays, **attrs) -> array   NumPy's result: eager mode, the interpreter and the oracle of the tests
     vjp                                   a rule an operand, `rule(ct, out, *operands, **attrs) -> ct`, None where there is no
                                           gradient; or one function of (needed, cts, outs, operands, attrs) for any number
-    lower                                 Scalar, Reduction, Alias or Kernel; None where a pass removes the op
+    lower                                 Scalar, Reduction, Alias or Kernel; None where a pass or the planner replaces the op
     samples(rng) -> (arrays, attrs)...    what the generated tests run on, away from kinks
     expand(node) -> results               for an op that stands for other nodes: makes them
     fails(types, attrs) -> error          for an op that can fail on values: (exception class, the op's public name, message)

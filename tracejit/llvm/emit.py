@@ -15,18 +15,20 @@ from typing import NamedTuple
 import numpy as np
 
 from tracejit.ir.graph import Node
-from tracejit.ir.op import Kernel
 from tracejit.ir.types import array_type
 from tracejit.llvm.kernels.epilogue import emit_product_fusion
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.layout import Layout
 from tracejit.llvm.kernels.loops import emit_fusion
-from tracejit.llvm.machine.engine import Target
+from tracejit.llvm.kernels.matmul import emit_matmul
+from tracejit.llvm.kernels.movement import emit_copy
+from tracejit.llvm.kernels.table import KERNELS
 from tracejit.llvm.machine.pool import PARALLEL
 from tracejit.llvm.plan.plan import Plan, Step
 from tracejit.llvm.plan.views import Buffer, View
+from tracejit.llvm.target import Target
 from tracejit.llvm.text.arrays import Array
-from tracejit.llvm.text.builder import MEMORY_TYPES, literal
+from tracejit.llvm.text.types import MEMORY_TYPES, literal
 
 # Calls in one function: the time that instruction selection takes grows faster than a block's length.
 _PART = 64
@@ -93,7 +95,7 @@ def emit(plan: Plan, target: Target, *, timed: bool = False) -> Module:
     if divided:
         declarations.add(f"declare i32 @{PARALLEL}(ptr, ptr, i64)")
     constants = [_constant(buffer) for buffer in plan.constants]
-    attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{target.width * 8}" }}'
+    attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{target.machine.width * 8}" }}'
     text = "\n\n".join([*sorted(declarations), *constants, *functions, *parts, attributes, ""])
     return Module(text, name, failing, bool(divided))
 
@@ -138,20 +140,22 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
     b = KernelBuilder(f'"{name}"', names, target, step.parallel)
     first, second = len(step.outputs), len(step.outputs) + len(step.operands)
     arrays = [
-        Array(view.shape, view.strides, view.offset, view.dtype, f"%{each}", place < first and view.streamed)
+        Array(view.shape, view.strides, view.offset, view.dtype, f"%{each}", place < first and step.nontemporal[place])
         for place, (each, view) in enumerate(zip(names, views, strict=True))
     ]
-    outputs, operands, b.scratch = arrays[:first], arrays[first:second], arrays[second:]
+    outputs, operands, scratch = arrays[:first], arrays[first:second], arrays[second:]
     if step.node is None:
-        b.copy(outputs[0], operands[0], divided=True)
-    elif step.product is not None and step.product is not step.node:
-        x, y, *others = operands
-        emit_product_fusion(b, step.node.attrs["body"], step.product, outputs, x, y, others)
+        emit_copy(b, outputs[0], operands[0], divided=True)
+    elif step.product is step.node:
+        x, y = operands
+        emit_matmul(b, step.node, step.blocking, outputs[0], x, y, scratch)
+    elif step.product is not None:
+        assert step.blocking is not None
+        emit_product_fusion(b, step.node.attrs["body"], step.product, step.blocking, outputs, operands, scratch)
     elif step.schedule is not None:
-        emit_fusion(b, step.schedule, Layout(step.node.attrs["body"], step.schedule, operands, outputs, b.scratch))
+        emit_fusion(b, step.schedule, Layout(step.node.attrs["body"], step.schedule, operands, outputs, scratch))
     else:
-        assert isinstance(step.node.op.lower, Kernel)
-        step.node.op.lower.emit(b, step.node, outputs[0], *operands)
+        KERNELS[step.node.op](b, step.node, outputs[0], *operands)
     return b
 
 

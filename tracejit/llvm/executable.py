@@ -15,7 +15,7 @@ from tracejit.ir import Graph, Node, errors
 from tracejit.ir.graph import structure
 from tracejit.ir.location import Location
 from tracejit.llvm.machine import cache, engine, pool
-from tracejit.llvm.machine.engine import Target
+from tracejit.llvm.target import Target
 from tracejit.locks import importing, lazy_property
 
 if TYPE_CHECKING:  # what a hit does without is imported by what needs it

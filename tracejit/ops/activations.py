@@ -106,7 +106,7 @@ def _silu_x(out: Any, x: Any, beta: Any) -> Any:
 # x * sigmoid(beta * x).
 silu: Elementwise = Elementwise(
     "silu", arity=2, costly=True, dtypes=FLOATS, evaluate=lambda x, beta: x * sigmoid_numpy(x * beta),
-    lower=lambda b, x, beta: b.mul(x, b.sigmoid(b.mul(x, beta))),
+    lower=lambda b, x, beta: b.mul(x, b.elementary("sigmoid", b.mul(x, beta))),
     vjp=(Scale(_silu_x), Scale(lambda out, x, beta: mul(out, mul(x, ops.sub(1.0, sigmoid(mul(x, beta))))))),
 )  # fmt: skip
 
@@ -118,6 +118,6 @@ def _softplus(x: Any) -> Any:
 # log(1 + exp(x)), which neither overflows nor loses digits.
 softplus: Unary = Unary(
     "softplus", costly=True, dtypes=FLOATS, evaluate=_softplus,
-    lower=lambda b, x: b.add(b.max(x, b.const(0, x.dtype)), b.log1p(b.exp(b.neg(b.abs(x))))),
+    lower=lambda b, x: b.add(b.max(x, b.const(0, x.dtype)), b.elementary("log1p", b.elementary("exp", b.neg(b.abs(x))))),
     vjp=(Scale(lambda out, x: sigmoid(x)),),
 )  # fmt: skip

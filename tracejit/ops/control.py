@@ -11,7 +11,7 @@ from tracejit import ops
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.graph import Graph, Node
 from tracejit.ir.interpret import interpret
-from tracejit.ir.op import Alias, Kernel, Op, Scalar, require
+from tracejit.ir.op import Alias, Op, Scalar, require
 from tracejit.ir.types import DType, TensorType, TupleType, Type, array_type, has_dtype
 from tracejit.ops.autodiff import Gapped
 from tracejit.ops.elementwise import ALL, NUMBERS, sample_array
@@ -44,7 +44,6 @@ constant_op: Op = Op(
     "constant",
     infer=_constant_infer,
     evaluate=lambda value: value,
-    lower=Kernel(lambda b, node, out: b.literal(out, node.attrs["value"])),
     samples=_constant_samples,
 )
 

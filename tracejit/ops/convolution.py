@@ -156,6 +156,11 @@ def _to_copy(node: Any, views: Any) -> list[int]:
     return [number for number, stride in enumerate((x.strides[3], filters.strides[2])) if stride not in (0, 1)]
 
 
+def _flops(node: Any) -> int:
+    height, width, _, channels, _ = node.operands[1].shape
+    return 2 * node.type.size * height * width * channels
+
+
 def _samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], dict[str, Any]]]:
     cases: tuple[tuple[Ints, Ints, Ints, Ints], ...] = (
         ((2, 5, 4, 1, 3), (3, 2, 1, 3, 4), (1, 1), (1, 1)),
@@ -178,7 +183,7 @@ convolution: Op = Op(
     infer=_infer,
     evaluate=_evaluate,
     vjp=(_vjp_x, _vjp_filters),
-    lower=Kernel(lambda b, node, out, x, filters: b.convolution(node, out, x, filters), contiguous=_to_copy),
+    lower=Kernel(contiguous=_to_copy, product_flops=_flops),
     samples=_samples,
 )
 
@@ -256,32 +261,12 @@ def _max_samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray], 
             yield (x,), {"window": window, "strides": strides}
 
 
-def _max_lower(b: Any, node: Any, out: Any, x: Any) -> None:
-    """Row by row, the elements of a window one after the other."""
-    (kh, kw), (sh, sw) = node.attrs["window"], node.attrs["strides"]
-    n, height, width, channels = out.shape
-
-    def row(number: Any, carried: list[Any]) -> list[Any]:
-        index = b.unravel(number, (n, height))
-        target = b.subarray(out, 0, index)
-        start = b.subarray(x.sub((0,) * 4, (n, height, width, channels), (1, sh, 1, 1)), 0, index)
-        parts = []
-        for i in range(kh):
-            for j in range(kw):
-                offset = i * x.strides[1] + j * x.strides[2]
-                parts.append(start.with_layout(target.shape, (sw * x.strides[2], x.strides[3]), offset))
-        b.combine(target, parts, b.max)
-        return []
-
-    b.loop_between(*b.span(n * height), row)
-
-
 # x: f32[n,h,w,c] -> f32[n,oh,ow,c]
 max_windows: Op = Op(
     "max_windows",
     infer=_max_infer,
     evaluate=lambda x, window, strides: np.max(_windows(x, window, strides, (1, 1)), axis=(3, 4)),
     vjp=(_max_vjp,),
-    lower=Kernel(_max_lower),
+    lower=Kernel(),
     samples=_max_samples,
 )

@@ -215,7 +215,7 @@ sqrt: Unary = Unary(
 )  # fmt: skip
 rsqrt: Unary = Unary(
     "rsqrt", costly=True, dtypes=FLOATS, evaluate=lambda x: np.reciprocal(np.sqrt(x)), domain=(0.5, 4),
-    lower=lambda b, x: b.rsqrt(x),
+    lower=lambda b, x: b.elementary("rsqrt", x),
     vjp=(lambda ct, out, x: ops.mul_or_zero(mul(ct, -0.5), mul(out, mul(out, out))),),
 )  # fmt: skip
 reciprocal: Unary = Unary(
@@ -227,19 +227,19 @@ exp: Unary = Unary(
     costly=True,
     dtypes=FLOATS,
     evaluate=np.exp,
-    lower=lambda b, x: b.exp(x),
+    lower=lambda b, x: b.elementary("exp", x),
     vjp=(Scale(lambda out, x: out),),
 )
 expm1: Unary = Unary(
-    "expm1", costly=True, dtypes=FLOATS, evaluate=np.expm1, lower=lambda b, x: b.expm1(x),
+    "expm1", costly=True, dtypes=FLOATS, evaluate=np.expm1, lower=lambda b, x: b.elementary("expm1", x),
     vjp=(Scale(lambda out, x: exp(x)),),
 )  # fmt: skip
 log: Unary = Unary(
-    "log", costly=True, dtypes=FLOATS, evaluate=np.log, lower=lambda b, x: b.log(x), domain=(0.5, 4),
+    "log", costly=True, dtypes=FLOATS, evaluate=np.log, lower=lambda b, x: b.elementary("log", x), domain=(0.5, 4),
     vjp=(Scale(over=lambda out, x: x),),
 )  # fmt: skip
 log1p: Unary = Unary(
-    "log1p", costly=True, dtypes=FLOATS, evaluate=np.log1p, lower=lambda b, x: b.log1p(x), domain=(-0.5, 3),
+    "log1p", costly=True, dtypes=FLOATS, evaluate=np.log1p, lower=lambda b, x: b.elementary("log1p", x), domain=(-0.5, 3),
     vjp=(Scale(over=lambda out, x: add(x, 1.0)),),
 )  # fmt: skip
 sin: Unary = Unary(
@@ -247,7 +247,7 @@ sin: Unary = Unary(
     costly=True,
     dtypes=FLOATS,
     evaluate=np.sin,
-    lower=lambda b, x: b.sin(x),
+    lower=lambda b, x: b.elementary("sin", x),
     vjp=(Scale(lambda out, x: cos(x)),),
 )
 cos: Unary = Unary(
@@ -255,27 +255,27 @@ cos: Unary = Unary(
     costly=True,
     dtypes=FLOATS,
     evaluate=np.cos,
-    lower=lambda b, x: b.cos(x),
+    lower=lambda b, x: b.elementary("cos", x),
     vjp=(Scale(lambda out, x: neg(sin(x))),),
 )
 tan: Unary = Unary(
-    "tan", costly=True, dtypes=FLOATS, evaluate=np.tan, lower=lambda b, x: b.tan(x), domain=(-1, 1),
+    "tan", costly=True, dtypes=FLOATS, evaluate=np.tan, lower=lambda b, x: b.elementary("tan", x), domain=(-1, 1),
     vjp=(Scale(lambda out, x: add(mul(out, out), 1.0)),),
 )  # fmt: skip
 tanh: Unary = Unary(
-    "tanh", costly=True, dtypes=FLOATS, evaluate=np.tanh, lower=lambda b, x: b.tanh(x),
+    "tanh", costly=True, dtypes=FLOATS, evaluate=np.tanh, lower=lambda b, x: b.elementary("tanh", x),
     vjp=(Scale(lambda out, x: sub(1.0, mul(out, out))),),
 )  # fmt: skip
 sigmoid: Unary = Unary(
-    "sigmoid", costly=True, dtypes=FLOATS, evaluate=sigmoid_numpy, lower=lambda b, x: b.sigmoid(x),
+    "sigmoid", costly=True, dtypes=FLOATS, evaluate=sigmoid_numpy, lower=lambda b, x: b.elementary("sigmoid", x),
     vjp=(Scale(lambda out, x: mul(out, sub(1.0, out))),),
 )  # fmt: skip
 erf: Unary = Unary(
-    "erf", costly=True, dtypes=FLOATS, evaluate=erf_numpy, lower=lambda b, x: b.erf(x),
+    "erf", costly=True, dtypes=FLOATS, evaluate=erf_numpy, lower=lambda b, x: b.elementary("erf", x),
     vjp=(Scale(lambda out, x: mul(2 / _SQRT_PI, exp(neg(mul(x, x))))),),
 )  # fmt: skip
 erfc: Unary = Unary(
-    "erfc", costly=True, dtypes=FLOATS, evaluate=erfc_numpy, lower=lambda b, x: b.erfc(x),
+    "erfc", costly=True, dtypes=FLOATS, evaluate=erfc_numpy, lower=lambda b, x: b.elementary("erfc", x),
     vjp=(Scale(lambda out, x: mul(-2 / _SQRT_PI, exp(neg(mul(x, x))))),),
 )  # fmt: skip
 # 1 - x * x, as a product that loses no digits where x is near 1 or -1.
@@ -285,39 +285,39 @@ one_minus_square: Unary = Unary(
     vjp=(Scale(lambda out, x: mul(x, -2.0)),),
 )  # fmt: skip
 asin: Unary = Unary(
-    "asin", costly=True, dtypes=FLOATS, evaluate=np.arcsin, lower=lambda b, x: b.asin(x), domain=(-0.6, 0.6),
+    "asin", costly=True, dtypes=FLOATS, evaluate=np.arcsin, lower=lambda b, x: b.elementary("asin", x), domain=(-0.6, 0.6),
     vjp=(Scale(over=lambda out, x: sqrt(one_minus_square(x))),),
 )  # fmt: skip
 acos: Unary = Unary(
-    "acos", costly=True, dtypes=FLOATS, evaluate=np.arccos, lower=lambda b, x: b.acos(x), domain=(-0.6, 0.6),
+    "acos", costly=True, dtypes=FLOATS, evaluate=np.arccos, lower=lambda b, x: b.elementary("acos", x), domain=(-0.6, 0.6),
     vjp=(Scale(over=lambda out, x: neg(sqrt(one_minus_square(x)))),),
 )  # fmt: skip
 atan: Unary = Unary(
-    "atan", costly=True, dtypes=FLOATS, evaluate=np.arctan, lower=lambda b, x: b.atan(x),
+    "atan", costly=True, dtypes=FLOATS, evaluate=np.arctan, lower=lambda b, x: b.elementary("atan", x),
     vjp=(Scale(over=lambda out, x: add(mul(x, x), 1.0)),),
 )  # fmt: skip
 sinh: Unary = Unary(
-    "sinh", costly=True, dtypes=FLOATS, evaluate=np.sinh, lower=lambda b, x: b.sinh(x),
+    "sinh", costly=True, dtypes=FLOATS, evaluate=np.sinh, lower=lambda b, x: b.elementary("sinh", x),
     vjp=(Scale(lambda out, x: cosh(x)),),
 )  # fmt: skip
 cosh: Unary = Unary(
-    "cosh", costly=True, dtypes=FLOATS, evaluate=np.cosh, lower=lambda b, x: b.cosh(x),
+    "cosh", costly=True, dtypes=FLOATS, evaluate=np.cosh, lower=lambda b, x: b.elementary("cosh", x),
     vjp=(Scale(lambda out, x: sinh(x)),),
 )  # fmt: skip
 asinh: Unary = Unary(
-    "asinh", costly=True, dtypes=FLOATS, evaluate=np.arcsinh, lower=lambda b, x: b.asinh(x),
+    "asinh", costly=True, dtypes=FLOATS, evaluate=np.arcsinh, lower=lambda b, x: b.elementary("asinh", x),
     vjp=(Scale(over=lambda out, x: cosh(out)),),
 )  # fmt: skip
 acosh: Unary = Unary(
-    "acosh", costly=True, dtypes=FLOATS, evaluate=np.arccosh, lower=lambda b, x: b.acosh(x), domain=(1.5, 4),
+    "acosh", costly=True, dtypes=FLOATS, evaluate=np.arccosh, lower=lambda b, x: b.elementary("acosh", x), domain=(1.5, 4),
     vjp=(Scale(over=lambda out, x: sinh(out)),),
 )  # fmt: skip
 atanh: Unary = Unary(
-    "atanh", costly=True, dtypes=FLOATS, evaluate=np.arctanh, lower=lambda b, x: b.atanh(x), domain=(-0.6, 0.6),
+    "atanh", costly=True, dtypes=FLOATS, evaluate=np.arctanh, lower=lambda b, x: b.elementary("atanh", x), domain=(-0.6, 0.6),
     vjp=(Scale(over=lambda out, x: one_minus_square(x)),),
 )  # fmt: skip
 cbrt: Unary = Unary(
-    "cbrt", costly=True, dtypes=FLOATS, evaluate=np.cbrt, lower=lambda b, x: b.cbrt(x), domain=(0.5, 4),
+    "cbrt", costly=True, dtypes=FLOATS, evaluate=np.cbrt, lower=lambda b, x: b.elementary("cbrt", x), domain=(0.5, 4),
     vjp=(Scale(over=lambda out, x: mul(mul(out, out), 3.0)),),
 )  # fmt: skip
 is_finite: Unary = Unary(
@@ -364,7 +364,7 @@ class Angle(Binary):
 
 
 atan2: Binary = Angle(
-    "atan2", costly=True, arity=2, dtypes=FLOATS, evaluate=np.arctan2, lower=lambda b, y, x: b.atan2(y, x),
+    "atan2", costly=True, arity=2, dtypes=FLOATS, evaluate=np.arctan2, lower=lambda b, y, x: b.elementary("atan2", y, x),
     domain=((-2, 2), (0.5, 2)),
     vjp=(
         Scale(over=_squared_radius, times=lambda out, y, x: x),

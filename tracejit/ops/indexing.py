@@ -34,11 +34,6 @@ def range_message(what: str, low: int, high: int, value: int | None = None) -> s
     return f"{f'one {what}' if value is None else f'{what} {value}'} is not in [{low}, {high})"
 
 
-def _range_lower(b: Any, node: Any, out: Any, x: Any) -> None:
-    b.all_within(x, node.attrs["low"], node.attrs["high"])
-    b.copy(out, x)
-
-
 def _range_infer(x: TensorType, low: int, high: int, what: str) -> TensorType:
     _check_indices("check_range", (x,), x)
     return x
@@ -51,7 +46,7 @@ def _range_samples(rng: np.random.Generator) -> Samples:
 
 # The operand itself, once each of its elements is known to lie in low..high-1.
 check_range: Op = Op(
-    "check_range", infer=_range_infer, evaluate=_range_evaluate, vjp=(None,), lower=Kernel(_range_lower),
+    "check_range", infer=_range_infer, evaluate=_range_evaluate, vjp=(None,), lower=Kernel(),
     samples=_range_samples,
     fails=lambda types, low, high, what: (IndexOutOfRangeError, "check_range", range_message(what, low, high)),
 )  # fmt: skip
@@ -68,15 +63,6 @@ def _nonzero_infer(x: TensorType, function: str, message: str) -> TensorType:
     return x
 
 
-def _nonzero_lower(b: Any, node: Any, out: Any, x: Any) -> None:
-    def each(position: list[Any]) -> None:
-        value = b.load(x, position)
-        b.fail_if(b.compare("eq", value, b.const(0, value.dtype)))
-        b.store(out, position, value)
-
-    b.loops(x.shape, each)
-
-
 def _nonzero_samples(rng: np.random.Generator) -> Samples:
     for dtype in INTS:
         yield (rng.integers(1, 4, (7,)).astype(dtype.numpy),), {"function": "floordiv", "message": "it is zero"}
@@ -84,7 +70,7 @@ def _nonzero_samples(rng: np.random.Generator) -> Samples:
 
 # The operand itself, once no element is zero; else `function` fails with `message`.
 check_nonzero: Op = Op(
-    "check_nonzero", infer=_nonzero_infer, evaluate=_nonzero_evaluate, vjp=(None,), lower=Kernel(_nonzero_lower),
+    "check_nonzero", infer=_nonzero_infer, evaluate=_nonzero_evaluate, vjp=(None,), lower=Kernel(),
     samples=_nonzero_samples, fails=lambda types, function, message: (InvalidArgumentError, function, message),
 )  # fmt: skip
 
@@ -133,7 +119,7 @@ gather: Op = Op(
         ),
         None,
     ),
-    lower=Kernel(lambda b, node, out, params, indices: b.gather(out, params, indices, node.attrs["axis"])),
+    lower=Kernel(),
     samples=_gather_samples,
     fails=lambda types, axis: (IndexOutOfRangeError, "gather", _outside(types[0].shape[axis], axis)),
 )
@@ -179,7 +165,7 @@ scatter_add: Op = Op(
     infer=_scatter_infer,
     evaluate=_scatter_evaluate,
     vjp=(lambda ct, out, updates, indices, axis, size: gather(ct, indices, axis=axis), None),
-    lower=Kernel(lambda b, node, out, updates, indices: b.scatter_add(out, updates, indices, node.attrs["axis"])),
+    lower=Kernel(),
     samples=_scatter_samples,
     fails=lambda types, axis, size: (IndexOutOfRangeError, "scatter_add", _outside(size, axis)),
 )

@@ -61,11 +61,16 @@ def _samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray, np.nd
                     yield (_swap(x, transpose_a).copy(), _swap(y, transpose_b).copy()), attrs
 
 
+def _flops(node: Any) -> int:
+    depth = node.operands[0].shape[-2 if node.attrs["transpose_a"] else -1]
+    return 2 * node.type.size * depth
+
+
 matmul: Op = Op(
     "matmul",
     infer=_infer,
     evaluate=_evaluate,
     vjp=(_vjp_x, _vjp_y),
-    lower=Kernel(lambda b, node, out, x, y: b.matmul(node, out, x, y)),
+    lower=Kernel(product_flops=_flops),
     samples=_samples,
 )

@@ -42,7 +42,7 @@ def _pow(x: Any, y: Any) -> Any:
 
 
 pow: Binary = Binary(
-    "pow", costly=True, arity=2, dtypes=NUMBERS, evaluate=_pow, lower=lambda b, x, y: b.pow(x, y),
+    "pow", costly=True, arity=2, dtypes=NUMBERS, evaluate=_pow, lower=lambda b, x, y: b.elementary("pow", x, y),
     domain=((0.5, 2), (0, 2)),
     vjp=(
         Scale(lambda out, x, y: mul(y, pow(x, sub(y, 1.0)))),

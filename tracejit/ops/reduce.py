@@ -146,7 +146,7 @@ reduce_any = _reduction("reduce_any", np.logical_or, (bool_,), lambda b, x, y: b
 reduce_all = _reduction("reduce_all", np.logical_and, (bool_,), lambda b, x, y: b.and_(x, y), lambda dtype: True)
 
 
-def _arg_op(name: str, arg: Callable[..., Any], worst: float, better: str) -> Op:
+def _arg_op(name: str, arg: Callable[..., Any], worst: float) -> Op:
     """The index of the first best element. As in TensorFlow a NaN is never better than another, nor is what is `worst`; where
     there is nothing else, it is 0."""
 
@@ -173,11 +173,8 @@ def _arg_op(name: str, arg: Callable[..., Any], worst: float, better: str) -> Op
         for axis in (0, 1):
             yield (rows,), {"axis": axis}
 
-    return Op(
-        name, infer=infer, evaluate=evaluate, vjp=(None,),
-        lower=Kernel(lambda b, node, out, x: b.arg_extreme(out, x, node.attrs["axis"], better)), samples=samples,
-    )  # fmt: skip
+    return Op(name, infer=infer, evaluate=evaluate, vjp=(None,), lower=Kernel(), samples=samples)
 
 
-argmax = _arg_op("argmax", np.argmax, -math.inf, "gt")
-argmin = _arg_op("argmin", np.argmin, math.inf, "lt")
+argmax = _arg_op("argmax", np.argmax, -math.inf)
+argmin = _arg_op("argmin", np.argmin, math.inf)

@@ -188,7 +188,7 @@ def _padded(shape: Ints, low: Ints, high: Ints, interior: Ints) -> Ints:
     return tuple(before + size + max(size - 1, 0) * gap + after for size, before, after, gap in parts)
 
 
-def _pad_layout(shape: Ints, low: Ints, interior: Ints) -> dict[str, Ints]:
+def pad_layout(shape: Ints, low: Ints, interior: Ints) -> dict[str, Ints]:
     """Where the operand lies in the result, as attributes of a slice."""
     return {"starts": low, "sizes": shape, "strides": tuple(gap + 1 for gap in interior)}
 
@@ -196,35 +196,12 @@ def _pad_layout(shape: Ints, low: Ints, interior: Ints) -> dict[str, Ints]:
 def _pad_evaluate(x: Any, low: Ints, high: Ints, interior: Ints, value: float) -> Any:
     x = np.asarray(x)
     result = np.full(_padded(x.shape, low, high, interior), value, x.dtype)
-    _slice_evaluate(result, **_pad_layout(x.shape, low, interior))[...] = x
+    _slice_evaluate(result, **pad_layout(x.shape, low, interior))[...] = x
     return result
 
 
 def _pad_vjp(ct: Any, out: Any, x: Any, low: Ints, high: Ints, interior: Ints, value: float) -> Any:
-    return slice(ct, **_pad_layout(x.type.shape, low, interior))
-
-
-def _pad_lower(b: Any, node: Any, out: Any, x: Any) -> None:
-    value, interior = node.attrs["value"], node.attrs["interior"]
-    layout = _pad_layout(x.shape, node.attrs["low"], interior)
-    if any(interior) or 0 in x.shape:
-        b.fill(out, value)
-    else:
-        for border in _borders(out.shape, layout["starts"], x.shape):
-            b.fill(out.sub(**border), value)
-    b.copy(out.sub(**layout), x)
-
-
-def _borders(shape: Ints, starts: Ints, sizes: Ints) -> Iterator[dict[str, Ints]]:
-    """What of an array of `shape` lies around a part of it, as attributes of slices that do not overlap."""
-    rank = len(shape)
-    for axis in range(rank):
-        end = starts[axis] + sizes[axis]
-        for first, size in ((0, starts[axis]), (end, shape[axis] - end)):
-            if size:
-                before, after = starts[:axis], (0,) * (rank - axis - 1)
-                whole = (*sizes[:axis], size, *shape[axis + 1 :])
-                yield {"starts": (*before, first, *after), "sizes": whole, "strides": (1,) * rank}
+    return slice(ct, **pad_layout(x.type.shape, low, interior))
 
 
 # `interior` elements are put between neighbours; so padded, a strided slice has a gradient that is no special case.
@@ -233,7 +210,7 @@ pad: Op = Op(
     infer=_pad_infer,
     evaluate=_pad_evaluate,
     vjp=(_pad_vjp,),
-    lower=Kernel(_pad_lower),
+    lower=Kernel(),
     samples=_sampler(
         ((3,), {"low": (1,), "high": (2,), "interior": (0,), "value": 0.0}),
         ((2, 3), {"low": (0, 1), "high": (1, 0), "interior": (0, 2), "value": 1.0}),
@@ -252,7 +229,7 @@ def _concat_infer(*types: TensorType, axis: int) -> TensorType:
     return TensorType((*first.shape[:axis], total, *first.shape[axis + 1 :]), first.dtype)
 
 
-def _concat_parts(shapes: list[Ints], axis: int) -> Iterator[dict[str, Ints]]:
+def concat_parts(shapes: list[Ints], axis: int) -> Iterator[dict[str, Ints]]:
     """Where each operand lies in the result, as attributes of a slice."""
     start = 0
     for shape in shapes:
@@ -262,13 +239,8 @@ def _concat_parts(shapes: list[Ints], axis: int) -> Iterator[dict[str, Ints]]:
 
 
 def _concat_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: dict[str, Any], gapped: bool) -> list[Any]:
-    parts = list(_concat_parts([operand.type.shape for operand in operands], attrs["axis"]))
+    parts = list(concat_parts([operand.type.shape for operand in operands], attrs["axis"]))
     return [slice(cts[0], **parts[index]) if index in needed else None for index in range(len(operands))]
-
-
-def _concat_lower(b: Any, node: Any, out: Any, *operands: Any) -> None:
-    for operand, part in zip(operands, _concat_parts([x.shape for x in operands], node.attrs["axis"]), strict=True):
-        b.copy(out.sub(**part), operand)
 
 
 concat: Op = Op(
@@ -276,7 +248,7 @@ concat: Op = Op(
     infer=_concat_infer,
     evaluate=lambda *arrays, axis: np.concatenate(arrays, axis),
     vjp=_concat_vjp,
-    lower=Kernel(_concat_lower),
+    lower=Kernel(),
     samples=_sampler(
         (((3,),), {"axis": 0}),
         (((3,), (2,)), {"axis": 0}),

@@ -9,11 +9,9 @@ from tracejit.ir import Graph, Node
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.matmul import Place, write_matmul
 from tracejit.llvm.kernels.tile import Sums, Vectors
+from tracejit.llvm.plan.blocking import Blocking
 from tracejit.llvm.text.arrays import Array
-from tracejit.llvm.text.builder import Lanes
-
-# Bytes of a line of the cache; steps along the depth that take longer than a line to come from memory.
-_LINE, _DEEP = 64, 64
+from tracejit.llvm.text.types import Lanes
 
 
 def product_of(body: Graph) -> Node | None:
@@ -29,9 +27,17 @@ def may_overwrite(body: Graph, operand: int) -> bool:
 
 
 def emit_product_fusion(
-    b: KernelBuilder, body: Graph, product: Node, outputs: Sequence[Array], x: Array, y: Array, operands: Sequence[Array]
+    b: KernelBuilder,
+    body: Graph,
+    product: Node,
+    blocking: Blocking,
+    outputs: Sequence[Array],
+    operands: Sequence[Array],
+    scratch: Sequence[Array],
 ) -> None:
-    """Write the loops of a product of x and y, and in them what the body computes from it and from its operands."""
+    """Write the loops of a product, of which the first two of `operands` are the factors, and in them what the body computes
+    from it and from the others."""
+    x, y, *operands = operands
     arrays = dict(zip(body.parameters, operands, strict=True))
     tiles: dict[Node, Array] = {}  # what is read a tile at a time, as it lies over the product
     for node in body.nodes:
@@ -71,13 +77,14 @@ def emit_product_fusion(
             down, along = place.strides(array)
             if not down or along != 1:
                 continue
-            start, line = place.start(array), _LINE // array.dtype.size
+            start, line = place.start(array), b.machine.line // array.dtype.size
             for row in range(rows):
                 for column in range(0, vectors.number * vectors.lanes, line):
                     b.prefetch(b.address(start, array.dtype, row * down + column))
 
-    deep = x.shape[-2 if product.attrs["transpose_a"] else -1] >= _DEEP
-    write_matmul(b, product, x, y, finish, prepare=prepare if deep else None)
+    # A step along the depth takes as long as a sum waits for the one before.
+    deep = blocking.depth * b.machine.latency >= b.machine.memory_latency
+    write_matmul(b, product, blocking, x, y, scratch, finish, prepare=prepare if deep else None)
 
 
 def _value(b: KernelBuilder, node: Node, found: dict[Node, Lanes]) -> Lanes:

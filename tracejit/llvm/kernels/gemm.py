@@ -6,11 +6,9 @@ from tracejit.ir.strided import Strided
 from tracejit.ir.types import float32, float64
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.machine.blas import GEMM, find_blas
-from tracejit.llvm.machine.engine import Target
+from tracejit.llvm.target import Target
 from tracejit.llvm.text.arrays import Array
 
-# Below this many multiplications a call of the BLAS costs more than the loops.
-_BLAS_FROM = 4096
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 
 
@@ -18,7 +16,7 @@ def is_for_blas(target: Target, x: Strided, y: Strided) -> bool:
     """Whether x @ y is large enough for the BLAS, lies as it takes it, and was asked of it."""
     if not target.blas or x.dtype not in GEMM or find_blas() is None:
         return False
-    return x.shape[-2] * x.shape[-1] * y.shape[-1] >= _BLAS_FROM and None not in (_leading(x), _leading(y))
+    return x.shape[-2] * x.shape[-1] * y.shape[-1] >= target.machine.blas_product and None not in (_leading(x), _leading(y))
 
 
 def _leading(matrix: Strided) -> tuple[int, int] | None:

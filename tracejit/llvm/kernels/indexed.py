@@ -5,19 +5,33 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tracejit.ir import Node
 from tracejit.ir.strided import collapse
 from tracejit.ir.types import DType, bool_, int32, int64
 from tracejit.llvm.kernels.kernel import KernelBuilder
-from tracejit.llvm.kernels.movement import arranged, covering, limited
+from tracejit.llvm.kernels.movement import arranged, covering, emit_combine, emit_copy, emit_fill, limited
 from tracejit.llvm.text.arrays import Array
-from tracejit.llvm.text.builder import SCALAR_TYPES, Lanes
-from tracejit.llvm.text.powers import power_below
-
-# Vectors that a search looks at side by side, so that they do not wait for each other.
-_SIDE_BY_SIDE = 4
+from tracejit.llvm.text.types import SCALAR_TYPES, Lanes, power_below
 
 
-def emit_check(b: KernelBuilder, array: Array, low: int, high: int) -> None:
+def emit_check_range(b: KernelBuilder, node: Node, out: Array, x: Array) -> None:
+    """Set `out` to x, once every integer of it is known to lie in the node's range."""
+    _check(b, x, node.attrs["low"], node.attrs["high"])
+    emit_copy(b, out, x)
+
+
+def emit_check_nonzero(b: KernelBuilder, node: Node, out: Array, x: Array) -> None:
+    """Set `out` to x, and fail where an element is 0."""
+
+    def element(position: list[Lanes]) -> None:
+        value = b.load(x, position)
+        b.fail_if(b.compare("eq", value, b.const(0, value.dtype)))
+        b.store(out, position, value)
+
+    b.loops(x.shape, element)
+
+
+def _check(b: KernelBuilder, array: Array, low: int, high: int) -> None:
     """Fail unless every integer of `array` lies in low..high-1."""
     (array,) = arranged(array)
     if 0 in array.shape:
@@ -42,23 +56,15 @@ def emit_check(b: KernelBuilder, array: Array, low: int, high: int) -> None:
 
         (most,) = b.loop(count, vector, [b.const(0, kind, lanes)], step=lanes)
         outside = b.emit(bool_, lanes, f"icmp ugt {most}, {b.const(high - 1 - low, kind, lanes).ref}")
-        b.fail_if(any_lane(b, outside))
+        b.fail_if(b.any_lane(outside))
 
     b.loops(array.shape[:-1], row)
 
 
-def any_lane(b: KernelBuilder, x: Lanes) -> Lanes:
-    """Whether any of the lanes holds."""
-    if x.lanes == 1:
-        return x
-    function = f"@llvm.vector.reduce.or.v{x.lanes}i1"
-    b.declarations.add(f"declare i1 {function}({x.type})")
-    return b.emit(bool_, 1, f"call i1 {function}({x})")
-
-
-def emit_gather(b: KernelBuilder, out: Array, params: Array, indices: Array, axis: int) -> None:
-    """Set the slices of `out` to those of `params` at `indices` along `axis`; nothing is written where one is outside."""
-    emit_check(b, indices, 0, params.shape[axis])
+def emit_gather(b: KernelBuilder, node: Node, out: Array, params: Array, indices: Array) -> None:
+    """Set the slices of `out` to those of `params` at `indices`; nothing is written where one is outside."""
+    axis = node.attrs["axis"]
+    _check(b, indices, 0, params.shape[axis])
     out, indices = _joined(out, indices, axis)
 
     def before(outer: list[Lanes]) -> None:
@@ -66,17 +72,18 @@ def emit_gather(b: KernelBuilder, out: Array, params: Array, indices: Array, axi
 
         def each(position: list[Lanes]) -> None:
             index = b.cast(b.load(indices, position), int64)
-            b.copy(b.subarray(target, 0, position), b.subarray(source, 0, [index]))
+            emit_copy(b, b.subarray(target, 0, position), b.subarray(source, 0, [index]))
 
         (b.loops if axis else b.loops_divided)(indices.shape, each)
 
     (b.loops_divided if axis else b.loops)(params.shape[:axis], before)
 
 
-def emit_scatter_add(b: KernelBuilder, out: Array, updates: Array, indices: Array, axis: int) -> None:
-    """Set `out` to 0, then add each slice of `updates`, in order, at its index along `axis`; not where one is outside."""
-    emit_check(b, indices, 0, out.shape[axis])
-    b.fill(out, 0)
+def emit_scatter_add(b: KernelBuilder, node: Node, out: Array, updates: Array, indices: Array) -> None:
+    """Set `out` to 0, then add each slice of `updates`, in order, at its index; not where one is outside."""
+    axis = node.attrs["axis"]
+    _check(b, indices, 0, out.shape[axis])
+    emit_fill(b, out, 0)
     updates, indices = _joined(updates, indices, axis)
 
     def before(outer: list[Lanes]) -> None:
@@ -84,7 +91,8 @@ def emit_scatter_add(b: KernelBuilder, out: Array, updates: Array, indices: Arra
 
         def each(position: list[Lanes]) -> None:
             index = b.cast(b.load(indices, position), int64)
-            b.accumulate(b.subarray(target, 0, [index]), b.subarray(source, 0, position))
+            slot = b.subarray(target, 0, [index])
+            emit_combine(b, slot, [slot, b.subarray(source, 0, position)], b.add)
 
         b.loops(indices.shape, each)
 
@@ -102,9 +110,10 @@ def _joined(array: Array, indices: Array, axis: int) -> tuple[Array, Array]:
 # -- where the extreme lies
 
 
-def emit_arg_extreme(b: KernelBuilder, out: Array, x: Array, axis: int, better: str) -> None:
-    """Set `out` to where along `axis` the first of the elements lies than which none is `better`; 0 where all are NaN or
-    infinitely bad."""
+def emit_arg_extreme(b: KernelBuilder, node: Node, out: Array, x: Array, better: str) -> None:
+    """Set `out` to where along the node's axis the first of the elements lies than which none is `better`; 0 where all are NaN
+    or infinitely bad."""
+    axis = node.attrs["axis"]
     step, count = x.strides[axis], x.shape[axis]
     rest = x.strides[:axis] + x.strides[axis + 1 :]
     shape, (down, across) = collapse(out.shape, [out.strides, rest])
@@ -129,6 +138,11 @@ def emit_arg_extreme(b: KernelBuilder, out: Array, x: Array, axis: int, better: 
     b.loops_divided(shape[:-1] if beside else shape, row)
 
 
+def _side_by_side(b: KernelBuilder) -> int:
+    """The vectors that a search looks at in turns. Each takes a comparison and a selection, two of what is in flight."""
+    return b.machine.in_flight // 2
+
+
 class _Search:
     """Writes the search through `count` elements that lie `step` apart.
 
@@ -144,7 +158,7 @@ class _Search:
         """Search in `size` places that lie `across` apart, and write the positions `down` apart."""
         b, dtype = self.b, self.dtype
         lanes = min(b.lanes_for(dtype), power_below(size))
-        times = min(_SIDE_BY_SIDE, power_below(size // lanes))
+        times = min(_side_by_side(b), power_below(size // lanes))
 
         def block(first: Lanes) -> None:
             start, end = b.address(at, dtype, index=first, stride=across), b.address(to, int64, index=first, stride=down)
@@ -163,7 +177,7 @@ class _Search:
         """Search in the one place `at`."""
         b, dtype, step, count = self.b, self.dtype, self.step, self.count
         lanes = min(b.lanes_for(dtype), power_below(count))
-        times = min(_SIDE_BY_SIDE, power_below(count // lanes))
+        times = min(_side_by_side(b), power_below(count // lanes))
         whole = count - count % (lanes * times)
 
         def values(first: Lanes, number: int) -> list[Lanes]:

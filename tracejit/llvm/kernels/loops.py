@@ -15,19 +15,18 @@ from tracejit.ir import Node
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.layout import Key, Layout
+from tracejit.llvm.kernels.movement import emit_fill
 from tracejit.llvm.kernels.pieces import Piece, begin_blocks, combine, compute, end_blocks, folded, identity
 from tracejit.llvm.kernels.summation import Add, is_long, sum_by_blocks
 from tracejit.llvm.plan.schedule import Schedule, Stage
 from tracejit.llvm.text.arrays import Array
-from tracejit.llvm.text.builder import SCALAR_TYPES, Lanes, shuffled
-from tracejit.llvm.text.powers import power_above
+from tracejit.llvm.text.builder import shuffled
+from tracejit.llvm.text.types import SCALAR_TYPES, Lanes, power_above
 
-# How many registers a piece fills in a sweep of few ops, and in one of more.
-_FEW_OPS, _REGISTERS_FEW, _REGISTERS = 4, 8, 4
+# A piece of a sweep of so few ops fills as many registers as are worked at in turns, one of more ops half of them.
+_FEW_OPS = 4
 # A row of more pieces is summed by blocks, of so many pieces each.
 _LONG_ROW, _BLOCK = 64, 16
-# A row of at least so many bytes is asked of memory before it is needed.
-_FETCHED = 1024
 
 
 class Fusion:
@@ -145,19 +144,19 @@ class Fusion:
         """Begin to collect an end result: the unit's own copy, or its part of the one that there is."""
         b, empty = self.b, identity(node)
         if self.unit is None:
-            b.fill(array, empty)
+            emit_fill(b, array, empty)
             return
         pointer = b.address(array.pointer, array.dtype, array.offset)
         if node in self.plan.partial:
             pointer = b.address(pointer, array.dtype, index=self.unit, stride=array.strides[0])
-            b.fill(Array(array.shape[1:], array.strides[1:], 0, array.dtype, pointer), empty)
+            emit_fill(b, Array(array.shape[1:], array.strides[1:], 0, array.dtype, pointer), empty)
             return
         count = self.row_shape[0]
         size = math.prod(array.shape) // count
 
         def fill(position: Lanes, elements: int) -> list[Lanes]:
             start = b.address(pointer, array.dtype, index=position, stride=size)
-            b.fill(Array((elements,), (1,), 0, array.dtype, start), empty)
+            emit_fill(b, Array((elements,), (1,), 0, array.dtype, start), empty)
             return []
 
         _, step = self._steps(0)
@@ -256,7 +255,7 @@ class Fusion:
         for node in self.used:  # What the elements share is computed once, before the sweep.
             if node.op is ops.broadcast and (node, -1) not in self.access:
                 self._row_value(node.operands[0])
-        registers = _REGISTERS_FEW if len(self.used) <= _FEW_OPS else _REGISTERS
+        registers = b.machine.in_flight // (1 if len(self.used) <= _FEW_OPS else 2)
         self.width = min(self.lanes * max(registers // self.rows, 1), power_above(self.count))
         self.fetched = self._fetched() if number == self.plan.longest else []
         in_lanes = [node for node in stage.reductions if not any(self._lane_strides(node))]
@@ -330,7 +329,7 @@ class Fusion:
         """What memory is asked for while the sweep that computes most runs, which others wait for: the rows to be read next,
         and those that a later sweep writes. Each with the number of rows from the present ones, and whether it is written."""
         found = []
-        if len(self.plan.stages) > 1 and self.row_elements * self.plan.widest >= _FETCHED:
+        if len(self.plan.stages) > 1 and self.row_elements * self.plan.widest >= self.b.machine.prefetched_row:
             for key in self.access:
                 node, number = key
                 if self.plan.place[node] == "full" and self.lane_stride(key) == 1 and self.row_stride(key):

@@ -13,15 +13,8 @@ from tracejit.ir.strided import collapsed
 from tracejit.ir.types import DType, int64
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.text.arrays import Array
-from tracejit.llvm.text.builder import Lanes
-from tracejit.llvm.text.powers import power_above, power_below
+from tracejit.llvm.text.types import Lanes, power_above, power_below
 
-# Vectors of a block at most: transposed in registers, they must not be spilled.
-_EDGE = 16
-# A tile of a matrix: so many bytes along both axes lie in the cache, read and written.
-_TILE_BYTES = 256
-# A matrix of so many bytes is written past the caches.
-_STREAMED_FROM = 16 << 20
 # The largest distance at which elements are picked from whole vectors.
 _PICKED = 4
 # Elements that are moved one after the other in one run through a loop.
@@ -137,8 +130,9 @@ def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) ->
     """A matrix whose columns have no gaps in `source`, and whose rows have none in `target`."""
     dtype, (across, along) = target.dtype, target.shape
     down, step = target.strides[0], source.strides[1]
-    lanes = min(b.lanes_for(dtype), power_below(across), 2 * _EDGE)
-    edge = min(lanes, _EDGE, power_below(along))
+    most = b.machine.transposed_vectors
+    lanes = min(b.lanes_for(dtype), power_below(across), 2 * most)
+    edge = min(lanes, most, power_below(along))
     if edge < lanes:
         edge = min(edge, 16 // dtype.size)
 
@@ -149,7 +143,7 @@ def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) ->
         for number, value in enumerate(_transposed(b, dtype, rows, lanes)):
             b.write(value, b.address(to, dtype, number * down), dtype, edge, streamed=streamed)
 
-    tile = _TILE_BYTES // dtype.size
+    tile = b.machine.transposed_tile // dtype.size
     high, wide = min(tile, across), min(tile, along)
     grid = -(-along // wide), -(-across // high)
     units = math.prod(grid)
@@ -174,7 +168,7 @@ def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) ->
         b.loop_between(first, last, unit)
 
     whole_registers = edge * dtype.size == b.width and not along % edge and not down % edge
-    if across * along * dtype.size >= _STREAMED_FROM and whole_registers:
+    if across * along * dtype.size >= b.machine.nontemporal_transpose and whole_registers:
         b.when(b.aligned(target.pointer, b.width), lambda: tiles(True), lambda: tiles(False))
         b.line("fence seq_cst")
     else:

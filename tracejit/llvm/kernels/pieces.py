@@ -11,14 +11,13 @@ from tracejit.ir.op import Reduction
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.layout import Access, Block, Key
+from tracejit.llvm.kernels.movement import emit_combine, emit_fill
 from tracejit.llvm.text.arrays import Array
-from tracejit.llvm.text.builder import Lanes, joined, shuffled
+from tracejit.llvm.text.builder import joined, shuffled
+from tracejit.llvm.text.types import Lanes
 
 if TYPE_CHECKING:
     from tracejit.llvm.kernels.loops import Fusion
-
-# Bytes that memory gives at one time.
-_LINE = 64
 
 
 class Piece:
@@ -46,7 +45,7 @@ class Piece:
         """Bring the elements of the rows that are `ahead` rows away into the second-level cache, where there are such rows."""
         b, dtype = self.b, self.fusion.access[key].dtype
         for row in range(self.rows):
-            for element in range(0, self.width, _LINE // dtype.size):
+            for element in range(0, self.width, b.machine.line // dtype.size):
                 b.prefetch(b.address(self._pointer(key, row + ahead), dtype, element), written)
 
     def store(self, value: Lanes, key: Key) -> None:
@@ -139,7 +138,7 @@ def folded(b: KernelBuilder, node: Node, value: Lanes, rows: int, width: int) ->
 def begin_blocks(b: KernelBuilder, blocks: Mapping[Node, Block], unit: Lanes | None) -> None:
     """Begin a block of each of these end results."""
     for node, block in blocks.items():
-        b.fill(_copy(b, node, block, unit), identity(node))
+        emit_fill(b, _copy(b, node, block, unit), identity(node))
 
 
 def end_blocks(b: KernelBuilder, blocks: Mapping[Node, Block], unit: Lanes | None, outer: Sequence[Lanes]) -> None:
@@ -151,7 +150,7 @@ def end_blocks(b: KernelBuilder, blocks: Mapping[Node, Block], unit: Lanes | Non
             for position, stride in zip(outer, total.rows, strict=False):
                 pointer = b.address(pointer, node.dtype, index=position, stride=stride)
             target = Array(block.shape, (*total.rows, *total.lanes)[block.axis + 1 :], 0, node.dtype, pointer)
-            b.combine(target, [target, own], partial(combine, b, node))
+            emit_combine(b, target, [target, own], partial(combine, b, node))
 
 
 def _copy(b: KernelBuilder, node: Node, block: Block, unit: Lanes | None) -> Array:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from tracejit.ir.types import int64
-from tracejit.llvm.text.builder import Body, Builder, Lanes
+from tracejit.llvm.text.builder import Body, Builder
+from tracejit.llvm.text.types import Lanes
 
 # Numbers of a block, which are added one after the other: a hundredth of a product's time is then spent between them. A sum
 # that is no longer than two blocks is none of blocks.

@@ -14,14 +14,11 @@ from typing import NamedTuple
 from tracejit.ir.types import DType
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.summation import added, is_long, sum_by_blocks
-from tracejit.llvm.text.builder import Lanes, summed
+from tracejit.llvm.target import Machine
+from tracejit.llvm.text.types import Lanes, summed
 
 # Steps along the depth that are written one after the other, so that the loop itself costs little.
 _UNROLL = 2
-# Fused multiply-adds, and loads, that start in a cycle, and how many cycles a sum waits for the one before.
-_ISSUED, _LATENCY = 2, 4
-# Cycles, in which a tile is begun, and a vector of it written.
-_BEGIN, _WRITE = 20, 1
 
 
 class Depth(NamedTuple):
@@ -53,13 +50,13 @@ class Vectors(NamedTuple):
 Sums = list[list[Lanes]]  # a list a row, a value a vector
 
 
-def cycles(rows: int, vectors: int, loads: int, depth: int) -> float:
+def cycles(rows: int, vectors: int, loads: int, depth: int, machine: Machine) -> float:
     """What a tile takes whose steps along the depth load so many vectors or numbers.
 
     A step takes as long as its multiply-adds or its loads, or, where it has too few sums to hide it, as a sum waits for itself.
     """
-    step = max(rows * vectors, loads, _ISSUED * _LATENCY) / _ISSUED
-    return step * depth + _BEGIN + _WRITE * rows * vectors
+    step = max(rows * vectors, loads, machine.in_flight) / machine.issued
+    return step * depth + machine.tile_begin + machine.tile_write * rows * vectors
 
 
 def parts(size: int, part: int) -> Iterator[tuple[int, int]]:
@@ -70,17 +67,18 @@ def parts(size: int, part: int) -> Iterator[tuple[int, int]]:
         yield size % part, 1
 
 
-def choose_tile(rows: int, vectors: int, depth: int, registers: int) -> tuple[int, int]:
+def choose_tile(rows: int, vectors: int, depth: int, machine: Machine) -> tuple[int, int]:
     """(rows, vectors) of the tile by which `rows` by `vectors` take the fewest cycles. All sums, a step's vectors and a factor
     have to fit into the registers, with one to spare."""
 
     def total(tile: tuple[int, int]) -> float:
         return sum(
-            above * beside * cycles(high, wide, high + wide, depth)
+            above * beside * cycles(high, wide, high + wide, depth, machine)
             for high, above in parts(rows, tile[0])
             for wide, beside in parts(vectors, tile[1])
         )
 
+    registers = machine.usable_registers
     fitting = [
         (high, wide)
         for wide in range(1, min(vectors, registers) + 1)
@@ -88,7 +86,7 @@ def choose_tile(rows: int, vectors: int, depth: int, registers: int) -> tuple[in
         if high * wide + wide + 1 < registers
     ]
     # Of equals, the one that is nearest to a square of memory: it loads the least.
-    return min(fitting, key=lambda tile: (total(tile), tile[0] + tile[1] * _ISSUED))
+    return min(fitting, key=lambda tile: (total(tile), tile[0] + tile[1] * machine.issued))
 
 
 def sum_tile(
@@ -154,16 +152,12 @@ def sum_tile(
     return [flat[place : place + vectors.number] for place in range(0, len(flat), vectors.number)]
 
 
-# Sums, at least, that are worked at in turns, so that none waits for itself.
-_SUMS = _ISSUED * _LATENCY
-
-
 def dot_tile(b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Sequence[int], extent: int, dtype: DType) -> Sums:
     """The sums over `extent` of x at each of the offsets `rows` times y at each of `columns`, both of which lie along it: its
     vectors are added first, then their lanes."""
     lanes = b.lanes_for(summed(dtype))
     pairs = len(rows) * len(columns)
-    times = max(1, min(_SUMS // pairs, extent // lanes))
+    times = max(1, min(b.machine.in_flight // pairs, extent // lanes))
 
     def add(x: str, y: str, sums: list[Lanes], active: int | None = None) -> list[Lanes]:
         def load(pointer: str) -> Lanes:

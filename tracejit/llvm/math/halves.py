@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 
 from tracejit.ir.types import DType, bfloat16, float16, float32, int32
-from tracejit.llvm.text.builder import Builder, Lanes, vector_type
+from tracejit.llvm.text.builder import Builder
+from tracejit.llvm.text.types import Lanes, vector_type
 
 
 def in_hardware(b: Builder, dtype: DType) -> bool:

@@ -20,29 +20,24 @@ from tracejit.ir.op import Alias, Kernel, Reduction, Scalar
 from tracejit.ir.types import Type
 from tracejit.llvm.kernels.epilogue import may_overwrite as tile_may_overwrite
 from tracejit.llvm.kernels.epilogue import product_of
-from tracejit.llvm.machine.engine import Target
-from tracejit.llvm.plan.blocking import needs
+from tracejit.llvm.plan.blocking import Blocking, needs
 from tracejit.llvm.plan.schedule import Schedule, may_overwrite, schedule
 from tracejit.llvm.plan.views import Buffer, View
+from tracejit.llvm.target import Machine, Target
 from tracejit.memory import ALIGNMENT
 
 # The arenas of plans with more buffers are laid out in the order of the steps. (The time to place the largest first grows
 # with the square of the number.)
 _PACKED_BY_SIZE = 1024
-# What one core does in a second: less than today's do where what is touched lies in the cache.
-_BYTES_A_SECOND, _FLOPS_A_SECOND, _COSTLY_FLOPS = 10e9, 20e9, 10
-_PRODUCT_SPEED = 3  # how much faster a product's operations are than others
-# A step that is estimated to take longer on one core is divided among the threads; it then takes about 10 µs where what it
-# touches lies in the cache. Threads that are awake make it faster from 1 µs on, but to wake those that sleep takes 3 to 8 µs,
-# and they come too late for anything shorter than 20 µs.
-_PARALLEL_SECONDS = 100e-6
 
 
 @dataclass(eq=False)
 class Step:
-    """One kernel: `node` (None for a copy) computes `outputs` from `operands`, with `scratch` for itself alone.
+    """One kernel: `node` (None for a copy) computes `outputs` from `operands`, with `scratch` for itself alone. How is said by
+    `schedule` for a fusion, by `blocking` for a `product` that is not empty.
 
-    `parallel` says that it takes long enough to be worth dividing; whether it can be, its kernel knows.
+    `parallel` says that it takes long enough to be worth dividing; whether it can be, its kernel knows. `nontemporal` says of
+    each output whether it is better written past the caches.
     """
 
     node: Node | None
@@ -51,7 +46,9 @@ class Step:
     scratch: list[View] = field(default_factory=list)
     schedule: Schedule | None = None
     product: Node | None = None
+    blocking: Blocking | None = None
     parallel: bool = False
+    nontemporal: tuple[bool, ...] = ()
 
     @property
     def fails(self) -> bool:
@@ -69,8 +66,7 @@ class Step:
         if self.node is None:
             return self.parallel, layouts
         attrs = tuple([(name, attr_key(value)) for name, value in self.node.attrs.items()])
-        streamed = tuple([view.streamed for view in self.outputs])
-        return self.node.op.name, self.parallel, streamed, len(self.scratch), attrs, layouts
+        return self.node.op.name, self.parallel, self.nontemporal, len(self.scratch), self.blocking, attrs, layouts
 
 
 @dataclass
@@ -126,9 +122,11 @@ class _Planner:
             step.operands = [self._settled(view) for view in step.operands]
         temporaries = sum(buffer.nbytes for buffer in lives_of(self.steps))
         self._reuse()
-        seconds = [_seconds(step) for step in self.steps]
+        machine = self.target.machine
+        seconds = [_seconds(step, machine) for step in self.steps]
         for step, alone in zip(self.steps, seconds, strict=True):
-            step.parallel = alone > _PARALLEL_SECONDS
+            step.parallel = alone > machine.parallel_seconds
+            step.nontemporal = tuple([_is_nontemporal(view, machine) for view in step.outputs])
         arena, peak = _lay_out_arena(self.steps)
         return Plan(self.graph, self.steps, arena, peak, temporaries, in_place, sum(seconds))
 
@@ -187,8 +185,10 @@ class _Planner:
         needed = needs(product, x, y, self.target, self._new, fused=node is not product)
         self.steps += [Step(None, [target], [source]) for target, source in needed.copies]
         outputs = [self._new(kind) for kind in results]  # type: ignore[arg-type]
-        scratch = [self._new(kind) for kind in needed.scratch]
-        self.steps.append(Step(node, outputs, [needed.x, needed.y, *others], scratch, product=product))
+        scratch = [self._new(kind) for kind in needed.blocking.scratch.values()] if needed.blocking else []
+        self.steps.append(
+            Step(node, outputs, [needed.x, needed.y, *others], scratch, product=product, blocking=needed.blocking)
+        )
         self.views[node] = outputs[0] if len(outputs) == 1 else list(outputs)
 
     def _fusion(self, node: Node) -> list[View]:
@@ -315,7 +315,13 @@ class _Planner:
             self.steps.append(Step(None, [target], [source]))
 
 
-def _seconds(step: Step) -> float:
+def _is_nontemporal(view: View, machine: Machine) -> bool:
+    """Whether a result is better written past the caches, as memory that is tracejit's own and begins where a register does."""
+    own = view.buffer.kind in ("result", "arena")
+    return view.nbytes > machine.nontemporal_result and view.whole and own and view.dtype.size >= 4
+
+
+def _seconds(step: Step, machine: Machine) -> float:
     """About how long a step takes: to move what it touches, each byte once, and then to compute. Both are as if nothing of one
     went on behind the other, so that it is rather too long."""
     moved = sum({view: view.nbytes for view in (*step.operands, *step.outputs)}.values())
@@ -324,16 +330,13 @@ def _seconds(step: Step) -> float:
         for node in step.schedule.place:
             lower = node.op.lower
             if isinstance(lower, Scalar):
-                flops += node.type.size * (_COSTLY_FLOPS if lower.costly else 1)  # type: ignore[union-attr]
+                flops += node.type.size * (machine.costly_flops if lower.costly else 1)  # type: ignore[union-attr]
             elif isinstance(lower, Reduction):
                 flops += node.operands[0].type.size  # type: ignore[union-attr]
-    if step.product is not None:
-        depth = step.product.operands[0].shape[-2 if step.product.attrs["transpose_a"] else -1]
-        flops = 2 * step.product.type.size * depth / _PRODUCT_SPEED  # type: ignore[union-attr]
-    elif step.node is not None and step.node.op is ops.convolution:
-        height, width, _, channels, _ = step.operands[1].shape
-        flops = 2 * step.node.type.size * height * width * channels / _PRODUCT_SPEED  # type: ignore[union-attr]
-    return moved / _BYTES_A_SECOND + flops / _FLOPS_A_SECOND
+    work = step.product or step.node
+    if work is not None and isinstance(work.op.lower, Kernel) and work.op.lower.product_flops is not None:
+        flops = work.op.lower.product_flops(work) / machine.product_speedup
+    return moved / machine.bytes_per_second + flops / machine.flops_per_second
 
 
 # -- the arena

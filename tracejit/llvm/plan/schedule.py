@@ -14,7 +14,7 @@ from tracejit import ops
 from tracejit.ir import Graph, Node
 from tracejit.ir.op import Reduction, Scalar
 from tracejit.llvm.kernels.summation import LONG
-from tracejit.llvm.text.builder import held_bytes
+from tracejit.llvm.text.types import held_bytes
 
 # A unit has at least so many elements: then what it costs to begin one, and to combine what each has collected, is little.
 # There are at most so many units, or fewer where what all collect would be more than a share of the elements.

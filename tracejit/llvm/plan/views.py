@@ -8,9 +8,6 @@ from typing import Any
 from tracejit.ir.strided import Strided, contiguous_strides
 from tracejit.ir.types import TensorType
 
-# Bytes of the last-level cache, of many processors at the least: what is larger has left it when it is read next.
-_LAST_CACHE = 32 << 20
-
 
 @dataclass(eq=False)
 class Buffer:
@@ -35,11 +32,6 @@ class View(Strided):
     def whole_of(cls, buffer: Buffer, kind: TensorType) -> View:
         """The buffer, of the size of an array of this type, as one in row-major order."""
         return cls(kind.shape, contiguous_strides(kind.shape), 0, kind.dtype, buffer)
-
-    @property
-    def streamed(self) -> bool:
-        """Whether it is better written past the caches, as memory that is tracejit's own and begins where a register does."""
-        return self.nbytes > _LAST_CACHE and self.whole and self.buffer.kind in ("result", "arena") and self.dtype.size >= 4
 
     @property
     def whole(self) -> bool:
