@@ -21,7 +21,9 @@ from tracejit.passes.simplify import composed
 
 from tracejit import ops
 from tracejit.ir import Graph, Node, make, reachable, rebuild
-from tracejit.ir.op import Reduction, Scalar
+from tracejit.ir.graph import InOrder
+from tracejit.ir.op import PURE, Reduction, Scalar
+from tracejit.ops.region import elements, outline
 
 # More members than this make a loop body whose values no longer fit into registers.
 LIMIT = 160
@@ -92,7 +94,7 @@ def sources(node: Node) -> list[Node]:
 
 
 def _is_member(node: Node) -> bool:
-    return isinstance(node.op.lower, (Scalar, Reduction)) and node.op is not ops.iota
+    return isinstance(node.op.lower, (Scalar, Reduction)) and node.op is not ops.iota and node.op.effects is PURE
 
 
 def run(graph: Graph) -> Graph:
@@ -125,11 +127,16 @@ class _Fuser:
         self.users: dict[Node, list[Node]] = {}
         self.recent: dict[Unit, None] = {}  # the units with a bit in the window, or that wait for one
         self.count = 0
+        self.before = _chain(graph.nodes)
         for node in graph.nodes:
             if _is_member(node):
                 self._place(node)
             else:
-                self._enter(node, Unit({node: "alone"}), node.operands)
+                self._enter(node, Unit({node: "alone"}), self._needs(node))
+
+    def _needs(self, node: Node) -> tuple[Node, ...]:
+        """What a node that is in no cluster waits for."""
+        return (*node.operands, self.before[node]) if node in self.before else node.operands
 
     # -- forming clusters
 
@@ -254,7 +261,8 @@ class _Fuser:
 
     def fused(self) -> Graph:
         self.new: dict[Node, Node] = {parameter: parameter for parameter in self.graph.parameters}
-        roots = [*self.graph.results, *(value for _, value in self.graph.updates)]
+        roots = self.graph.roots()
+        in_order = InOrder()
         outside = [node for node in self.graph.nodes if node not in self.of and not is_free(node)]
         # What nodes outside of clusters use, free nodes included, and what one cluster uses of another.
         plain = reachable([*roots, *(operand for node in outside for operand in node.operands)], stop=lambda n: not is_free(n))
@@ -268,7 +276,8 @@ class _Fuser:
             elif unit.op is ops.iota:
                 self.new[unit] = self._fusion_of([unit], unit.shape, None, {})
             else:
-                self.new[unit] = rebuild(unit, tuple([self.new[operand] for operand in unit.operands]))
+                operands = tuple([self.new[operand] for operand in unit.operands])
+                self.new[unit] = (rebuild if unit.op.effects is PURE else in_order.rebuild)(unit, operands)
         return self.graph.with_roots(self.new)
 
     def _order(self, units: list[Cluster | Node]) -> list[Cluster | Node]:
@@ -278,7 +287,10 @@ class _Fuser:
         waits: list[set[int]] = []
         users: list[list[int]] = [[] for _ in units]
         for index, unit in enumerate(units):
-            needs = [source for node in unit.places for source in sources(node)] if isinstance(unit, Cluster) else unit.operands
+            if isinstance(unit, Cluster):
+                needs = tuple([source for node in unit.places for source in sources(node)])
+            else:
+                needs = self._needs(unit)
             waits.append({keys[need] for need in needs if need in keys} - {index})
             for need in waits[index]:
                 users[need].append(index)
@@ -298,33 +310,18 @@ class _Fuser:
 
     def _build(self, cluster: Cluster, results: list[Node]) -> None:
         node = self._fusion_of(results, cluster.space, cluster.rows, cluster.places)
-        for index, result in enumerate(results):
-            self.new[result] = node if len(results) == 1 else make(ops.element, node, location=result.location, index=index)
+        self.new.update(zip(results, elements(node, [result.location for result in results]), strict=True))
 
     def _fusion_of(self, results: list[Node], space: tuple[int, ...], rows: int | None, members: dict[Node, str]) -> Node:
-        parameters: dict[Node, Node] = {}  # of the body, by the operand of the fusion
-        inner: dict[Node, Node] = {}
-
-        def value(node: Node) -> Node:
-            if node in inner:
-                return inner[node]
-            if node in members or is_free(node):
-                copies = [value(operand) for operand in node.operands]
-                inner[node] = make(node.op, *copies, location=node.location, **node.attrs)
-            else:
-                outer = self.new[node]
-                if outer not in parameters:
-                    name = f"p{len(parameters)}"
-                    parameters[outer] = make(ops.parameter, location=outer.location, type=outer.type, name=name)
-                inner[node] = parameters[outer]
-            return inner[node]
-
-        # In the program's order, so that no member recurses deeper than its free operands.
-        for member in sorted(members, key=_serial):
-            value(member)
-        body = Graph("body", parameters.values(), [value(result) for result in results])
         rows = len(space) if rows is None else rows
-        return make(ops.fusion, *parameters, location=results[-1].location, body=body, space=space, rows=rows)
+        nodes = sorted(members, key=_serial)
+        return outline(nodes, results, self.new.__getitem__, is_free, space, rows, results[-1].location)
+
+
+def _chain(nodes: Iterable[Node]) -> dict[Node, Node]:
+    """By a node with effects, the one that it comes after."""
+    ordered = [node for node in nodes if node.op.effects is not PURE]
+    return dict(zip(ordered[1:], ordered, strict=False))
 
 
 def _serial(node: Node) -> int:

@@ -85,10 +85,12 @@ def assert_arena_is_sound(plan: Plan) -> None:
     """Buffers that live at the same time do not overlap, lie inside of the arena, and are aligned."""
     lives = list(_lives(plan).items())
     for number, (buffer, (born, dead)) in enumerate(lives):
-        assert buffer.index % ALIGNMENT == 0
-        assert 0 <= buffer.index <= buffer.index + buffer.nbytes <= plan.arena_bytes
+        offset = plan.arena.offsets[buffer]
+        assert offset % ALIGNMENT == 0
+        assert 0 <= offset <= offset + buffer.nbytes <= plan.arena_bytes
         for other, (other_born, other_dead) in lives[:number]:
-            apart = buffer.index + buffer.nbytes <= other.index or other.index + other.nbytes <= buffer.index
+            start = plan.arena.offsets[other]
+            apart = offset + buffer.nbytes <= start or start + other.nbytes <= offset
             assert apart or dead < other_born or other_dead < born or not buffer.nbytes or not other.nbytes
 
 

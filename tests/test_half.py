@@ -17,7 +17,7 @@ import tracejit as tj
 from tracejit import ops, passes
 from tracejit.errors import DtypeError
 from tracejit.ir import Graph, Node, interpret, make
-from tracejit.ir.types import HALVES, DType, array_type, bfloat16, float16, float32, float64, int32
+from tracejit.ir.types import BY_SHORT, HALVES, DType, array_type, bfloat16, float16, float32, float64, int32
 from tracejit.llvm.machine.engine import host_target
 from tracejit.llvm.target import SSE, Target
 from tracejit.runtime.step import Step, run_graph
@@ -315,3 +315,14 @@ def test_dtypes_are_not_mixed(dtype: DType) -> None:
     for mix in (lambda: x + tj.ones((2, 2)), lambda: x @ tj.ones((2, 2)), lambda: tj.concat([x, tj.ones((2, 2))], 0)):
         with pytest.raises(DtypeError):
             mix()
+
+
+@pytest.mark.parametrize("dtype", BY_SHORT.values(), ids=lambda dtype: dtype.name)
+def test_the_facts_of_a_dtype_are_numpys(dtype: DType) -> None:
+    kinds = (dtype.is_floating, dtype.is_integer, dtype.is_bool)
+    assert sum(kinds) == 1
+    assert kinds == ("float" in dtype.name, "int" in dtype.name, dtype.name == "bool")
+    assert (dtype.size, dtype.bits) == (dtype.numpy.itemsize, 8 * dtype.numpy.itemsize)
+    assert dtype.is_half == (dtype in HALVES)
+    assert dtype.accumulator is (float32 if dtype.is_half else dtype)
+    assert dtype.digits == (dtype.limits.nmant + 1 if dtype.is_floating else 0)

@@ -14,8 +14,8 @@ import pytest
 
 import tracejit as tj
 from tests.faults.moments import interrupted_at, moments
+from tracejit.context import context, interpreted, interpreting
 from tracejit.ir.location import here
-from tracejit.tensor import context, interpreted, interpreting
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers")
 

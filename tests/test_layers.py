@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ir", "objects", "nest", "locks", "memory"),  # nest: structures of leaves; it and those beside it know nothing of tracejit
     ("ops",),
     ("functions", "passes"),
-    ("operators", "conversion", "tensor", "variable", "tape", "custom", "random", "tracing"),
+    ("operators", "conversion", "context", "tensor", "variable", "tape", "custom", "random", "tracing"),
     ("llvm", "runtime"),
     ("function",),
     ("inspect",),

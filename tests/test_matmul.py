@@ -16,11 +16,11 @@ from tracejit import ops, passes
 from tracejit.ir import Graph, TensorType, interpret, make
 from tracejit.ir.types import DType, array_type, as_dtype, float32
 from tracejit.llvm.emit import emit
-from tracejit.llvm.kernels.tile import choose_tile
 from tracejit.llvm.machine import engine
 from tracejit.llvm.plan import blocking as blocking_module
 from tracejit.llvm.plan.blocking import blocking
 from tracejit.llvm.plan.plan import plan
+from tracejit.llvm.plan.tiles import choose_tile
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Machine, Target
 from tracejit.runtime.step import Step, run_graph

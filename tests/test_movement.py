@@ -138,7 +138,10 @@ def test_gather_and_scatter_add_at_random(seed: int, width: int, fence: Any) -> 
     results = []
     for axis, size, first in cases:
         params, indices, updates = parameters[first : first + 3]
-        results += [ops.gather(params, indices, axis=axis), ops.check_range(indices, low=0, high=size, what="index")]
+        results += [
+            ops.gather(params, indices, axis=axis),
+            ops.check_range(indices, low=0, high=size, what="index", function="gather"),
+        ]
         order = tuple(range(len(params.shape)))[::-1]
         results.append(ops.gather(ops.transpose(params, permutation=order), indices, axis=order[axis]))
         if not params.dtype.is_bool:
@@ -170,7 +173,7 @@ def test_an_index_outside_is_found_wherever_it_stands(count: int, dtype: DType, 
 @pytest.mark.parametrize("dtype", [int32, int64], ids=lambda dtype: dtype.name)
 def test_ranges_up_to_all_there_is(low: int, high: int, dtype: DType) -> None:
     x = make(ops.parameter, type=TensorType((20,), dtype), name="x")
-    step = Step(Graph("g", [x], [ops.check_range(x, low=low, high=high, what="it")]))
+    step = Step(Graph("g", [x], [ops.check_range(x, low=low, high=high, what="it", function="gather")]))
     out = np.zeros(20, dtype.numpy)
     for value in (low - 1, low, high - 1, high, 0, dtype.min, dtype.max):
         if dtype.min <= value <= dtype.max:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ import tracejit as tj
 from tracejit import ops, passes
 from tracejit.ir import Graph, Node, TensorType, interpret, make
 from tracejit.ir.types import float32
-from tracejit.llvm.plan import plan as planning
-from tracejit.llvm.plan.plan import Life, Plan, lives_of, plan
+from tracejit.llvm.plan import arena as packing
+from tracejit.llvm.plan.arena import Life, lives_of
+from tracejit.llvm.plan.plan import Plan, plan
 from tracejit.llvm.plan.views import Buffer
 from tracejit.llvm.target import AVX2, Target
 from tracejit.memory import ALIGNMENT
@@ -23,18 +25,24 @@ from tracejit.runtime.step import Step, run_graph
 
 TARGET = Target(AVX2)
 
-PACKINGS = (planning._pack_by_size, planning._pack_in_order)
+PACKINGS = (packing.pack_by_size, packing.pack_in_order)
 
 
-def check_layout(lives: dict[Buffer, Life], arena: int) -> None:
+def check_layout(lives: Mapping[Buffer, Life], offsets: Mapping[Buffer, int], arena: int) -> None:
     """Aligned, inside of the arena, and apart where both are alive."""
-    placed = sorted(lives.items(), key=lambda item: item[0].index)
+    assert offsets.keys() == lives.keys()
+    placed = sorted(lives.items(), key=lambda item: offsets[item[0]])
     for number, (buffer, life) in enumerate(placed):
-        assert buffer.index % ALIGNMENT == 0
-        assert buffer.index + max(buffer.nbytes, 1) <= buffer.index + life.size <= arena
+        offset = offsets[buffer]
+        assert offset % ALIGNMENT == 0
+        assert offset + max(buffer.nbytes, 1) <= offset + life.size <= arena
         for other, (_, first, last) in placed[number + 1 :]:
             if first <= life.last and life.first <= last:
-                assert buffer.index + life.size <= other.index
+                assert offset + life.size <= offsets[other]
+
+
+def end(lives: Mapping[Buffer, Life], offsets: Mapping[Buffer, int]) -> int:
+    return max((offset + lives[buffer].size for buffer, offset in offsets.items()), default=0)
 
 
 def check_arena(found: Plan) -> None:
@@ -45,7 +53,8 @@ def check_arena(found: Plan) -> None:
     )
     assert found.temporaries_bytes >= sum(buffer.nbytes for buffer in lives)
     assert found.peak_bytes == peak <= found.arena_bytes <= rounded
-    check_layout(lives, found.arena_bytes)
+    assert found.arena.lives == lives
+    check_layout(lives, found.arena.offsets, found.arena_bytes)
 
 
 # -- the arena
@@ -54,11 +63,11 @@ def check_arena(found: Plan) -> None:
 @settings(deadline=None)
 @given(random_graphs(gradients=True), st.sampled_from([0, 1024]))
 def test_the_arena_of_a_random_graph(case: RandomGraph, by_size: int) -> None:
-    before, planning._PACKED_BY_SIZE = planning._PACKED_BY_SIZE, by_size
+    before, packing._PACKED_BY_SIZE = packing._PACKED_BY_SIZE, by_size
     try:
         check_arena(plan(passes.run(case[0]), TARGET))
     finally:
-        planning._PACKED_BY_SIZE = before
+        packing._PACKED_BY_SIZE = before
 
 
 @settings(deadline=None)
@@ -70,8 +79,9 @@ def test_packing(drawn: list[tuple[int, int, int]], pack: Any) -> None:
     for nbytes, first, length in sorted(drawn, key=lambda each: each[1]):
         size = max(-(-nbytes // ALIGNMENT), 1) * ALIGNMENT
         lives[Buffer("arena", 0, nbytes)] = Life(size, first, first + length)
-    arena = pack(lives)
-    check_layout(lives, arena)
+    offsets = pack(lives)
+    arena = end(lives, offsets)
+    check_layout(lives, offsets, arena)
     alive = [sum(size for size, first, last in lives.values() if first <= step <= last) for step in range(25)]
     assert max(alive) <= arena <= sum(life.size for life in lives.values())
 
@@ -79,12 +89,12 @@ def test_packing(drawn: list[tuple[int, int, int]], pack: Any) -> None:
 def test_places_that_are_free_again_are_joined() -> None:
     sizes = {"a": (64, 0, 1), "b": (64, 0, 1), "c": (128, 2, 2)}
     lives = {Buffer("arena", 0, size): Life(size, first, last) for size, first, last in sizes.values()}
-    assert planning._pack_in_order(lives) == 128
+    assert end(lives, packing.pack_in_order(lives)) == 128
 
 
 def test_the_last_free_place_grows() -> None:
     lives = {Buffer("arena", 0, size): Life(size, step, step) for step, size in enumerate((64, 128, 192))}
-    assert planning._pack_in_order(lives) == 192
+    assert end(lives, packing.pack_in_order(lives)) == 192
 
 
 # -- variables

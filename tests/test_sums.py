@@ -1,6 +1,6 @@
 """Compiled sums of many numbers: products, convolutions and reductions of every layout against float64.
 
-Each of the n numbers of a sum goes through at most BOUND + sqrt(n) additions that round (tracejit.llvm.kernels.summation), so what is
+Each of the n numbers of a sum goes through at most BOUND + sqrt(n) additions that round (tracejit.llvm.plan.summation), so what is
 asked of any numbers is |error| <= (BOUND + sqrt(n)) u sum|x|. Rounding errors of positive random numbers mostly cancel: of
 these TYPICAL u sum|x| is asked, which sums that are added one after the other miss from 10,000 numbers on."""
 
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tracejit as tj
-from tracejit.llvm.kernels.summation import BOUND
+from tracejit.llvm.plan.summation import BOUND
 
 UNIT, TYPICAL = 2.0**-24, 32
 

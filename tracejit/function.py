@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit import nest
+from tracejit.context import context, interpreted, settle
 from tracejit.ir import Graph, verify
 from tracejit.ir.errors import SignatureError
 from tracejit.ir.types import array_type
@@ -32,7 +33,7 @@ from tracejit.runtime.generated import MISS, PythonCalls
 from tracejit.runtime.native import loader as native
 from tracejit.runtime.step import Step
 from tracejit.runtime.traces import Traces
-from tracejit.tensor import Tensor, context, interpreted, settle
+from tracejit.tensor import Tensor
 from tracejit.tracing.guards import Guard, collect, settled, variables_behind
 from tracejit.tracing.signature import Parameters, Signature, is_dynamic, signature_of
 from tracejit.tracing.trace import Binding, Trace, TracedTensor, trace

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from tracejit import functions, ops
+from tracejit.context import context
 from tracejit.functions import arguments
 from tracejit.ir.errors import InvalidArgumentError, fail
 from tracejit.ir.types import DType, TensorType, broadcast_shapes, float32, float64, int32, int64
-from tracejit.tensor import Tensor, context, convert_to_tensor
+from tracejit.tensor import Tensor, convert_to_tensor
 from tracejit.variable import Variable, holding
 
 _states: dict[int | None, Variable] = {}

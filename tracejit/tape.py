@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tracejit import nest, ops
+from tracejit.context import RecordingTape, context, interpreted, interpreting, settle
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.graph import Node, make, reachable
 from tracejit.ir.location import place
@@ -21,7 +22,7 @@ from tracejit.ir.op import Op
 from tracejit.operators import Operators
 from tracejit.ops import Record
 from tracejit.ops.autodiff import differentiable_operands
-from tracejit.tensor import Tensor, context, convert_to_tensor, interpreted, interpreting, settle
+from tracejit.tensor import Tensor, convert_to_tensor
 from tracejit.variable import Variable
 
 # The frames of an op's call in front of the user's: place, record, what applies the op, the op's own call.
@@ -62,7 +63,7 @@ class GradientTape:
     def _clear(self) -> None:
         self._records: list[Record] = []
         self._tracked: dict[int, Any] = {}
-        self._watched: dict[int, Any] = {}  # what `watch` was told, for tapes inside of this one
+        self.watched: dict[int, Any] = {}  # what `watch` was told, for tapes inside of this one
         self._reads: dict[int, tuple[Variable, dict[int, Any]]] = {}
         self._trace = context.trace
 
@@ -77,8 +78,9 @@ class GradientTape:
         self._entered = True
         if self._watch_accessed:
             for tape in context.tapes:
-                self._tracked.update(tape._watched)
-        entry, block, tapes = object(), self.block, (*context.tapes, self)
+                self._tracked.update(tape.watched)
+        entry, block = object(), self.block
+        tapes: tuple[RecordingTape, ...] = (*context.tapes, self)
         # From here on no call: an interrupt comes before all of it or after it.
         self.entry = entry
         interpreting[entry] = block
@@ -146,12 +148,16 @@ class GradientTape:
                 handles = list(self._reads[id(leaf)][1].values())
             else:
                 handles = [_handle(leaf)]
-            inner = context.tapes[context.tapes.index(self) :]
-            for handle in handles:
-                self._watched[id(handle)] = handle
-                for tape in inner:
-                    if tape is self or tape._watch_accessed:
-                        tape._tracked[id(handle)] = handle
+            told = {id(handle): handle for handle in handles}
+            self.watched.update(told)
+            self._tracked.update(told)
+            for tape in context.tapes[context.tapes.index(self) + 1 :]:
+                tape.follow(told)
+
+    def follow(self, handles: Mapping[int, Any]) -> None:
+        """Record what is computed of `handles` as well, which a tape around this one was told to watch."""
+        if self._watch_accessed:
+            self._tracked.update(handles)
 
     @contextlib.contextmanager
     def stop_recording(self) -> Iterator[None]:

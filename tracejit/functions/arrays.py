@@ -11,8 +11,8 @@ from tracejit import ops
 from tracejit.functions import arguments
 from tracejit.functions.creation import positions
 from tracejit.functions.math import tensor
+from tracejit.ir import dispatch
 from tracejit.ir.errors import DtypeError, IndexOutOfRangeError, InvalidArgumentError, ResourceExhaustedError, fail, shown
-from tracejit.ir.op import Op
 from tracejit.ir.types import bool_
 from tracejit.memory import total_memory
 
@@ -107,7 +107,7 @@ def listed(name: str, argument: str, values: Any) -> list[Any]:
     """The items of a list or tuple, or the slices of a tensor or array along its first axis. DtypeError for anything else."""
     if isinstance(values, (list, tuple)):
         return list(values)
-    if isinstance(values, Op.operand_type) or (isinstance(values, np.ndarray) and values.ndim):
+    if isinstance(values, dispatch.interpreter.operand_type) or (isinstance(values, np.ndarray) and values.ndim):
         x = tensor(name, values)
         if x.type.shape:
             return [x[index] for index in range(x.type.shape[0])]
@@ -117,7 +117,7 @@ def listed(name: str, argument: str, values: Any) -> list[Any]:
 def concat(values: Any, axis: Any, name: str | None = "concat") -> Any:
     """The tensors one after the other along `axis`; where there is one alone, or a tensor in the list's place, it as it is.
     InvalidArgumentError where they differ in shape outside of `axis`."""
-    alone = isinstance(values, (Op.operand_type, np.ndarray))
+    alone = isinstance(values, (dispatch.interpreter.operand_type, np.ndarray))
     if not alone and not isinstance(values, (list, tuple)):
         arguments.refuse("concat", "values", "a list of tensors", values)
     parts = ops.lift("concat", (values,) if alone else tuple(values))
@@ -132,7 +132,7 @@ def concat(values: Any, axis: Any, name: str | None = "concat") -> Any:
 def stack(values: Any, axis: Any = 0, name: str | None = "stack") -> Any:
     """Tensors of one shape along a new axis; of none, an empty float32 tensor. InvalidArgumentError where their shapes
     differ."""
-    if isinstance(values, (list, tuple)) and not any(isinstance(value, Op.operand_type) for value in values):
+    if isinstance(values, (list, tuple)) and not any(isinstance(value, dispatch.interpreter.operand_type) for value in values):
         values = tensor("stack", values)  # numbers and lists, of which the dtype is found together
         if values.type.shape == (0,):
             arguments.axis("stack", values, axis, 1)
@@ -272,7 +272,7 @@ def gather(
     order = (*range(batch), along, *(each for each in range(batch, len(shape)) if each != along))
     rest = tuple(shape[each] for each in order[batch + 1 :])
     flat = ops.reshape(ops.transpose(x, permutation=order), shape=(rows * depth, *rest))
-    inside = ops.check_range(index, low=0, high=depth, what="index")
+    inside = ops.check_range(index, low=0, high=depth, what="index", function="gather")
     two = ops.reshape(inside, shape=(rows, math.prod(index.type.shape[batch:])))
     places = ops.add(two, ops.mul(positions(two, two.type.shape, 0), depth))
     found = ops.gather(flat, ops.reshape(places, shape=index.type.shape), axis=0)
@@ -317,7 +317,7 @@ def getitem(x: Any, key: Any) -> Any:
     a constant. IndexOutOfRangeError for an index outside of its axis, TypeError for a key of another kind."""
     (whole,) = ops.lift("getitem", (x,))
     x = whole
-    if (isinstance(key, (Op.operand_type, np.ndarray))) and key.dtype in (bool_, np.bool_) and key.ndim:
+    if (isinstance(key, (dispatch.interpreter.operand_type, np.ndarray))) and key.dtype in (bool_, np.bool_) and key.ndim:
         return _masked(x, key)
     keys: list[Any] = list(key) if isinstance(key, tuple) else [key]
     shape = x.type.shape
@@ -348,7 +348,7 @@ def getitem(x: Any, key: Any) -> Any:
             sizes.append(len(taken))
             strides.append(abs(step) if len(taken) > 1 else 1)
             final.append(len(taken))
-        elif isinstance(each, Op.operand_type):
+        elif isinstance(each, dispatch.interpreter.operand_type):
             if not each.type.dtype.is_integer:
                 fail(DtypeError, "getitem", (x, each), "a tensor that indexes must be int32 or int64")
             if each.type.shape and any(other.type.shape for _, other in gathers):

@@ -125,7 +125,7 @@ def sparse_softmax_cross_entropy_with_logits(labels: Any, logits: Any, name: str
         )
     if not index.type.dtype.is_integer:
         fail(DtypeError, function, (index, x), f"labels must be int32 or int64, not {index.type.dtype.name}")
-    inside = ops.check_range(index, low=0, high=shape[-1], what="label")
+    inside = ops.check_range(index, low=0, high=shape[-1], what="label", function=function)
     if index.type.dtype is int64:
         # What is below the number of classes fits, and takes as many lanes as a float32.
         inside = ops.cast(inside, dtype=int32)

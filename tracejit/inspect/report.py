@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracejit import ops
 from tracejit.function import Function
 
 if TYPE_CHECKING:
-    from tracejit.llvm.plan.plan import Step
+    from tracejit.llvm.plan.calls import Step
     from tracejit.llvm.plan.views import View
 
 
@@ -42,6 +43,6 @@ def describe_step(step: Step) -> tuple[str, str]:
     return f"fusion of {len(body.nodes)} over [{shape}]" + (f", {sweeps} sweeps" if sweeps > 1 else ""), where
 
 
-def distinct_bytes(views: list[View]) -> int:
+def distinct_bytes(views: Sequence[View]) -> int:
     """The bytes of `views`, those of equal ones once."""
     return sum({view: view.nbytes for view in views}.values())

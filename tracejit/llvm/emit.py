@@ -18,13 +18,14 @@ from tracejit.ir.graph import Node
 from tracejit.ir.types import array_type
 from tracejit.llvm.kernels.epilogue import emit_product_fusion
 from tracejit.llvm.kernels.kernel import KernelBuilder
-from tracejit.llvm.kernels.layout import Layout
+from tracejit.llvm.kernels.layout import lay_out
 from tracejit.llvm.kernels.loops import emit_fusion
 from tracejit.llvm.kernels.matmul import emit_matmul
 from tracejit.llvm.kernels.movement import emit_copy
 from tracejit.llvm.kernels.table import KERNELS
 from tracejit.llvm.machine.pool import PARALLEL
-from tracejit.llvm.plan.plan import Plan, Step
+from tracejit.llvm.plan.calls import Step
+from tracejit.llvm.plan.plan import Plan
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import Target
 from tracejit.llvm.text.arrays import Array
@@ -153,7 +154,7 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
         assert step.blocking is not None
         emit_product_fusion(b, step.node.attrs["body"], step.product, step.blocking, outputs, operands, scratch)
     elif step.schedule is not None:
-        emit_fusion(b, step.schedule, Layout(step.node.attrs["body"], step.schedule, operands, outputs, scratch))
+        emit_fusion(b, step.schedule, lay_out(step.node.attrs["body"], step.schedule, operands, outputs, scratch))
     else:
         KERNELS[step.node.op](b, step.node, outputs[0], *operands)
     return b
@@ -173,6 +174,7 @@ class _Pointers:
             "result": len(graph.parameters),
             "arena": len(graph.parameters) + len(graph.results),
         }
+        self._offsets = plan.arena.offsets
         self._cycles_loaded = False
 
     def of(self, view: View) -> str:
@@ -186,7 +188,7 @@ class _Pointers:
                     self._load("%arena", self._slots["arena"])
                     self._arena_loaded = True
                 name = f"%arena.{len(self._names)}"  # two buffers may lie at one offset, at different times
-                self.lines.append(f"  {name} = getelementptr inbounds i8, ptr %arena, i64 {buffer.index}")
+                self.lines.append(f"  {name} = getelementptr inbounds i8, ptr %arena, i64 {self._offsets[buffer]}")
             else:
                 self._load(name, self._slots[buffer.kind] + buffer.index)
             self._names[buffer] = name

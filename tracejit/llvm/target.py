@@ -4,7 +4,7 @@ A plan and its text depend on a `Target` and on nothing else of the processor, s
 other. Each field names the benchmark of this repository in which it shows, or says that none measures it.
 
 Not here, since they are no machine's: limits of the graph (`LIMIT` in the passes, whose results are the same for every
-machine); what decides in which order numbers are added (`plan/schedule.py`, `kernels/summation.py`: by shapes alone); how a
+machine); what decides in which order numbers are added (`plan/schedule.py`, `plan/summation.py`: by shapes alone); how a
 loop is written (unrolling, picking lanes); where arrays begin (`memory.ALIGNMENT`, a promise to the code of every machine);
 and what the pool's threads do while they wait (`machine/pool.py`), which no plan depends on.
 """

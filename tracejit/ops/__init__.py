@@ -18,11 +18,11 @@ from tracejit.ops.control import (
 )  # fmt: skip
 from tracejit.ops.convolution import convolution, max_windows, transposed_convolution, window_extents
 from tracejit.ops.elementwise import (
-    abs, acos, acosh, add, align, asin, asinh, atan, atan2, atanh, broadcast_to, cbrt, ceil, common_shape, cos, cosh, div,
-    equal, erf, erfc, exp, expm1, floor, floordiv, greater, greater_equal, is_finite, less, less_equal, lift,
-    log, log1p, maximum, minimum, mod, mul, neg, not_equal, reciprocal, round, rsqrt, sigmoid, sign, sin, sinh, sqrt, sub,
-    tan, tanh,
+    abs, add, align, broadcast_to, ceil, common_shape, div, equal, floor, floordiv, greater, greater_equal,
+    is_finite, less, less_equal, lift, maximum, minimum, mod, mul, neg, not_equal, reciprocal, round, sign, sqrt,
+    sub,
 )  # fmt: skip
+from tracejit.ops.elementary import *  # noqa: F403  # what it defines, by rule
 from tracejit.ops.gaps import div_or_zero, mul_or_zero
 from tracejit.ops.indexing import check_nonzero, check_range, gather, scatter_add
 from tracejit.ops.linalg import matmul

@@ -12,6 +12,7 @@ from tracejit import ops
 from tracejit.ir.op import Op, Scalar, require
 from tracejit.ir.types import DType, TensorType
 from tracejit.ops.autodiff import Gapped, Scale
+from tracejit.ops.elementary import sigmoid, sigmoid_numpy
 from tracejit.ops.elementwise import (
     ALL_FLOATS,
     ALL_NUMBERS,
@@ -22,8 +23,6 @@ from tracejit.ops.elementwise import (
     mul,
     require_dtype,
     sample_array,
-    sigmoid,
-    sigmoid_numpy,
 )  # fmt: skip
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tracejit import ops
-from tracejit.ir.graph import Node, reachable, rebuild
+from tracejit.ir.graph import InOrder, Node, reachable, rebuild
 from tracejit.ir.location import Location, Place, at, location_of
-from tracejit.ir.op import Op
+from tracejit.ir.op import PURE, Op
 
 
 class Record(NamedTuple):
@@ -210,11 +210,13 @@ def expand_gradients(nodes: Sequence[Node]) -> dict[Node, Node]:
     """Put the generated nodes in the place of every `gradient` among `nodes`, innermost first; gives old -> new."""
     replaced: dict[Node, Node] = {}
     parts: dict[Node, tuple[Node, ...]] = {}
+    in_order = InOrder()
     for node in nodes:
         if node.op is ops.element and node.operands[0] in parts:
             replaced[node] = parts[node.operands[0]][node.attrs["index"]]
             continue
-        new = rebuild(node, tuple(replaced.get(operand, operand) for operand in node.operands))
+        operands = tuple(replaced.get(operand, operand) for operand in node.operands)
+        new = (rebuild if node.op.effects is PURE else in_order.rebuild)(node, operands)
         if node.op is ops.gradient:
             parts[node] = _derive(new)
         elif new is not node:

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from tracejit import ops
+from tracejit.ir import dispatch
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.graph import Node, make
 from tracejit.ir.op import Op, Scalar, require
 from tracejit.ir.types import DTYPES, HALVES, DType, TensorType, bool_, broadcast_shapes, float32, float64, int32, int64
 from tracejit.ops.autodiff import Gapped, Scale
-from tracejit.ops.special import erf as erf_numpy
-from tracejit.ops.special import erfc as erfc_numpy
 
 FLOATS = (float32, float64)
 INTS = (int32, int64)
@@ -111,9 +110,10 @@ class Unary(Elementwise):
         """The op on every element of `x`; the result has its shape. DtypeError where the op does not take x's dtype."""
         if type(x) is Node:
             return make(self, x)
-        if type(x) is not Op.tensor_type:
-            (x,) = Op.lift_values(self.name, (x,))
-        return Op.apply_values(self, (x,), {})
+        interpreter = dispatch.interpreter
+        if type(x) is not interpreter.tensor_type:
+            (x,) = interpreter.lift(self.name, (x,))
+        return interpreter.apply(self, (x,), {})
 
 
 class Binary(Elementwise):
@@ -124,12 +124,14 @@ class Binary(Elementwise):
     def __call__(self, x: Any, y: Any, name: str | None = None) -> Any:
         """The op on the elements of `x` and `y`, broadcast. DtypeError where the dtypes differ or the op does not take
         them, InvalidArgumentError where the shapes do not broadcast. A Python number takes the other's dtype."""
-        if type(x) is not Op.tensor_type or type(y) is not Op.tensor_type:
+        interpreter = dispatch.interpreter
+        tensor_type = interpreter.tensor_type
+        if type(x) is not tensor_type or type(y) is not tensor_type:
             x, y = lift(self.name, (x, y))
         if x.type is not y.type:
             self._require_dtype(x.type.dtype, (x, y))
             x, y = align(self.name, (x, y))
-        return make(self, x, y) if type(x) is Node else Op.apply_values(self, (x, y), {})
+        return make(self, x, y) if type(x) is Node else interpreter.apply(self, (x, y), {})
 
 
 def lift(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -140,7 +142,7 @@ def lift(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
                 operand if type(operand) is Node else ops.constant(np.asarray(operand, node.dtype.numpy))
                 for operand in operands
             )
-    return Op.lift_values(name, operands)
+    return dispatch.interpreter.lift(name, operands)
 
 
 def align(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -172,23 +174,11 @@ def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
         return x
     rank = len(x.type.shape)
     attrs: dict[str, Any] = {"shape": shape, "axes": tuple(range(len(shape) - rank, len(shape))) if rank else ()}
-    return make(ops.broadcast, x, **attrs) if type(x) is Node else Op.apply_values(ops.broadcast, (x,), attrs)
-
-
-def sigmoid_numpy(x: Any) -> Any:
-    decay = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + decay), decay / (1 + decay))
+    return make(ops.broadcast, x, **attrs) if type(x) is Node else dispatch.interpreter.apply(ops.broadcast, (x,), attrs)
 
 
 def _floordiv(x: Any, y: Any) -> Any:
     return np.floor(np.true_divide(x, y)) if x.dtype.kind == "f" else np.floor_divide(x, y)
-
-
-_SQRT_PI = math.sqrt(math.pi)
-
-
-def _squared_radius(out: Any, y: Any, x: Any) -> Any:
-    return add(mul(x, x), mul(y, y))
 
 
 neg: Unary = Unary(
@@ -208,117 +198,20 @@ round: Unary = Unary(
     "round", dtypes=NUMBERS, evaluate=lambda x: np.rint(x) if x.dtype.kind == "f" else x,
     lower=lambda b, x: b.round(x) if x.dtype.is_floating else x,
 )  # fmt: skip
-# As in TensorFlow, of these three 0 where the cotangent is 0, also at x = 0, where the derivative is infinite.
+# As in TensorFlow, of sqrt, rsqrt and reciprocal 0 where the cotangent is 0, also at x = 0, where the derivative is infinite.
 sqrt: Unary = Unary(
     "sqrt", costly=True, dtypes=FLOATS, evaluate=np.sqrt, lower=lambda b, x: b.sqrt(x), domain=(0.5, 4),
     vjp=(lambda ct, out, x: ops.div_or_zero(mul(ct, 0.5), out),),
 )  # fmt: skip
-rsqrt: Unary = Unary(
-    "rsqrt", costly=True, dtypes=FLOATS, evaluate=lambda x: np.reciprocal(np.sqrt(x)), domain=(0.5, 4),
-    lower=lambda b, x: b.elementary("rsqrt", x),
-    vjp=(lambda ct, out, x: ops.mul_or_zero(mul(ct, -0.5), mul(out, mul(out, out))),),
-)  # fmt: skip
 reciprocal: Unary = Unary(
     "reciprocal", costly=True, dtypes=ALL_FLOATS, evaluate=lambda x: x.dtype.type(1) / x, domain=(0.5, 2),
     lower=lambda b, x: b.div(b.const(1, x.dtype), x), vjp=(lambda ct, out, x: neg(ops.mul_or_zero(ct, mul(out, out))),),
-)  # fmt: skip
-exp: Unary = Unary(
-    "exp",
-    costly=True,
-    dtypes=FLOATS,
-    evaluate=np.exp,
-    lower=lambda b, x: b.elementary("exp", x),
-    vjp=(Scale(lambda out, x: out),),
-)
-expm1: Unary = Unary(
-    "expm1", costly=True, dtypes=FLOATS, evaluate=np.expm1, lower=lambda b, x: b.elementary("expm1", x),
-    vjp=(Scale(lambda out, x: exp(x)),),
-)  # fmt: skip
-log: Unary = Unary(
-    "log", costly=True, dtypes=FLOATS, evaluate=np.log, lower=lambda b, x: b.elementary("log", x), domain=(0.5, 4),
-    vjp=(Scale(over=lambda out, x: x),),
-)  # fmt: skip
-log1p: Unary = Unary(
-    "log1p", costly=True, dtypes=FLOATS, evaluate=np.log1p, lower=lambda b, x: b.elementary("log1p", x), domain=(-0.5, 3),
-    vjp=(Scale(over=lambda out, x: add(x, 1.0)),),
-)  # fmt: skip
-sin: Unary = Unary(
-    "sin",
-    costly=True,
-    dtypes=FLOATS,
-    evaluate=np.sin,
-    lower=lambda b, x: b.elementary("sin", x),
-    vjp=(Scale(lambda out, x: cos(x)),),
-)
-cos: Unary = Unary(
-    "cos",
-    costly=True,
-    dtypes=FLOATS,
-    evaluate=np.cos,
-    lower=lambda b, x: b.elementary("cos", x),
-    vjp=(Scale(lambda out, x: neg(sin(x))),),
-)
-tan: Unary = Unary(
-    "tan", costly=True, dtypes=FLOATS, evaluate=np.tan, lower=lambda b, x: b.elementary("tan", x), domain=(-1, 1),
-    vjp=(Scale(lambda out, x: add(mul(out, out), 1.0)),),
-)  # fmt: skip
-tanh: Unary = Unary(
-    "tanh", costly=True, dtypes=FLOATS, evaluate=np.tanh, lower=lambda b, x: b.elementary("tanh", x),
-    vjp=(Scale(lambda out, x: sub(1.0, mul(out, out))),),
-)  # fmt: skip
-sigmoid: Unary = Unary(
-    "sigmoid", costly=True, dtypes=FLOATS, evaluate=sigmoid_numpy, lower=lambda b, x: b.elementary("sigmoid", x),
-    vjp=(Scale(lambda out, x: mul(out, sub(1.0, out))),),
-)  # fmt: skip
-erf: Unary = Unary(
-    "erf", costly=True, dtypes=FLOATS, evaluate=erf_numpy, lower=lambda b, x: b.elementary("erf", x),
-    vjp=(Scale(lambda out, x: mul(2 / _SQRT_PI, exp(neg(mul(x, x))))),),
-)  # fmt: skip
-erfc: Unary = Unary(
-    "erfc", costly=True, dtypes=FLOATS, evaluate=erfc_numpy, lower=lambda b, x: b.elementary("erfc", x),
-    vjp=(Scale(lambda out, x: mul(-2 / _SQRT_PI, exp(neg(mul(x, x))))),),
 )  # fmt: skip
 # 1 - x * x, as a product that loses no digits where x is near 1 or -1.
 one_minus_square: Unary = Unary(
     "one_minus_square", dtypes=FLOATS, evaluate=lambda x: (1 - x) * (x + 1),
     lower=lambda b, x: b.mul(b.sub(b.const(1, x.dtype), x), b.add(x, b.const(1, x.dtype))),
     vjp=(Scale(lambda out, x: mul(x, -2.0)),),
-)  # fmt: skip
-asin: Unary = Unary(
-    "asin", costly=True, dtypes=FLOATS, evaluate=np.arcsin, lower=lambda b, x: b.elementary("asin", x), domain=(-0.6, 0.6),
-    vjp=(Scale(over=lambda out, x: sqrt(one_minus_square(x))),),
-)  # fmt: skip
-acos: Unary = Unary(
-    "acos", costly=True, dtypes=FLOATS, evaluate=np.arccos, lower=lambda b, x: b.elementary("acos", x), domain=(-0.6, 0.6),
-    vjp=(Scale(over=lambda out, x: neg(sqrt(one_minus_square(x)))),),
-)  # fmt: skip
-atan: Unary = Unary(
-    "atan", costly=True, dtypes=FLOATS, evaluate=np.arctan, lower=lambda b, x: b.elementary("atan", x),
-    vjp=(Scale(over=lambda out, x: add(mul(x, x), 1.0)),),
-)  # fmt: skip
-sinh: Unary = Unary(
-    "sinh", costly=True, dtypes=FLOATS, evaluate=np.sinh, lower=lambda b, x: b.elementary("sinh", x),
-    vjp=(Scale(lambda out, x: cosh(x)),),
-)  # fmt: skip
-cosh: Unary = Unary(
-    "cosh", costly=True, dtypes=FLOATS, evaluate=np.cosh, lower=lambda b, x: b.elementary("cosh", x),
-    vjp=(Scale(lambda out, x: sinh(x)),),
-)  # fmt: skip
-asinh: Unary = Unary(
-    "asinh", costly=True, dtypes=FLOATS, evaluate=np.arcsinh, lower=lambda b, x: b.elementary("asinh", x),
-    vjp=(Scale(over=lambda out, x: cosh(out)),),
-)  # fmt: skip
-acosh: Unary = Unary(
-    "acosh", costly=True, dtypes=FLOATS, evaluate=np.arccosh, lower=lambda b, x: b.elementary("acosh", x), domain=(1.5, 4),
-    vjp=(Scale(over=lambda out, x: sinh(out)),),
-)  # fmt: skip
-atanh: Unary = Unary(
-    "atanh", costly=True, dtypes=FLOATS, evaluate=np.arctanh, lower=lambda b, x: b.elementary("atanh", x), domain=(-0.6, 0.6),
-    vjp=(Scale(over=lambda out, x: one_minus_square(x)),),
-)  # fmt: skip
-cbrt: Unary = Unary(
-    "cbrt", costly=True, dtypes=FLOATS, evaluate=np.cbrt, lower=lambda b, x: b.elementary("cbrt", x), domain=(0.5, 4),
-    vjp=(Scale(over=lambda out, x: mul(mul(out, out), 3.0)),),
 )  # fmt: skip
 is_finite: Unary = Unary(
     "is_finite", dtypes=ALL_FLOATS, evaluate=np.isfinite, result=bool_,
@@ -353,24 +246,6 @@ mod: Binary = Binary(
 )  # fmt: skip
 
 
-class Angle(Binary):
-    """Of the two coordinates of a point, y first."""
-
-    __slots__ = ()
-
-    def __call__(self, y: Any, x: Any, name: str | None = None) -> Any:  # type: ignore[override]
-        """The angle of (x, y), errors as for any two operands."""
-        return super().__call__(y, x)
-
-
-atan2: Binary = Angle(
-    "atan2", costly=True, arity=2, dtypes=FLOATS, evaluate=np.arctan2, lower=lambda b, y, x: b.elementary("atan2", y, x),
-    domain=((-2, 2), (0.5, 2)),
-    vjp=(
-        Scale(over=_squared_radius, times=lambda out, y, x: x),
-        Scale(over=_squared_radius, times=lambda out, y, x: neg(y)),
-    ),
-)  # fmt: skip
 # Where both are equal the first operand takes the whole cotangent, as in TensorFlow.
 maximum: Binary = Binary(
     "maximum", arity=2, dtypes=ALL_NUMBERS, evaluate=np.maximum, lower=lambda b, x, y: b.max(x, y), domain=((-2, 0), (0.2, 2)),

@@ -21,11 +21,11 @@ def _check_indices(name: str, types: tuple[TensorType, ...], indices: TensorType
     require(indices.dtype in INTS, name, types, f"indices must be int32 or int64, not {indices.dtype.name}", DtypeError)
 
 
-def _range_evaluate(x: Any, low: int, high: int, what: str) -> Any:
+def _range_evaluate(x: Any, low: int, high: int, what: str, function: str) -> Any:
     x = np.asarray(x)
     outside = x[(x < low) | (x >= high)]
     if outside.size:
-        fail(IndexOutOfRangeError, "check_range", (array_type(x),), range_message(what, low, high, int(outside.flat[0])))
+        fail(IndexOutOfRangeError, function, (array_type(x),), range_message(what, low, high, int(outside.flat[0])))
     return x
 
 
@@ -34,21 +34,21 @@ def range_message(what: str, low: int, high: int, value: int | None = None) -> s
     return f"{f'one {what}' if value is None else f'{what} {value}'} is not in [{low}, {high})"
 
 
-def _range_infer(x: TensorType, low: int, high: int, what: str) -> TensorType:
-    _check_indices("check_range", (x,), x)
+def _range_infer(x: TensorType, low: int, high: int, what: str, function: str) -> TensorType:
+    _check_indices(function, (x,), x)
     return x
 
 
 def _range_samples(rng: np.random.Generator) -> Samples:
     for dtype in INTS:
-        yield (rng.integers(0, 4, (3, 5)).astype(dtype.numpy),), {"low": 0, "high": 4, "what": "index"}
+        yield (rng.integers(0, 4, (3, 5)).astype(dtype.numpy),), {"low": 0, "high": 4, "what": "index", "function": "gather"}
 
 
-# The operand itself, once each of its elements is known to lie in low..high-1.
+# The operand itself, once each of its elements is known to lie in low..high-1; an error calls one a `what` of `function`.
 check_range: Op = Op(
     "check_range", infer=_range_infer, evaluate=_range_evaluate, vjp=(None,), lower=Kernel(),
     samples=_range_samples,
-    fails=lambda types, low, high, what: (IndexOutOfRangeError, "check_range", range_message(what, low, high)),
+    fails=lambda types, low, high, what, function: (IndexOutOfRangeError, function, range_message(what, low, high)),
 )  # fmt: skip
 
 

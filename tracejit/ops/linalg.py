@@ -9,7 +9,7 @@ import numpy as np
 
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.op import Kernel, Op, require
-from tracejit.ir.types import TensorType
+from tracejit.ir.types import BY_NUMPY, TensorType
 from tracejit.ops.elementwise import ALL_NUMBERS, require_dtype, sample_array
 
 
@@ -32,7 +32,7 @@ def _infer(x: TensorType, y: TensorType, transpose_a: bool, transpose_b: bool) -
 def _evaluate(x: Any, y: Any, transpose_a: bool, transpose_b: bool) -> Any:
     """Of a half dtype the sums are float32, and each is rounded once."""
     x, y = _swap(x, transpose_a), _swap(y, transpose_b)
-    if x.dtype.itemsize == 2:
+    if BY_NUMPY[x.dtype].is_half:
         return np.matmul(x.astype(np.float32), y.astype(np.float32)).astype(x.dtype)
     return np.matmul(x, y)
 

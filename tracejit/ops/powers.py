@@ -10,8 +10,9 @@ import numpy as np
 
 from tracejit import ops
 from tracejit.ir.op import Op, Scalar, require
-from tracejit.ir.types import TensorType
+from tracejit.ir.types import BY_NUMPY, TensorType
 from tracejit.ops.autodiff import Scale
+from tracejit.ops.elementary import log
 from tracejit.ops.elementwise import (
     ALL_NUMBERS,
     FLOATS,
@@ -20,7 +21,6 @@ from tracejit.ops.elementwise import (
     Binary,
     div,
     greater,
-    log,
     mul,
     require_dtype,
     sample_array,
@@ -64,7 +64,7 @@ def _evaluate(x: Any, exponent: float) -> Any:
         return np.where(x == -math.inf, x.dtype.type(math.inf), np.sqrt(x + x.dtype.type(0)))
     if exponent == 0:
         return np.ones_like(x)
-    if x.dtype.itemsize == 2:  # rounded once
+    if BY_NUMPY[x.dtype].is_half:  # rounded once
         return product(x.astype(np.float32), exponent, np.multiply).astype(x.dtype)
     return product(x, exponent, np.multiply)
 

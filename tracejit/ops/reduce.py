@@ -10,7 +10,7 @@ import numpy as np
 
 from tracejit import ops
 from tracejit.ir.op import Kernel, Op, Reduction, require
-from tracejit.ir.types import DType, TensorType, array_type, bool_, float32, int64
+from tracejit.ir.types import DType, TensorType, array_type, bool_, int64
 from tracejit.ops.autodiff import Gapped
 from tracejit.ops.elementwise import NUMBERS, require_dtype, sample_array
 
@@ -42,7 +42,7 @@ def in_float32(op: Callable[..., Any], x: Any, *others: Any, **attrs: Any) -> An
     dtype = x.type.dtype
     if not dtype.is_half:
         return op(x, *others, **attrs)
-    return ops.cast(op(ops.cast(x, dtype=float32), *others, **attrs), dtype=dtype)
+    return ops.cast(op(ops.cast(x, dtype=dtype.accumulator), *others, **attrs), dtype=dtype)
 
 
 def spread(x: Any, like: Any, axes: tuple[int, ...]) -> Any:

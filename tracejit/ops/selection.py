@@ -10,7 +10,7 @@ import numpy as np
 from tracejit import ops
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.op import Op, Scalar, require
-from tracejit.ir.types import DTYPES, HALVES, DType, TensorType, bool_
+from tracejit.ir.types import BY_NUMPY, DTYPES, HALVES, DType, TensorType, bool_
 from tracejit.ops.autodiff import Gapped
 from tracejit.ops.elementwise import ALL, FLOATS, SAMPLE_SHAPES, sample_array
 
@@ -50,8 +50,8 @@ def _cast_evaluate(x: Any, dtype: DType) -> Any:
     that to and from a half dtype it goes by way of float32, as TensorFlow does."""
     x = np.asarray(x)
     if dtype.is_half:
-        return x.astype(np.float32).astype(dtype.numpy)
-    if x.dtype.itemsize == 2:
+        return x.astype(dtype.accumulator.numpy).astype(dtype.numpy)
+    if BY_NUMPY[x.dtype].is_half:
         x = x.astype(np.float32)
     if dtype.is_integer and x.dtype.kind == "f":
         bound = -float(dtype.min)

@@ -7,18 +7,19 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from tracejit.context import context
 from tracejit.locks import Lock
 from tracejit.runtime.entry import Entry
 from tracejit.runtime.native import loader as native
 from tracejit.runtime.native.records import Program, Record, link
-from tracejit.runtime.native.structures import INSTANCES, STRUCTURES
-from tracejit.tensor import context
+from tracejit.runtime.native.structures import INSTANCES, FunctionObject, offset_of
 from tracejit.tracing.callshape import MOST_SHAPES, CallShape, Undescribable, call_shape
 from tracejit.tracing.guards import changed
 from tracejit.tracing.signature import Parameters
 from tracejit.tracing.watches import Unwatchable, watches
 
-_RECORDS = STRUCTURES["function"].index("records")
+# Slots of a function's object.
+_RECORDS, _METHODS = (offset_of(FunctionObject, field) // 8 for field in ("records", "methods"))
 
 
 class NativeCalls:
@@ -80,7 +81,7 @@ class NativeCalls:
         words = _words_of(function)
         address = id(instance)
         place = (address >> 4) % INSTANCES
-        first = len(STRUCTURES["function"]) + 2 * place
+        first = _METHODS + 2 * place
 
         def forget(_: Any) -> None:
             if words[first] == address:
@@ -91,7 +92,7 @@ class NativeCalls:
 
 
 def _words_of(function: Any) -> Any:
-    return (ctypes.c_int64 * (len(STRUCTURES["function"]) + 2 * INSTANCES)).from_address(id(function))
+    return (ctypes.c_int64 * (_METHODS + 2 * INSTANCES)).from_address(id(function))
 
 
 class _Changing(Exception):

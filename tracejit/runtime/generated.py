@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.context import context
 from tracejit.runtime.entry import Entry
 from tracejit.runtime.step import array_of
-from tracejit.tensor import Tensor, context
+from tracejit.tensor import Tensor
 from tracejit.tracing.callshape import MOST_SHAPES, CallShape, Given, Node, Undescribable, call_shape
 from tracejit.tracing.guards import changed
 from tracejit.tracing.signature import Parameters

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tracejit import ops
+from tracejit.context import context
 from tracejit.ir import Graph, Node, make, verify
 from tracejit.ir.errors import TracingError
 from tracejit.ir.op import Op
 from tracejit.ir.types import TensorType, TupleType
 from tracejit.ops import Gapped, Record, dense, differentiated, gapped_reverse, reached_from, records_of
 from tracejit.runtime.step import Step, buffer_of, run_graph
-from tracejit.tensor import Tensor, context
+from tracejit.tensor import Tensor
 from tracejit.tracing.trace import Binding, Trace, within
 from tracejit.variable import Variable
 

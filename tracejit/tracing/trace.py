@@ -11,14 +11,15 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from tracejit import nest, ops
+from tracejit.context import context, interpreted, interpreting
 from tracejit.ir.errors import NumpyConversionError, TracingError
-from tracejit.ir.graph import Graph, Node, make, reachable
+from tracejit.ir.graph import Graph, Node, make, reachable, stays
 from tracejit.ir.interpret import interpret
 from tracejit.ir.location import here
 from tracejit.ir.op import Op
 from tracejit.ir.types import TensorType, array_type
 from tracejit.ops import Record
-from tracejit.tensor import Tensor, context, convert_to_tensor, interpreted, interpreting
+from tracejit.tensor import Tensor, convert_to_tensor
 from tracejit.variable import Variable
 
 
@@ -93,6 +94,7 @@ class Trace:
         self._captured: dict[Any, tuple[Any, Node]] = {}
         self._variables: dict[int, tuple[Variable, Node]] = {}
         self._current: dict[int, Node] = {}
+        self._effects: list[Node] = []
         self.rules: list[Record] = []  # of custom gradients, in order
         # The values that variables were assigned, each as made of the variable: so a tape around a call is to see it.
         self.values: list[Record] = []
@@ -142,6 +144,8 @@ class Trace:
     def apply(self, op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """What `op` gives on tensors: a traced tensor, recorded by the active tapes."""
         node = make(op, *[self.node(operand) for operand in operands], **attrs)
+        if stays(node):
+            self._effects.append(node)
         for tape in context.tapes:
             tape.record(op, node.operands, attrs, (node,))
         return self.tensor(node)
@@ -239,14 +243,14 @@ class Trace:
     def finish(self, results: Sequence[Any]) -> Graph:
         """The graph with `results` and with an update for every variable that was assigned."""
         updates = self.updates()
-        graph = Graph(self.name, self.parameters, [self.node(result) for result in results], updates)
+        graph = Graph(self.name, self.parameters, [self.node(result) for result in results], updates, self._effects)
         if self.rules:
             return graph  # a rule may need what no result does
         used = {node for each in graph.nodes for node in each.operands} | set(graph.results)
         used.update(node for update in updates for node in update)
         kept = [used_one for used_one in zip(self.parameters, self.bindings, strict=True) if used_one[0] in used]
         self.bindings = [binding for _, binding in kept]
-        return Graph(self.name, [parameter for parameter, _ in kept], graph.results, updates)
+        return Graph(self.name, [parameter for parameter, _ in kept], graph.results, updates, graph.effects)
 
 
 class Traced(NamedTuple):

@@ -16,10 +16,12 @@ from tracejit.ir.strided import collapse
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.movement import emit_fill
-from tracejit.llvm.kernels.tile import Depth, Sums, Vectors, cycles, parts, sum_tile
+from tracejit.llvm.kernels.tile import Depth, Sums, Vectors, sum_tile
+from tracejit.llvm.plan.tiles import cycles, parts
 from tracejit.llvm.target import Machine
 from tracejit.llvm.text.arrays import Array
-from tracejit.llvm.text.types import Lanes, power_above
+from tracejit.llvm.text.powers import power_above
+from tracejit.llvm.text.types import Lanes
 
 
 class Axis(NamedTuple):

@@ -6,24 +6,13 @@ from collections.abc import Sequence
 
 from tracejit import ops
 from tracejit.ir import Graph, Node
+from tracejit.llvm.kernels.body import emit_nodes
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.matmul import Place, write_matmul
 from tracejit.llvm.kernels.tile import Sums, Vectors
 from tracejit.llvm.plan.blocking import Blocking
 from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.types import Lanes
-
-
-def product_of(body: Graph) -> Node | None:
-    """The matmul in a fusion's body, None where there is none."""
-    return next((node for node in body.nodes if node.op is ops.matmul), None)
-
-
-def may_overwrite(body: Graph, operand: int) -> bool:
-    """Whether a result may be written over operand number `operand`, which has its shape and lies just as it does: each
-    element is read only where the same element of the results is computed."""
-    parameter = body.parameters[operand]
-    return all(parameter not in node.operands for node in body.nodes if node.op in (ops.matmul, ops.broadcast))
 
 
 def emit_product_fusion(
@@ -57,16 +46,15 @@ def emit_product_fusion(
         for number, (column, active) in enumerate(vectors.places()):
             shared: dict[Node, Lanes] = {}  # by all rows
             for row, values in enumerate(sums):
-                found = {product: b.cast(values[number], product.dtype), **shared}
+                known = {product: b.cast(values[number], product.dtype), **shared}
                 for node, array in tiles.items():
-                    if node not in found:
+                    if node not in known:
                         down, along = place.strides(array)
                         at = address(array, starts[node], row, column)
-                        found[node] = b.load_at(at, array.dtype, vectors.lanes, along, active)
+                        known[node] = b.load_at(at, array.dtype, vectors.lanes, along, active)
                         if not down:
-                            shared[node] = found[node]
-                for node in computed:
-                    found[node] = _value(b, node, found)
+                            shared[node] = known[node]
+                found = emit_nodes(b, computed, known)
                 for result, (array, start) in zip(body.results, targets, strict=True):
                     at = address(array, start, row, column)
                     b.store_at(b.widen(found[result], vectors.lanes), at, place.strides(array)[1], active)
@@ -85,11 +73,3 @@ def emit_product_fusion(
     # A step along the depth takes as long as a sum waits for the one before.
     deep = blocking.depth * b.machine.latency >= b.machine.memory_latency
     write_matmul(b, product, blocking, x, y, scratch, finish, prepare=prepare if deep else None)
-
-
-def _value(b: KernelBuilder, node: Node, found: dict[Node, Lanes]) -> Lanes:
-    if node.op is ops.constant_op:
-        return b.const(node.attrs["value"].item(), node.dtype)
-    if node.op is ops.broadcast:
-        return found[node.operands[0]]
-    return node.op.lower.emit(b, *[found[operand] for operand in node.operands], **node.attrs)  # type: ignore[union-attr]

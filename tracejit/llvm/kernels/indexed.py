@@ -11,7 +11,8 @@ from tracejit.ir.types import DType, bool_, int32, int64
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.movement import arranged, covering, emit_combine, emit_copy, emit_fill, limited
 from tracejit.llvm.text.arrays import Array
-from tracejit.llvm.text.types import SCALAR_TYPES, Lanes, power_below
+from tracejit.llvm.text.powers import power_below
+from tracejit.llvm.text.types import SCALAR_TYPES, Lanes
 
 
 def emit_check_range(b: KernelBuilder, node: Node, out: Array, x: Array) -> None:

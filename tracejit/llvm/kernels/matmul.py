@@ -15,7 +15,8 @@ from tracejit.llvm.kernels.summation import added
 from tracejit.llvm.kernels.tile import Depth, Sums, Vectors, dot_tile, sum_tile
 from tracejit.llvm.plan.blocking import Blocking
 from tracejit.llvm.text.arrays import Array
-from tracejit.llvm.text.types import Lanes, power_above
+from tracejit.llvm.text.powers import power_above
+from tracejit.llvm.text.types import Lanes
 
 
 class Position(NamedTuple):

@@ -13,7 +13,8 @@ from tracejit.ir.strided import collapsed
 from tracejit.ir.types import DType, int64
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.text.arrays import Array
-from tracejit.llvm.text.types import Lanes, power_above, power_below
+from tracejit.llvm.text.powers import power_above, power_below
+from tracejit.llvm.text.types import Lanes
 
 # The largest distance at which elements are picked from whole vectors.
 _PICKED = 4

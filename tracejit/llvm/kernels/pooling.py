@@ -21,9 +21,8 @@ def emit_max_windows(b: KernelBuilder, node: Node, out: Array, x: Array) -> None
         parts = []
         for i in range(kh):
             for j in range(kw):
-                offset = start.offset + i * x.strides[1] + j * x.strides[2]
-                layout = (sw * x.strides[2], x.strides[3])
-                parts.append(Array(target.shape, layout, offset, x.dtype, start.pointer))
+                offset = i * x.strides[1] + j * x.strides[2]
+                parts.append(start.with_layout(target.shape, (sw * x.strides[2], x.strides[3]), offset))
         emit_combine(b, target, parts, b.max)
         return []
 

@@ -13,11 +13,12 @@ from typing import NamedTuple
 from tracejit.ir import Node
 from tracejit.ir.strided import Strided
 from tracejit.ir.types import DType, TensorType, float32
-from tracejit.llvm.kernels.gemm import is_for_blas
-from tracejit.llvm.kernels.tile import choose_tile
+from tracejit.llvm.plan.blas import is_for_blas
+from tracejit.llvm.plan.tiles import choose_tile
 from tracejit.llvm.plan.views import View
 from tracejit.llvm.target import Machine, Target
-from tracejit.llvm.text.types import held_bytes, power_above, summed
+from tracejit.llvm.text.powers import power_above
+from tracejit.llvm.text.types import held_bytes, summed
 
 # A product along the depth has sums of at most so many columns; it is for fewer rows than this.
 _DOT_COLUMNS, _DOT_ROWS = 4, 4

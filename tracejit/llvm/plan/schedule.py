@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from tracejit import ops
 from tracejit.ir import Graph, Node
 from tracejit.ir.op import Reduction, Scalar
-from tracejit.llvm.kernels.summation import LONG
+from tracejit.llvm.plan.summation import LONG
 from tracejit.llvm.text.types import held_bytes
 
 # A unit has at least so many elements: then what it costs to begin one, and to combine what each has collected, is little.

@@ -9,12 +9,10 @@ from tracejit.ir.strided import Strided, contiguous_strides
 from tracejit.ir.types import TensorType
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Buffer:
-    """Memory of one call. `kind` is parameter, result, arena, or constant; `index` its number among its kind.
-
-    For an arena buffer `index` is filled in as its offset in bytes; `data` is a constant's array.
-    """
+    """Memory of one call. `kind` is parameter, result, arena, or constant; `index` its number among its kind; `data` is a
+    constant's array."""
 
     kind: str
     index: int

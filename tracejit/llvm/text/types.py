@@ -75,13 +75,3 @@ def intrinsic_name(name: str, element: str, lanes: int = 1) -> str:
 def mask_text(lanes: int, active: int) -> str:
     """A constant mask whose first `active` lanes are on."""
     return "<" + ", ".join(f"i1 {'true' if lane < active else 'false'}" for lane in range(lanes)) + ">"
-
-
-def power_above(count: int) -> int:
-    """The least power of two that is not below `count`."""
-    return 1 << max(count - 1, 0).bit_length()
-
-
-def power_below(count: int) -> int:
-    """The greatest power of two that is not above `count`."""
-    return 1 << (count.bit_length() - 1)

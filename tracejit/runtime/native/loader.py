@@ -7,7 +7,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
-import inspect
 import os
 import platform
 import struct
@@ -19,12 +18,22 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import tensor, variable
+from tracejit import variable
+from tracejit.context import interpreted
 from tracejit.llvm.machine import cache, engine
-from tracejit.llvm.machine.words import compile_words
+from tracejit.llvm.machine.native_subset.compiler import compile_sources, source_of
+from tracejit.llvm.machine.native_subset.language import Struct, layout_of
 from tracejit.locks import Lock, lazy_property
-from tracejit.runtime.native import callables, captured, dispatcher, layout, results
-from tracejit.runtime.native.structures import CONSTANTS, INSTANCES, STRUCTURES, fields
+from tracejit.runtime.native import callables, captured, dispatcher, layout, python_api, results
+from tracejit.runtime.native.structures import (
+    INSTANCES,
+    BoundObject,
+    FunctionObject,
+    KnownMethod,
+    State,
+    offset_of,
+    row,
+)  # fmt: skip
 from tracejit.tensor import Tensor
 from tracejit.variable import Variable
 
@@ -90,39 +99,50 @@ def unusable() -> str | None:
         return "the machine is not one of 64 bits, little-endian"
     try:
         layout.check()
-        layout.slots()
-        inspect.getsource(callables)
+        layout.offsets()
+        source_of(callables)
     except (LookupError, OSError) as error:
         return str(error)
     return None
 
 
-class _Code:
-    """Modules in the language of words as machine code: the addresses of their functions, and their state to be filled."""
+# What Python and C call of each module.
+_TYPE_EXPORTS = (
+    "state", "function_miss", "function_new", "function_traverse", "function_clear", "function_dealloc", "function_get",
+    "bound_miss", "bound_traverse", "bound_clear", "bound_dealloc",
+)  # fmt: skip
+_DISPATCHER_EXPORTS = ("state", "function_call", "bound_call", "add_frame")
 
-    def __init__(self, modules: Sequence[ModuleType], symbols: Mapping[str, int], level: int):
-        known, slots = fields(), layout.slots()
-        assert not known.keys() & slots.keys(), "one name for two fields"
-        known |= slots
-        source = "\n".join(map(inspect.getsource, modules))
-        size = len(STRUCTURES["state"])
-        key = cache.key("words", source, tuple(sorted(known.items())), tuple(sorted(CONSTANTS.items())), size, level)
+
+class _Code:
+    """Modules in the native subset as machine code: the addresses of what they export, and their state to be filled."""
+
+    def __init__(
+        self, modules: Sequence[ModuleType], exports: Sequence[str], elsewhere: Sequence[ModuleType],
+        symbols: Mapping[str, int], level: int,
+    ):  # fmt: skip
+        offsets = layout.offsets()
+        # The sources and the structures are in every key.
+        key = cache.key("native call path", tuple(each.__name__ for each in modules), tuple(sorted(offsets.items())), level)
         found = cache.get(key)
         header, code = found.header, found.code
         if header is None or not _is_header(header):
-            words = compile_words(source, known, CONSTANTS, {"state": size})
-            code = engine.compile_text(words.text, level)
-            header = {"imported": list(words.imported), "exported": list(words.exported)}
+            compiled = compile_sources(map(source_of, modules), exports, offsets, map(source_of, elsewhere))
+            code = engine.compile_text(compiled.text, level)
+            header = {"imported": list(compiled.imported)}
             cache.put(key, header, code)
-        elsewhere = {name: symbols[name] if name in symbols else _of_python(name) for name in header["imported"]}
-        self.functions, self._library = engine.load_object(code, header["exported"], elsewhere)
-        self.state = (ctypes.c_int64 * size).from_address(self.functions["state"])
+        known = {name: symbols[name] if name in symbols else _of_python(name) for name in header["imported"]}
+        self.functions, self._library = engine.load_object(code, exports, known)
+        self.state = (ctypes.c_int64 * _slots_of(State)).from_address(self.functions["state"])
 
 
 def _is_header(header: Mapping[str, Any]) -> bool:
-    return header.keys() == {"imported", "exported"} and all(
-        type(names) is list and all(type(name) is str for name in names) for names in header.values()
-    )
+    names = header.get("imported")
+    return header.keys() == {"imported"} and type(names) is list and all(type(name) is str for name in names)
+
+
+def _slots_of(struct: type[Struct]) -> int:
+    return layout_of(struct).size // 8
 
 
 def _of_python(name: str) -> int:
@@ -144,13 +164,14 @@ class _Native:
 
     def __init__(self, function: type, bound: type, miss: Callable[..., Any], method_of: Callable[[Any, Any], Any]):
         self._keep: list[Any] = [miss, method_of]
-        self._types = _Code([callables], {}, level=0)
+        self._types = _Code([callables], _TYPE_EXPORTS, [python_api], {}, level=0)
         at = self._types.functions
         common = {"tp_call": _of_python("PyVectorcall_Call")}
         self.function = self._type(
             "tracejit.Function",
             function,
-            STRUCTURES["function"] + ("",) * (2 * INSTANCES),
+            FunctionObject,
+            INSTANCES * layout_of(KnownMethod).size,
             [("__dictoffset__", _SIZE, "dict"), ("__weaklistoffset__", _SIZE, "weakrefs")],
             {
                 **common,
@@ -162,16 +183,17 @@ class _Native:
         self.bound = self._type(
             "tracejit.BoundFunction",
             bound,
-            STRUCTURES["bound"],
+            BoundObject,
+            0,
             [
-                ("__weaklistoffset__", _SIZE, "bound_weakrefs"),
+                ("__weaklistoffset__", _SIZE, "weakrefs"),
                 ("__self__", _OBJECT, "instance"),
                 ("_function", _OBJECT, "function"),
             ],
             {**common, **{f"tp_{slot}": at[f"bound_{slot}"] for slot in ("dealloc", "traverse", "clear")}},
         )
         self._facts = {
-            "interpreted": ctypes.addressof(tensor.interpreted),
+            "interpreted": ctypes.addressof(interpreted),
             "held": id(variable.held),
             "waiting": id(variable.waiting),
             "notify": id(variable.tell_waiting),
@@ -200,20 +222,23 @@ class _Native:
         return value
 
     def _fill(self, code: _Code) -> None:
-        code.state[:] = [self._facts[name] for name in STRUCTURES["state"]]
+        code.state[:] = row(State, **self._facts)  # type: ignore[assignment]
 
     def _dict(self) -> int:
         get, set = _of_python("PyObject_GenericGetDict"), _of_python("PyObject_GenericSetDict")
         return ctypes.addressof(self._kept((_GetSet * 2)(_GetSet(b"__dict__", get, set, None, None))))
 
-    def _type(self, name: str, base: type, words: Sequence[str], members: Sequence[tuple[str, int, str]], slots: Any) -> Any:
-        """A type of objects with these words, and with the methods of `base`, a class without a layout of its own."""
+    def _type(
+        self, name: str, base: type, struct: type[Struct], more: int, members: Sequence[tuple[str, int, str]], slots: Any
+    ) -> Any:
+        """A type of objects with this structure and `more` bytes, and with the methods of `base`, a class without a layout of
+        its own."""
         members = (*members, ("__vectorcalloffset__", _SIZE, "vectorcall"))
-        made = [_Member(each.encode(), kind, 8 * words.index(word), _READ_ONLY, None) for each, kind, word in members]
+        made = [_Member(each.encode(), kind, offset_of(struct, field), _READ_ONLY, None) for each, kind, field in members]
         table = self._kept((_Member * (len(made) + 1))(*made))
         pointers = [(_SLOTS[slot], pointer) for slot, pointer in {**slots, "tp_members": ctypes.addressof(table)}.items()]
         filled = self._kept((_Slot * (len(pointers) + 1))(*[_Slot(*each) for each in pointers]))
-        spec = self._kept(_Spec(name.encode(), 8 * len(words), 0, _FLAGS, filled))
+        spec = self._kept(_Spec(name.encode(), layout_of(struct).size + more, 0, _FLAGS, filled))
         make = ctypes.pythonapi.PyType_FromSpecWithBases
         make.argtypes, make.restype = [ctypes.c_void_p, ctypes.py_object], ctypes.py_object
         return make(ctypes.addressof(spec), (base,))
@@ -221,7 +246,8 @@ class _Native:
     @lazy_property
     def calls(self) -> Mapping[str, int]:
         """The dispatcher's functions."""
-        made = _Code([dispatcher, captured, results], self._types.functions, level=2)
+        modules = [dispatcher, captured, results]
+        made = _Code(modules, _DISPATCHER_EXPORTS, [python_api, callables], self._types.functions, level=2)
         self._fill(made)
         self._dispatcher = made  # before anything leads to its code: an interrupt must not take that away
         self._facts["bound_call"] = made.functions["bound_call"]
@@ -233,13 +259,13 @@ class _Native:
         keeps its object alive."""
         calls = self.calls
         if not is_method:
-            _field(id(function), "function", "vectorcall").value = calls["function_call"]
-        elif bound := _field(id(function), "function", "bound").value:
-            _field(bound, "bound", "vectorcall").value = calls["bound_call"]
+            _field(id(function), FunctionObject, "vectorcall").value = calls["function_call"]
+        elif bound := _field(id(function), FunctionObject, "bound").value:
+            _field(bound, BoundObject, "vectorcall").value = calls["bound_call"]
 
 
-def _field(address: int, structure: str, name: str) -> ctypes.c_int64:
-    return ctypes.c_int64.from_address(address + 8 * STRUCTURES[structure].index(name))
+def _field(address: int, struct: type[Struct], name: str) -> ctypes.c_int64:
+    return ctypes.c_int64.from_address(address + offset_of(struct, name))
 
 
 _native: _Native | None = None
@@ -265,7 +291,7 @@ def add_frame(program: int, frame: int) -> None:
     with _making:
         call = _native.calls["add_frame"]
     # With the interpreter's lock, so that no native call comes between.
-    ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(call)(program, frame)
+    ctypes.PYFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(call)(program, frame)
 
 
 def dispatch(function: Any, is_method: bool) -> None:

@@ -13,7 +13,8 @@ from tracejit import nest
 from tracejit.ir.types import TensorType
 from tracejit.objects import MISSING, is_a, items, namespace, type_name
 from tracejit.runtime.native import loader as native
-from tracejit.runtime.native.structures import KIND, MOST_NODES, MOST_RESULTS, Memory, addresses, peek, poke, row, table
+from tracejit.runtime.native import structures
+from tracejit.runtime.native.structures import MOST_NODES, MOST_RESULTS, Kind, Memory, addresses, peek, poke, row, table
 from tracejit.runtime.step import Step, buffer_of, new_pool
 from tracejit.tensor import Tensor
 from tracejit.tracing.callshape import CallShape, Given, Node, Undescribable
@@ -42,7 +43,7 @@ class Program:
         self._results = table([each for each, _ in results], [kept for _, kept in results])
         self._structure = _structure(traced)
         words = row(
-            "program",
+            structures.Program,
             entry=step.executable.address,
             slots=slots + len(results) + 1,
             long=int(step.long),
@@ -59,10 +60,10 @@ class Program:
     def watch(self, watches: Sequence[Watch]) -> None:
         """Replace what is compared at every call."""
         packed = [_watch(watch) for watch in watches]
-        made = table([row("watches"), *[words for words, _ in packed]], [kept for _, kept in packed])
-        poke(made, "watches", "last_watch", made.end)
-        poke(self.memory, "program", "stale", 0)
-        poke(self.memory, "program", "watches", made.address)
+        made = table([row(structures.Watches), *[words for words, _ in packed]], [kept for _, kept in packed])
+        poke(made, structures.Watches, "end", made.end)
+        poke(self.memory, structures.Program, "stale", 0)
+        poke(self.memory, structures.Program, "watches", made.address)
         self._watches = made  # the ones before go now that nothing leads there any more
 
     def add_frame(self) -> None:
@@ -74,12 +75,12 @@ class Program:
     @property
     def has_frame(self) -> bool:
         """Whether a frame is free."""
-        return peek(self.memory, "program", "frames") != 0
+        return peek(self.memory, structures.Program, "frames") != 0
 
     @property
     def stale(self) -> bool:
         """Whether what is watched was found changed."""
-        return peek(self.memory, "program", "stale") != 0
+        return peek(self.memory, structures.Program, "stale") != 0
 
 
 class Record:
@@ -97,7 +98,7 @@ class Record:
         self._arrays = table([words for words, _ in arrays], [kept for _, kept in arrays])
         self.memory = Memory(
             row(
-                "record",
+                structures.Record,
                 npositional=shape.positional,
                 nkeywords=len(shape.keywords),
                 keywords=self._names.address,
@@ -117,7 +118,7 @@ def link(records: Sequence[Record]) -> int:
     """Let each record lead to the next; the address of the first, 0 where there is none."""
     following = 0
     for record in reversed(records):
-        poke(record.memory, "record", "next", following)
+        poke(record.memory, structures.Record, "next", following)
         following = record.memory.address
     return following
 
@@ -130,27 +131,32 @@ def _dims(kind: TensorType) -> Memory:
 
 
 def _node(node: Node) -> tuple[list[int], Any]:
-    kind = KIND[node.kind.upper()]
+    kind = Kind[node.kind.upper()]
     if node.kind in ("tensor", "array"):
         dims = _dims(node.expected)
         descr = node.expected.dtype.numpy
         words = row(
-            "node", kind=kind, expected=id(node.expected), other=id(descr), count=len(node.expected.shape), items=dims.address
+            structures.Node,
+            kind=kind,
+            expected=id(node.expected),
+            other=id(descr),
+            count=len(node.expected.shape),
+            dims=dims.address,
         )
         return words, (node, dims)
     if node.kind == "scalar":
-        return row("node", kind=kind, expected=id(node.type)), node
+        return row(structures.Node, kind=kind, expected=id(node.type)), node
     if node.kind == "variable":
-        return row("node", kind=kind, expected=id(node.expected), other=id(node.trainable), first=node.first), node
+        return row(structures.Node, kind=kind, expected=id(node.expected), other=id(node.trainable), first=node.first), node
     if node.kind == "float":
         (bits,) = struct.unpack("<q", struct.pack("<d", node.expected))
-        return row("node", kind=kind, expected=bits), None
+        return row(structures.Node, kind=kind, bits=bits), None
     if node.kind == "equal":
-        return row("node", kind=kind, expected=id(node.expected), other=id(node.type)), node
+        return row(structures.Node, kind=kind, expected=id(node.expected), other=id(node.type)), node
     if node.kind == "same":
-        return row("node", kind=kind, expected=id(node.expected)), node
+        return row(structures.Node, kind=kind, expected=id(node.expected)), node
     keys = addresses(node.keys)
-    words = row("node", kind=kind, expected=id(node.type), count=node.size, items=keys.address, first=node.first)
+    words = row(structures.Node, kind=kind, expected=id(node.type), count=node.size, keys=keys.address, first=node.first)
     return words, (node, keys)
 
 
@@ -166,14 +172,15 @@ def _binds(shape: CallShape, traced: Traced) -> Any:
             if isinstance(source, Given):
                 source = source.value
             elif binding.kind == "argument variable":
-                variables.append((row("bind", slot=slot, node=source, updated=parameter in updated), None))
+                variables.append((row(structures.VariableBinding, slot=slot, node=source, updated=parameter in updated), None))
                 continue
             else:
-                kind = KIND["SCALAR" if shape.nodes[source].kind == "scalar" else "ARRAY"]
-                arrays.append((row("bind", kind=kind, slot=slot, node=source), None))
+                kind = Kind.SCALAR if shape.nodes[source].kind == "scalar" else Kind.ARRAY
+                arrays.append((row(structures.ArrayBinding, kind=kind, slot=slot, node=source), None))
                 continue
         if isinstance(source, Variable):
-            variables.append((row("bind", slot=slot, variable=id(source), updated=parameter in updated), source))
+            words = row(structures.VariableBinding, slot=slot, variable=id(source), updated=parameter in updated)
+            variables.append((words, source))
         else:
             assert isinstance(parameter.type, TensorType)
             arrays.append(_captured(source, parameter.type, slot, binding))
@@ -186,20 +193,20 @@ def _captured(source: Any, kind: TensorType, slot: int, binding: Binding) -> tup
             raise Undescribable("a captured array is converted at every call: it has another dtype or is not contiguous")
         dims = _dims(kind)
         words = row(
-            "bind", kind=KIND["CAPTURED"], slot=slot, variable=id(source), other=id(kind.dtype.numpy), count=source.ndim,
-            items=dims.address,
+            structures.ArrayBinding, kind=Kind.CAPTURED, slot=slot, array=id(source), descr=id(kind.dtype.numpy),
+            count=source.ndim, dims=dims.address,
         )  # fmt: skip
         return words, (source, dims)
     array = buffer_of(source.value if isinstance(source, Tensor) else source, kind)
-    return row("bind", kind=KIND["CONSTANT"], slot=slot, variable=array.ctypes.data), (source, array)
+    return row(structures.ArrayBinding, kind=Kind.CONSTANT, slot=slot, data=array.ctypes.data), (source, array)
 
 
 def _result(kind: TensorType, slot: int) -> tuple[list[int], Any]:
     pool = new_pool(kind)
     dims, made = _dims(kind), Memory([0] * len(pool))
     words = row(
-        "result", expected=id(kind), other=id(kind.dtype.numpy), count=len(pool), items=dims.address, slot=slot, pool=id(pool),
-        made_arrays=made.address, nd_of_result=len(kind.shape), bytes=kind.nbytes,
+        structures.Result, expected=id(kind), descr=id(kind.dtype.numpy), nd=len(kind.shape), dims=dims.address,
+        bytes=kind.nbytes, slot=slot, pool=id(pool), count=len(pool), made_arrays=made.address,
     )  # fmt: skip
     return words, (pool, kind, dims, made)
 
@@ -219,19 +226,19 @@ def _structure(traced: Traced) -> Memory | None:
                 raise Undescribable(f"the function returns a {type_name(structure)}")
             kept.append(kind)
             content = items(structure)
-            words.extend((KIND["TUPLE" if issubclass(kind, tuple) else "LIST"], len(content), id(kind) if is_own else 0))
+            words.extend((Kind.TUPLE if issubclass(kind, tuple) else Kind.LIST, len(content), id(kind) if is_own else 0))
             for item in content:
                 add(item)
         elif is_a(structure, dict):
             if type(structure) is not dict:
                 raise Undescribable(f"the function returns a {type_name(structure)}")
-            words.extend((KIND["DICT"], len(structure), 0))
+            words.extend((Kind.DICT, len(structure), 0))
             for key in structure:
                 kept.append(key)
                 words.append(id(key))
                 add(structure[key])
         else:
-            words.extend((KIND["NOTHING"],) if structure is None else (KIND["LEAF"], structure))
+            words.extend((Kind.NOTHING,) if structure is None else (Kind.LEAF, structure))
 
     add(nest.pack(traced.structure, iter(traced.constants)))
     return Memory(words, kept)
@@ -250,8 +257,8 @@ def _watch(watch: Watch) -> tuple[list[int], Any]:
     elif watch.kind == "object":
         kept.append(type(watch.watched))
     words = row(
-        "watch", kind=KIND[kind.upper()], watched=id(watch.watched), value=id(type(watch.watched)), count=len(watch.values),
-        names=names.address, values=values.address, version=-1, whole=int(watch.whole),
+        structures.Watch, kind=Kind[kind.upper()], watched=id(watch.watched), type=id(type(watch.watched)),
+        count=len(watch.values), names=names.address, values=values.address, version=-1, whole=int(watch.whole),
     )  # fmt: skip
     return words, kept
 
