@@ -115,16 +115,14 @@ GROUPS = {
     "names": ("", "errors", "math", "linalg", "bitwise", "config", "data", "demo", "__main__"),
 }
 _GROUP = {name: group for group, names in GROUPS.items() for name in names}
-_OPEN = ("llvm", "runtime")  # packages of which the drawing shows the inside
 
 
 def place(module: str) -> str:
-    """The box of the drawing in which the module lies."""
+    """The box of the drawing in which the module lies: that of its package, of which llvm has one a package or file inside."""
     parts = module.split(".")[1:]
     first = parts[0] if parts else ""
-    if first in _OPEN and (ROOT / "tracejit" / "/".join(parts[:2])).is_dir():
-        return "/".join(parts[:2])
-    return _GROUP.get(first, first)
+    is_inner = first == "llvm" or parts[:2] == ["runtime", "native"]
+    return "/".join(parts[:2]) if is_inner else _GROUP.get(first, first)
 
 
 def between(arrows: Arrows) -> dict[str, set[str]]:
@@ -136,9 +134,14 @@ def between(arrows: Arrows) -> dict[str, set[str]]:
 
 
 def essential(arrows: Arrows) -> dict[str, set[str]]:
-    """Without the arrows that lead where others lead as well."""
+    """Without the arrows that lead where others lead as well, by ways that do not lead back."""
+    reached = {name: _reached(name, arrows) for name in arrows}
+
+    def leads_on(name: str, way: str, other: str) -> bool:
+        return way != other and other in reached[way] and name not in reached[way]
+
     return {
-        name: {other for other in others if not any(other in _reached(way, arrows) for way in others - {other})}
+        name: {other for other in others if not any(leads_on(name, way, other) for way in others)}
         for name, others in arrows.items()
     }
 

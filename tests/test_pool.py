@@ -590,6 +590,7 @@ def test_where_no_thread_can_be_made_the_caller_does_all() -> None:
         for _ in range(3):
             small(1.0 * x[0])  # which loads what makes calls native: that needs more room than a stack
         large.compiled(x)
+        tasks()
         for _ in range(3):  # which take the stacks that the C library keeps of threads that have ended
             threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
         used = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) << 10
