@@ -53,6 +53,16 @@ def test_a_worker_loads_checks_and_samples(worker: Any) -> None:
     assert set(worker.ask("overhead", count=10)) == {"loop", "python_call"}
 
 
+def test_another_checkout_is_a_contestant_of_its_own(peers: ModuleType, tmp_path: Path) -> None:
+    before = peers.Peer.parse(f"before={tmp_path}")
+    assert before == ("before", str(tmp_path / ".venv/bin/python"), tmp_path)
+    with peers.started(before._replace(python=sys.executable, folder=ROOT), peers.environment(1), timeout=60) as started:
+        started.ask("load")
+        assert started.ask("cases", group="calls")["regression"] == ["before"]
+        assert started.ask("open", group="calls", case="regression", label="before")["apart"] == ""
+        assert started.ask("sample", label="before", count=3) > 0
+
+
 def test_a_first_result(worker: Any) -> None:
     first = worker.ask("first", group="models", case="mlp", label="numpy")
     assert first["seconds"] > 0 and first["result"] == pytest.approx(2.669, abs=0.01)
