@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,11 +60,7 @@ def imports(tree: ast.AST, package: str, typing: bool = False) -> Iterator[Impor
             base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
             yield from (Import(module, alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
-            "importlib.import_module",
-            "import_module",
-            "__import__",
-        ):
+        elif isinstance(node, ast.Call) and _name(node.func) in ("import_module", "__import__"):
             wanted = node.args[0]
             start = wanted.values[0] if isinstance(wanted, ast.JoinedStr) else wanted
             if isinstance(start, ast.Constant):
@@ -71,8 +68,19 @@ def imports(tree: ast.AST, package: str, typing: bool = False) -> Iterator[Impor
         yield from imports(node, package, typing)
 
 
-def imports_of(path: Path, typing: bool = False) -> list[Import]:
-    return list(imports(ast.parse(path.read_text("utf-8")), package_of(path), typing))
+def _name(function: ast.expr) -> str:
+    """The last part of a name."""
+    return function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+@cache
+def imports_of(path: Path, typing: bool = False) -> tuple[Import, ...]:
+    return tuple(imports(tree_of(path), package_of(path), typing))
 
 
 def arrows(gathered: Container[str] = ()) -> dict[str, set[str]]:
@@ -159,7 +167,7 @@ def drawing() -> str:
 
 def idea(path: Path) -> str:
     """The first sentence of the module's docstring; empty where it has none."""
-    words = " ".join((ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n\n")[0].split())
+    words = " ".join((ast.get_docstring(tree_of(path)) or "").partition("\n\n")[0].split())
     return (words + " ").partition(". ")[0].rstrip(". ")
 
 

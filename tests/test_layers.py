@@ -7,10 +7,23 @@ import ast
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
-from structure import ROOT, Arrows, Import, arrows, circles, imports, imports_of, lines_of, module_name, package_of, sources
+from structure import (
+    ROOT,
+    Arrows,
+    Import,
+    arrows,
+    circles,
+    imports,
+    imports_of,
+    lines_of,
+    module_name,
+    package_of,
+    sources,
+    tree_of,
+)
 
 # A module imports its own row and the rows above it.
 LAYERS: tuple[tuple[str, ...], ...] = (
@@ -49,7 +62,7 @@ def room(module: str, name: str = "") -> str | None:
     return name if name in RANK else ""
 
 
-def backward_imports(module: str, found: list[Import]) -> list[str]:
+def backward_imports(module: str, found: Sequence[Import]) -> list[str]:
     """What `module` imports from a row below its own, as lines of text."""
     own = RANK[room(module) or ""]
     wrong = []
@@ -115,7 +128,7 @@ def test_a_late_import_is_never_half_done_in_a_forked_child() -> None:
     early = set(done.stdout.split())
     wrong = []
     for path in sources("tracejit", "passes"):
-        for each in late_imports(ast.parse(path.read_text("utf-8")), package_of(path)):
+        for each in late_imports(tree_of(path), package_of(path)):
             if f"{each.module}.{each.name}" not in early and (each.module not in early or each.name == "passes"):
                 wrong.append(f"{module_name(path)}:{each.line} imports {each.module} {each.name}".rstrip())
     assert not wrong, "\n".join(wrong)
