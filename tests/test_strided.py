@@ -162,7 +162,7 @@ def test_a_view_stays_in_its_buffer_and_an_array_behind_its_pointer() -> None:
     buffer = Buffer("result", 0, 96)
     view = View.whole_of(buffer, TensorType((4, 6), float32))
     assert view.whole and view.transpose((1, 0)).buffer is buffer and not view.transpose((1, 0)).whole
-    array = Array(view.shape, view.strides, 0, float32, "%p", streamed=True)
+    array = Array(view.shape, view.strides, 0, float32, "%p", nontemporal=True)
     assert array.sub((1, 0), (2, 6), (1, 1)) == Array((2, 6), (6, 1), 6, float32, "%p")
     assert array != view
 

@@ -9,7 +9,7 @@ from tracejit.ir import Node
 from tracejit.ir.strided import collapse
 from tracejit.ir.types import DType, bool_, int32, int64
 from tracejit.llvm.kernels.kernel import KernelBuilder
-from tracejit.llvm.kernels.movement import arranged, covering, emit_combine, emit_copy, emit_fill, limited
+from tracejit.llvm.kernels.movement import arranged, emit_combine, emit_copy, emit_fill, overlapped_loop, overlapped_start
 from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.powers import power_below
 from tracejit.llvm.text.types import SCALAR_TYPES, Lanes
@@ -49,7 +49,7 @@ def _check(b: KernelBuilder, array: Array, low: int, high: int) -> None:
         start = b.place(b.subarray(array, 0, index))
 
         def vector(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
-            first = limited(b, first, count, lanes)
+            first = overlapped_start(b, first, count, lanes)
             value = b.cast(b.load_at(b.address(start, dtype, index=first, stride=stride), dtype, lanes, stride), kind)
             # Without a sign, what lies below `low` is more than any distance from it.
             distance = b.sub(value, b.const(low, kind)) if low else value
@@ -172,7 +172,7 @@ class _Search:
             for n, position in enumerate(best[1::2]):
                 b.store_at(b.cast(position, int64), b.address(end, int64, n * lanes * down), down)
 
-        covering(b, size, lanes * times, block)
+        overlapped_loop(b, size, lanes * times, block)
 
     def along(self, to: str, at: str) -> None:
         """Search in the one place `at`."""
@@ -186,7 +186,7 @@ class _Search:
             return [b.load_at(b.address(start, dtype, n * lanes * step), dtype, lanes, step) for n in range(number)]
 
         def rest(index: Lanes, best: list[Lanes]) -> list[Lanes]:
-            first = limited(b, b.add(index, b.const(whole, int64)), count, lanes)
+            first = overlapped_start(b, b.add(index, b.const(whole, int64)), count, lanes)
             return [*self._step(best[:2], values(first, 1), first), *best[2:]]
 
         best = b.loop(

@@ -51,17 +51,17 @@ def arranged(target: Array, *others: Array) -> list[Array]:
     return collapsed([array.reverse(turned).transpose(order) for array in [target, *others]])
 
 
-def covering(b: KernelBuilder, count: int, step: int, body: Callable[[Lanes], None]) -> None:
+def overlapped_loop(b: KernelBuilder, count: int, step: int, body: Callable[[Lanes], None]) -> None:
     """Run `body(first)` so that every index below `count` lies in a first..first+step-1; the last two may overlap."""
 
     def each(index: Lanes, carried: list[Lanes]) -> list[Lanes]:
-        body(limited(b, index, count, step))
+        body(overlapped_start(b, index, count, step))
         return []
 
     b.loop(count, each, step=step)
 
 
-def limited(b: KernelBuilder, index: Lanes, count: int, step: int) -> Lanes:
+def overlapped_start(b: KernelBuilder, index: Lanes, count: int, step: int) -> Lanes:
     """A loop's index, but not so far that less than `step` of the `count` are left."""
     if not count % step:
         return index
@@ -124,7 +124,7 @@ def _interleave(b: KernelBuilder, target: Array, source: Array) -> None:
             found = [(place % few, place // few) for place in range(begin, begin + lanes)]
             b.write(b.pick(dtype, lanes, columns, found), b.address(to, dtype, begin), dtype, lanes)
 
-    covering(b, count, lanes, some)
+    overlapped_loop(b, count, lanes, some)
 
 
 def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) -> None:
@@ -137,36 +137,36 @@ def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) ->
     if edge < lanes:
         edge = min(edge, 16 // dtype.size)
 
-    def block(row: Lanes, column: Lanes, streamed: bool) -> None:
+    def block(row: Lanes, column: Lanes, nontemporal: bool) -> None:
         at = b.address(b.address(source.pointer, dtype, index=row), dtype, index=column, stride=step)
         to = b.address(b.address(target.pointer, dtype, index=column), dtype, index=row, stride=down)
         rows = [b.read(b.address(at, dtype, number * step), dtype, lanes) for number in range(edge)]
         for number, value in enumerate(_transposed(b, dtype, rows, lanes)):
-            b.write(value, b.address(to, dtype, number * down), dtype, edge, streamed=streamed)
+            b.write(value, b.address(to, dtype, number * down), dtype, edge, nontemporal=nontemporal)
 
     tile = b.machine.transposed_tile // dtype.size
     high, wide = min(tile, across), min(tile, along)
     grid = -(-along // wide), -(-across // high)
-    units = math.prod(grid)
-    first, last = b.span(units) if divided else (b.const(0, int64), b.const(units, int64))
+    chunks = math.prod(grid)
+    first, last = b.parallel_range(chunks) if divided else (b.const(0, int64), b.const(chunks, int64))
 
-    def tiles(streamed: bool) -> None:
+    def tiles(nontemporal: bool) -> None:
         def blocks(first_row: Lanes, first_column: Lanes) -> None:
             def at(row: Lanes, column: Lanes) -> None:
-                block(b.add(first_row, row), b.add(first_column, column), streamed)
+                block(b.add(first_row, row), b.add(first_column, column), nontemporal)
 
-            if streamed:
-                covering(b, wide, edge, lambda column: covering(b, high, lanes, lambda row: at(row, column)))
+            if nontemporal:
+                overlapped_loop(b, wide, edge, lambda column: overlapped_loop(b, high, lanes, lambda row: at(row, column)))
             else:
-                covering(b, high, lanes, lambda row: covering(b, wide, edge, lambda column: at(row, column)))
+                overlapped_loop(b, high, lanes, lambda row: overlapped_loop(b, wide, edge, lambda column: at(row, column)))
 
-        def unit(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
+        def chunk(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
             column, row = b.unravel(number, grid)
-            first_row = limited(b, b.mul(row, b.const(high, int64)), across, high)
-            blocks(first_row, limited(b, b.mul(column, b.const(wide, int64)), along, wide))
+            first_row = overlapped_start(b, b.mul(row, b.const(high, int64)), across, high)
+            blocks(first_row, overlapped_start(b, b.mul(column, b.const(wide, int64)), along, wide))
             return []
 
-        b.loop_between(first, last, unit)
+        b.loop_between(first, last, chunk)
 
     whole_registers = edge * dtype.size == b.width and not along % edge and not down % edge
     if across * along * dtype.size >= b.machine.nontemporal_transpose and whole_registers:
@@ -226,7 +226,7 @@ def _copy_strided(b: KernelBuilder, target: Array, source: Array, divided: bool)
             value = same or b.read(b.address(at, dtype, index=first, stride=step), dtype, lanes, step)
             b.write(value, b.address(to, dtype, index=first, stride=down), dtype, lanes, down)
 
-        covering(b, count, lanes, vector)
+        overlapped_loop(b, count, lanes, vector)
 
     (b.loops_divided if divided else b.loops)(target.shape[:-1], row)
 
@@ -270,7 +270,7 @@ def emit_fill(b: KernelBuilder, target: Array, value: Any) -> None:
         if zero and stride == 1:
             b.zero_bytes(to, dtype, count)
         else:
-            covering(b, count, lanes, vector)
+            overlapped_loop(b, count, lanes, vector)
 
     b.loops(target.shape[:-1], row)
 
