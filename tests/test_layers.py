@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ops",),
     ("functions", "passes"),
     ("operators", "conversion", "context", "tensor", "variable", "tape", "custom", "random", "tracing"),
-    ("llvm", "runtime"),
+    ("compilation", "llvm", "runtime"),
     ("function",),
     ("inspect",),
     (

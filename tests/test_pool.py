@@ -352,7 +352,7 @@ def test_results_are_the_same_when_small_kernels_are_divided_too(seed: int, monk
 def test_small_steps_do_not_use_the_pool(rng: np.random.Generator) -> None:
     executable = large_function().compiled(tj.ones([100]), tj.ones([100])).executable
     assert not executable.parallel
-    assert pool.PARALLEL not in executable.module.text
+    assert pool.PARALLEL not in executable.compilation.module.text
 
 
 def test_a_variable_is_updated_in_place_by_all_threads() -> None:
