@@ -27,8 +27,8 @@ def emit_fusion(b: KernelBuilder, schedule: Schedule, layout: Layout, arrays: Se
             _emit_chunk(Nest(b, schedule, layout, arrays, Chunk(number, count)))
             return none
 
-        b.loop_between(*b.span(count), one)
-    if any(arrays[argument].streamed for arguments in layout.results.values() for argument in arguments):
+        b.loop_between(*b.parallel_range(count), one)
+    if any(arrays[argument].nontemporal for arguments in layout.results.values() for argument in arguments):
         b.line("fence seq_cst")
 
 

@@ -18,7 +18,6 @@ from tracejit.llvm.plan.tiles import choose_tile
 from tracejit.llvm.plan.views import View
 from tracejit.llvm.target import Target
 from tracejit.llvm.text.powers import power_above
-from tracejit.llvm.text.types import held_bytes, summed
 
 # A product along the depth has sums of at most so many columns; it is for fewer rows than this.
 _DOT_COLUMNS, _DOT_ROWS = 4, 4
@@ -88,7 +87,7 @@ class Blocking:
             types["packed_x"] = TensorType((self.units, self.tiles_per_chunk, self.kc, self.mr), self.dtype)
         if self.own_sums:
             shape = (self.columns, self.rows) if self.swapped else (self.rows, self.columns)
-            types["sums"] = TensorType((*self.batch, *shape), summed(self.dtype))
+            types["sums"] = TensorType((*self.batch, *shape), self.dtype.accumulator)
         return types
 
 
@@ -114,7 +113,7 @@ def _tiling(
     """The tiles of a product, and what is packed, for strides along the rows and the columns."""
     (x_down, x_along), (y_down, y_along) = x_strides, y_strides
     machine = target.machine
-    lanes = max(machine.width // held_bytes(dtype), 1)
+    lanes = max(machine.width // dtype.accumulator.size, 1)
     swapped = columns == 1 and x_down == 1 and rows > 1 and x_along != 1
     if swapped:
         rows, columns = columns, rows

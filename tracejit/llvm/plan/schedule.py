@@ -16,7 +16,6 @@ from tracejit import ops
 from tracejit.ir import Graph, Node
 from tracejit.ir.op import Reduction, Scalar
 from tracejit.llvm.plan.summation import LONG
-from tracejit.llvm.text.types import held_bytes
 
 # -- limits, of shapes alone, since they decide in which order numbers are added. Where none is given, no figure is recorded.
 
@@ -80,7 +79,7 @@ class Schedule:
     @property
     def widest(self) -> int:
         """The bytes in a register of the largest element of a point."""
-        return max((held_bytes(node.dtype) for node, place in self.place.items() if place == "full"), default=8)
+        return max((node.dtype.accumulator.size for node, place in self.place.items() if place == "full"), default=8)
 
     def row_unroll(self, elements: int) -> int:
         """How many rows of so many elements are computed at one time, a power of two."""
