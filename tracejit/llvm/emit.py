@@ -3,8 +3,8 @@
 The entry is `i32 name(ptr arguments)`: an array of pointers, to the parameters, then the results, then the arena. It returns
 0, or the number of the step that failed, counted from 1; until it can fail no more it has written to no parameter.
 
-A kernel that is divided (`Builder.span`) is called by the pool (tracejit.llvm.machine.pool), a share of its units by each
-thread.
+A kernel that is divided (`Builder.parallel_range`) is called by the pool (tracejit.llvm.machine.pool), a share of
+its chunks by each thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from tracejit.ir.graph import Node
 from tracejit.ir.types import array_type
 from tracejit.llvm.kernels.epilogue import emit_product_fusion
 from tracejit.llvm.kernels.kernel import KernelBuilder
-from tracejit.llvm.kernels.layout import lay_out
 from tracejit.llvm.kernels.loops import emit_fusion
 from tracejit.llvm.kernels.matmul import emit_matmul
 from tracejit.llvm.kernels.movement import emit_copy
@@ -55,7 +54,7 @@ def emit(plan: Plan, target: Target, *, timed: bool = False) -> Module:
     numbered = map(Call, range(len(kernels)), plan.steps, kernels)
     calls = [call for call in numbered if call.kernel.lines]
     written = list(dict.fromkeys(call.kernel for call in calls))
-    divided = [kernel for kernel in written if kernel.units is not None]
+    divided = [kernel for kernel in written if kernel.chunks is not None]
     declarations = {line for kernel in written for line in kernel.declarations}
     if timed:
         declarations.add("declare i64 @llvm.readcyclecounter()")
@@ -66,7 +65,7 @@ def emit(plan: Plan, target: Target, *, timed: bool = False) -> Module:
     attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{target.machine.width * 8}" }}'
     parts = _entry(plan, name, calls, timed)
     text = "\n\n".join([*sorted(declarations), *constants, *functions, *parts, attributes, ""])
-    failing = {call.number + 1: call.step.node for call in calls if call.kernel.fails and call.step.node is not None}
+    failing = {call.number + 1: call.step.node for call in calls if call.kernel.can_fail and call.step.node is not None}
     return Module(text, name, failing, bool(divided))
 
 
@@ -99,7 +98,7 @@ def _entry(plan: Plan, name: str, calls: Sequence[Call], timed: bool) -> list[st
     """The entry, which makes the `calls`; where they are many, after the functions that make them a part each."""
     parts = [_part(plan, list(part), timed) for _, part in itertools.groupby(calls, lambda call: call.number // _PART)]
     if len(parts) < 2:
-        return [_function(name, *(parts or [[]]))]
+        return [_function(name, parts[0] if parts else [])]
     numbers = range(len(parts))
     return [
         *(_function(f"{name}.part{number}", parts[number], "internal ") for number in numbers),
@@ -113,14 +112,14 @@ def _part(plan: Plan, calls: Sequence[Call], timed: bool) -> list[str]:
     lines: list[str] = []
     for number, step, kernel in calls:
         arguments = [pointers.of(view) for view in step.views]
-        status = f"{number + 1}" if kernel.fails else None
+        status = f"{number + 1}" if kernel.can_fail else None
         if timed:
             lines.append(_CYCLES.format(name=f"before.{number}"))
-        if kernel.units is None:
+        if kernel.chunks is None:
             lines.append(_call(number, f"{kernel.name}({', '.join(f'ptr {argument}' for argument in arguments)})", status))
         else:
             lines += pointers.passed(number, arguments)
-            lines.append(_call(number, f"{PARALLEL}(ptr @{_shared(kernel)}, ptr %spread, i64 {kernel.units})", status))
+            lines.append(_call(number, f"{PARALLEL}(ptr @{_shared(kernel)}, ptr %spread, i64 {kernel.chunks})", status))
         if timed:
             lines += pointers.took(number)
     return [*pointers.allocated(), *pointers.lines, *lines]
@@ -179,7 +178,8 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
         assert step.blocking is not None
         emit_product_fusion(b, step.node.attrs["body"], step.product, step.blocking, outputs, operands, scratch)
     elif step.schedule is not None:
-        emit_fusion(b, step.schedule, lay_out(step.node.attrs["body"], step.schedule, operands, outputs, scratch))
+        assert step.layout is not None
+        emit_fusion(b, step.schedule, step.layout, arrays)
     else:
         KERNELS[step.node.op](b, step.node, outputs[0], *operands)
     return b

@@ -17,13 +17,11 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from tracejit import ops
 from tracejit.ir import Graph, Node
-from tracejit.llvm.kernels.layout import lay_out
 from tracejit.llvm.plan.blocking import Blocking
 from tracejit.llvm.plan.calls import Step
 from tracejit.llvm.plan.plan import Plan
 from tracejit.llvm.plan.schedule import Schedule
 from tracejit.llvm.plan.views import Buffer, View
-from tracejit.llvm.text.arrays import Array
 
 _WIDTH = 150  # columns
 _HEAD, _ARRAYS = 32, 64
@@ -182,7 +180,8 @@ class _Printer:
     def _fusion(self, step: Step, schedule: Schedule) -> Iterator[str]:
         assert step.node is not None
         body: Graph = step.node.attrs["body"]
-        layout = lay_out(body, schedule, *map(_arrays, (step.operands, step.outputs, step.scratch)))
+        layout = step.layout
+        assert layout is not None
         units = f", {_units(schedule.units, step.parallel)}" if schedule.units > 1 else ""
         at_once = f", {layout.rows} at once" if layout.rows > 1 else ""
         lanes = " x ".join(map(str, layout.lane_shape)) or "1"
@@ -259,11 +258,6 @@ _PURPOSES = {
 }  # fmt: skip
 _COPIES = {"aside": "{} aside", "in order": "{} in order", "panels": "panels of {}", "result": "{}", "variable": "{}"}
 _SCRATCH = {"packed_x": "chunks", "sums": "sums between blocks"}
-
-
-def _arrays(views: Iterable[View]) -> list[Array]:
-    """The views as the arrays that a kernel is written for."""
-    return [Array(view.shape, view.strides, view.offset, view.dtype, "") for view in views]
 
 
 def _kept(step: Step) -> list[tuple[View, str]]:
