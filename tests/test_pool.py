@@ -71,7 +71,7 @@ def kernel_of(units: int, *, parallel: bool) -> KernelBuilder:
         b.store_at(value, b.address("%out", float32, index=index))
         return [b.add(carried[0], value)]
 
-    (total,) = b.loop_between(*b.span(units), body, [b.const(0, float32)])
+    (total,) = b.loop_between(*b.parallel_range(units), body, [b.const(0, float32)])
     b.store_at(total, b.address("%out", float32, units))
     return b
 
@@ -79,7 +79,7 @@ def kernel_of(units: int, *, parallel: bool) -> KernelBuilder:
 @pytest.mark.parametrize(("first", "last"), [(0, 10), (3, 7), (9, 10), (4, 4), (5, 2)])
 def test_a_divided_kernel_does_the_units_that_it_is_told(first: int, last: int) -> None:
     b = kernel_of(10, parallel=True)
-    assert b.units == 10
+    assert b.chunks == 10
     text = b.text().replace("define internal", "define") + "\nattributes #0 = { nounwind }"
     functions, _library = engine.load_object(engine.compile_text(text), ["k"], {})
     out = np.full(11, -1, np.float32)
@@ -92,7 +92,7 @@ def test_a_divided_kernel_does_the_units_that_it_is_told(first: int, last: int) 
 @pytest.mark.parametrize(("units", "parallel"), [(10, False), (1, True), (0, True)])
 def test_a_kernel_that_is_not_divided_is_as_it_was_without(units: int, parallel: bool) -> None:
     b = kernel_of(units, parallel=parallel)
-    assert b.units is None
+    assert b.chunks is None
     assert "%first" not in b.text()
     plain = KernelBuilder('"k"', ["out"], Target(SSE))
 
@@ -109,7 +109,7 @@ def test_a_kernel_that_is_not_divided_is_as_it_was_without(units: int, parallel:
 def test_a_kernel_is_divided_once() -> None:
     b = kernel_of(10, parallel=True)
     with pytest.raises(AssertionError, match="divided already"):
-        b.span(10)
+        b.parallel_range(10)
 
 
 # -- the pool itself
@@ -354,7 +354,7 @@ def checked_copy() -> Iterator[Op]:
             b.store(out, [index], value)
             return []
 
-        b.loop_between(*b.span(x.shape[0]), one)
+        b.loop_between(*b.parallel_range(x.shape[0]), one)
 
     op = Op(
         "checked_copy",

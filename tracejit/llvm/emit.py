@@ -3,8 +3,8 @@
 The entry is `i32 name(ptr arguments)`: an array of pointers, to the parameters, then the results, then the arena. It returns
 0, or the number of the step that failed, counted from 1; until it can fail no more it has written to no parameter.
 
-A kernel that is divided (`Builder.span`) is called by the pool (tracejit.llvm.machine.pool), a share of its units by each
-thread.
+A kernel that is divided (`Builder.parallel_range`) is called by the pool (tracejit.llvm.machine.pool), a share of
+its chunks by each thread.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from tracejit.ir.graph import Node
 from tracejit.ir.types import array_type
 from tracejit.llvm.kernels.epilogue import emit_product_fusion
 from tracejit.llvm.kernels.kernel import KernelBuilder
-from tracejit.llvm.kernels.layout import lay_out
 from tracejit.llvm.kernels.loops import emit_fusion
 from tracejit.llvm.kernels.matmul import emit_matmul
 from tracejit.llvm.kernels.movement import emit_copy
@@ -66,17 +65,17 @@ def emit(plan: Plan, target: Target, *, timed: bool = False) -> Module:
             if step.node is not None and step.node.location:
                 places.setdefault(key, {})[f"; {step.node.location}\n"] = None
             arguments = [pointers.of(view) for view in step.views]
-            status = f"{number + 1}" if kernel.fails else None
+            status = f"{number + 1}" if kernel.can_fail else None
             if timed:
                 calls.append(_CYCLES.format(name=f"before.{number}"))
-            if kernel.units is None:
+            if kernel.chunks is None:
                 calls.append(_call(number, f"{kernel.name}({', '.join(f'ptr {each}' for each in arguments)})", status))
             else:
                 calls += pointers.spread(number, arguments)
-                calls.append(_call(number, f"{PARALLEL}(ptr @{_shared(kernel)}, ptr %spread, i64 {kernel.units})", status))
+                calls.append(_call(number, f"{PARALLEL}(ptr @{_shared(kernel)}, ptr %spread, i64 {kernel.chunks})", status))
             if timed:
                 calls += pointers.took(number)
-            if kernel.fails:
+            if kernel.can_fail:
                 assert step.node is not None
                 failing[number + 1] = step.node
         lines = [*pointers.allocated(), *pointers.lines, *calls]
@@ -91,7 +90,7 @@ def emit(plan: Plan, target: Target, *, timed: bool = False) -> Module:
     if timed:
         declarations.add("declare i64 @llvm.readcyclecounter()")
     functions = ["".join(places.get(key, ())) + kernel.text() for key, kernel in written]
-    divided = [kernel for _, kernel in written if kernel.units is not None]
+    divided = [kernel for _, kernel in written if kernel.chunks is not None]
     functions += map(_share, divided)
     if divided:
         declarations.add(f"declare i32 @{PARALLEL}(ptr, ptr, i64)")
@@ -154,7 +153,8 @@ def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
         assert step.blocking is not None
         emit_product_fusion(b, step.node.attrs["body"], step.product, step.blocking, outputs, operands, scratch)
     elif step.schedule is not None:
-        emit_fusion(b, step.schedule, lay_out(step.node.attrs["body"], step.schedule, operands, outputs, scratch))
+        assert step.layout is not None
+        emit_fusion(b, step.schedule, step.layout, arrays)
     else:
         KERNELS[step.node.op](b, step.node, outputs[0], *operands)
     return b

@@ -17,7 +17,7 @@ from tracejit.ir.location import at
 from tracejit.ir.types import float64
 from tracejit.llvm.executable import Executable, Failure
 from tracejit.llvm.machine.engine import host_target
-from tracejit.locks import Lock
+from tracejit.locks import Lock, importing
 from tracejit.memory import empty
 from tracejit.runtime import threads
 from tracejit.runtime.native.structures import Memory
@@ -76,9 +76,16 @@ class Step:
         """Its text for LLVM."""
         return self.executable.module
 
-    def assembly(self) -> str:
-        """The machine code as the assembler writes it."""
-        return self.executable.assembly()
+    def text(self, stage: str) -> str:
+        """The "plan", the module for "llvm", or the machine code as the assembler writes it ("asm")."""
+        if stage == "llvm":
+            return self.module.text
+        if stage == "asm":
+            return self.executable.assembly()
+        with importing:
+            from tracejit.llvm.plan_text import print_plan
+
+        return print_plan(self.plan)
 
     def new_frame(self) -> Memory:
         """Memory for one call at a time: a word for the owner's use, the addresses that the machine code takes (parameters,

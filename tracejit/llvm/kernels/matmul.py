@@ -112,7 +112,7 @@ def write_matmul(
         return
     if blocking.swapped:
         x, y = y.oriented(True), x.oriented(True)
-    first, last = b.span(blocking.units)
+    first, last = b.parallel_range(blocking.units)
     product = _Product(b, blocking, x, y, sums, finish, prepare, named.get("packed_x"), first)
     b.loop_between(first, last, product.unit)
 

@@ -123,8 +123,8 @@ def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) ->
     tile = b.machine.transposed_tile // dtype.size
     high, wide = min(tile, across), min(tile, along)
     grid = -(-along // wide), -(-across // high)
-    units = math.prod(grid)
-    first, last = b.span(units) if divided else (b.const(0, int64), b.const(units, int64))
+    chunks = math.prod(grid)
+    first, last = b.parallel_range(chunks) if divided else (b.const(0, int64), b.const(chunks, int64))
 
     def tiles(nontemporal: bool) -> None:
         def blocks(first_row: Lanes, first_column: Lanes) -> None:
@@ -136,13 +136,13 @@ def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) ->
             else:
                 overlapped_loop(b, high, lanes, lambda row: overlapped_loop(b, wide, edge, lambda column: at(row, column)))
 
-        def unit(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
+        def chunk(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
             column, row = b.unravel(number, grid)
             first_row = overlapped_start(b, b.mul(row, b.const(high, int64)), across, high)
             blocks(first_row, overlapped_start(b, b.mul(column, b.const(wide, int64)), along, wide))
             return []
 
-        b.loop_between(first, last, unit)
+        b.loop_between(first, last, chunk)
 
     whole_registers = edge * dtype.size == b.width and not along % edge and not down % edge
     if across * along * dtype.size >= b.machine.nontemporal_transpose and whole_registers:

@@ -26,4 +26,4 @@ def emit_max_windows(b: KernelBuilder, node: Node, out: Array, x: Array) -> None
         emit_combine(b, target, parts, b.max)
         return []
 
-    b.loop_between(*b.span(n * height), row)
+    b.loop_between(*b.parallel_range(n * height), row)

@@ -13,8 +13,9 @@ from tracejit.ir import Node
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.body import combine, horizontal_reduce, identity
 from tracejit.llvm.kernels.kernel import KernelBuilder
-from tracejit.llvm.kernels.layout import Access, Key
-from tracejit.llvm.text.builder import joined, shuffled
+from tracejit.llvm.plan.layout import Access, Key
+from tracejit.llvm.text.arrays import Array
+from tracejit.llvm.text.builder import concat, shuffled
 from tracejit.llvm.text.types import SCALAR_TYPES, Lanes
 
 
@@ -24,6 +25,7 @@ class RegisterBlock:
     `starts` is where the first row of each array begins."""
 
     b: KernelBuilder
+    arrays: Sequence[Array]
     access: Mapping[Key, Access]
     starts: Mapping[Key, str]
     rows: int
@@ -51,7 +53,7 @@ class RegisterBlock:
             self.b.load_at(self._pointer(key, row), access.dtype, self.width, access.lane_step, self.active)
             for row in range(rows)
         ]
-        return joined(self.b, parts * (self.rows // rows))
+        return concat(self.b, parts * (self.rows // rows))
 
     def prefetch(self, key: Key, ahead: int, written: bool) -> None:
         """Bring the elements of the rows that are `ahead` rows away into the second-level cache, where there are such rows."""
@@ -78,7 +80,8 @@ class RegisterBlock:
         register = self.b.lanes_for(access.dtype)
         steps = (*access.rows, *access.lanes[:-1], self.width, self.ahead)
         whole = self.active is None and access.lanes[-1:] == (1,) and not any(step % register for step in steps)
-        return register if access.array is not None and access.array.nontemporal and whole else 0
+        nontemporal = access.argument is not None and self.arrays[access.argument].nontemporal
+        return register if nontemporal and whole else 0
 
     def accumulate(self, node: Node, value: Lanes, key: Key) -> None:
         """Combine with the elements of an accumulator, which has one for each along the last axis."""

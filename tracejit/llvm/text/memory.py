@@ -31,14 +31,14 @@ class MemoryBuilder(Builder):
             pointer = name
         return pointer
 
-    def opaque(self, pointer: str) -> str:
+    def freeze(self, pointer: str) -> str:
         """The pointer, as one of which the code generator does not know how it was computed. Where many addresses in a loop are
         counted from it, the search for the best way to count takes ten times as long as all else and finds nothing better."""
         name = "%" + self.fresh("p")
         self.line(f"{name} = freeze ptr {pointer}")
         return name
 
-    def forget(self) -> None:
+    def compiler_fence(self) -> None:
         """What was loaded before is loaded again where it is needed again, instead of being kept in a register for that."""
         self.line('fence syncscope("singlethread") acq_rel')
 
