@@ -31,7 +31,7 @@ from tracejit.runtime.native.python_api import (
     PyObject_CallNoArgs,
     PyObject_CallOneArg,
 )
-from tracejit.runtime.native.results import build, renew, unused
+from tracejit.runtime.native.results import allocate_result, build, find_free
 from tracejit.runtime.native.structures import (
     AGAIN,
     ATTEMPTS,
@@ -121,12 +121,12 @@ def run(record: Record, program: Program, objects: Array[Object]) -> Object:
     count = 0
     spec = program.results
     while spec != program.results_end:
-        tensor = unused(spec)
+        tensor = find_free(spec)
         if tensor == null:
             Py_IncRef(holder)
-            renewed = renew(spec)
+            allocated = allocate_result(spec)
             Py_DecRef(holder)
-            return renewed
+            return allocated
         results[count] = tensor
         count += 1
         spec += 1
@@ -247,7 +247,7 @@ def run_long(record: Record, program: Program, objects: Array[Object], frame: Fr
             variables[updated] = key
             updated += 1
             if key == null or PyDict_SetItem(held, key, record.holder) != 0:
-                let_go(held, variables, updated)
+                release(held, variables, updated)
                 return -1
         bind += 1
     program.frames = frame.next
@@ -259,7 +259,7 @@ def run_long(record: Record, program: Program, objects: Array[Object], frame: Fr
     thread = PyEval_SaveThread()
     status = program.entry(pointers)
     PyEval_RestoreThread(thread)
-    let_go(held, variables, updated)
+    release(held, variables, updated)
     i = 0
     while i < program.slots:
         if kept[i] != null:
@@ -269,7 +269,7 @@ def run_long(record: Record, program: Program, objects: Array[Object], frame: Fr
     return status
 
 
-def let_go(held: DictObject, variables: Array[Object], count: i64) -> None:
+def release(held: DictObject, variables: Array[Object], count: i64) -> None:
     i = 0
     while i < count:
         key = variables[i]
