@@ -87,7 +87,7 @@ class Function(Wrapper):
         if (entry := self._traces.find(key, leaves)) is None:
             return self._traced(*bound, key, signature).call(leaves)
         result = entry.call(leaves)
-        self._calls.learn(self, entry, self._parameters, args, kwargs)
+        self._calls.populate(self, entry, self._parameters, args, kwargs)
         return result
 
     def _python(self, *args: Any, **kwargs: Any) -> Any:

@@ -33,19 +33,19 @@ class NativeCalls:
         self._lock = Lock()
         self._remembered: dict[int, weakref.ref[Any]] = {}
 
-    def learn(self, function: Any, entry: Entry, parameters: Parameters, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+    def populate(self, function: Any, entry: Entry, parameters: Parameters, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
         """Note how `entry` was called, after a call that the dispatcher left to Python."""
         if context.tapes or entry.only_general or entry.forgotten:
             return
         try:
             with self._lock:
-                self._learn(function, entry, call_shape(parameters, args, kwargs))
+                self._populate(function, entry, call_shape(parameters, args, kwargs))
         except _Changing:
             return
         except (Undescribable, Unwatchable) as reason:
             entry.only_general = str(reason)
 
-    def _learn(self, function: Any, entry: Entry, shape: CallShape) -> None:
+    def _populate(self, function: Any, entry: Entry, shape: CallShape) -> None:
         if entry.program is None:
             entry.program = _program(entry)
         elif entry.program.stale:

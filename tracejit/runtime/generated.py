@@ -30,13 +30,13 @@ class PythonCalls:
 
     def find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the function returns for these arguments, MISS where no record fits."""
-        for _, _, attempt in self._records:
-            found = attempt(args, kwargs)
+        for _, _, probe in self._records:
+            found = probe(args, kwargs)
             if found is not MISS:
                 return found
         return MISS
 
-    def learn(self, function: Any, entry: Entry, parameters: Parameters, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+    def populate(self, function: Any, entry: Entry, parameters: Parameters, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
         """Note how `entry` was called, after a call that no record fitted."""
         if context.tapes or entry.only_general or entry.forgotten:
             return
@@ -49,7 +49,7 @@ class PythonCalls:
             return
         known = [(each, form) for each, form, _ in self._records]
         if (entry, shape.form) not in known and len(known) < MOST_SHAPES:
-            self._records = [(entry, shape.form, attempt_of(entry, shape)), *self._records]
+            self._records = [(entry, shape.form, probe_of(entry, shape)), *self._records]
 
     def forget(self, function: Any, entry: Entry) -> None:
         """Let go of the records of a trace that is not looked at any more."""
@@ -79,11 +79,11 @@ class _Writer:
         return name
 
     def function(self) -> Callable[..., Any]:
-        exec("\n".join(["def attempt(args, kwargs):", *self.lines]), self.known)
-        return self.known.pop("attempt")  # whose globals they are: no cycle
+        exec("\n".join(["def probe(args, kwargs):", *self.lines]), self.known)
+        return self.known.pop("probe")  # whose globals they are: no cycle
 
 
-def attempt_of(entry: Entry, shape: CallShape) -> Callable[..., Any]:
+def probe_of(entry: Entry, shape: CallShape) -> Callable[..., Any]:
     """A function of (args, kwargs): what the trace returns for a call of this shape, MISS for another one."""
     w = _Writer()
     w.miss_if(f"len(args) != {shape.positional} or len(kwargs) != {len(shape.keywords)}")

@@ -82,7 +82,7 @@ def dispatch(function: FunctionObject, args: Array[Object], nargsf: i64, kwnames
         record = function.records
         while record != null and result == MISS:
             if record.npositional == npositional and record.nkeywords == nkeywords:
-                result = attempt(record, args, kwnames)
+                result = probe(record, args, kwnames)
             if result == MISS:  # else the record may be gone
                 record = record.next
         if result == MISS:
@@ -93,7 +93,7 @@ def dispatch(function: FunctionObject, args: Array[Object], nargsf: i64, kwnames
     return function_miss(function, args, nargsf, kwnames)
 
 
-def attempt(record: Record, args: Array[Object], kwnames: TupleObject) -> Object:
+def probe(record: Record, args: Array[Object], kwnames: TupleObject) -> Object:
     """The result; null where an exception is set; MISS; AGAIN where the search has to begin from the first record."""
     objects = array(Object, MOST_NODES)
     i = 0
@@ -117,15 +117,15 @@ def attempt(record: Record, args: Array[Object], kwnames: TupleObject) -> Object
 
 def run(record: Record, program: Program, objects: Array[Object]) -> Object:
     results = array(TensorObject, MOST_RESULTS)
-    holder = record.holder
+    owner = record.owner
     count = 0
     spec = program.results
     while spec != program.results_end:
         tensor = find_free(spec)
         if tensor == null:
-            Py_IncRef(holder)
+            Py_IncRef(owner)
             allocated = allocate_result(spec)
-            Py_DecRef(holder)
+            Py_DecRef(owner)
             return allocated
         results[count] = tensor
         count += 1
@@ -146,7 +146,7 @@ def run(record: Record, program: Program, objects: Array[Object]) -> Object:
         pointers[spec.slot] = results[i].value.data
         spec += 1
         i += 1
-    Py_IncRef(holder)
+    Py_IncRef(owner)
     if program.long != 0:
         status = run_long(record, program, objects, frame)
     else:
@@ -168,7 +168,7 @@ def run(record: Record, program: Program, objects: Array[Object]) -> Object:
     while i < count:
         Py_DecRef(results[i])
         i += 1
-    Py_DecRef(holder)
+    Py_DecRef(owner)
     return made
 
 
@@ -246,7 +246,7 @@ def run_long(record: Record, program: Program, objects: Array[Object], frame: Fr
             key = PyLong_FromVoidPtr(variable)
             variables[updated] = key
             updated += 1
-            if key == null or PyDict_SetItem(held, key, record.holder) != 0:
+            if key == null or PyDict_SetItem(held, key, record.owner) != 0:
                 release(held, variables, updated)
                 return -1
         bind += 1
