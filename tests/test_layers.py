@@ -231,7 +231,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("threads", "eagerly", "slots"),
         ("step",),
         ("native", "recorded"),
-        ("entry",),
+        ("concrete_function",),
         ("calls", "generated", "traces"),
     ),
 }
