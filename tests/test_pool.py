@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import subprocess
 import sys
 import textwrap
@@ -85,7 +86,7 @@ def kernel_of(units: int, *, parallel: bool) -> KernelBuilder:
         b.store_at(value, b.address("%out", float32, index=index))
         return [b.add(carried[0], value)]
 
-    (total,) = b.loop_between(*b.span(units), body, [b.const(0, float32)])
+    (total,) = b.loop_between(*b.parallel_range(units), body, [b.const(0, float32)])
     b.store_at(total, b.address("%out", float32, units))
     return b
 
@@ -93,7 +94,7 @@ def kernel_of(units: int, *, parallel: bool) -> KernelBuilder:
 @pytest.mark.parametrize(("first", "last"), [(0, 10), (3, 7), (9, 10), (4, 4), (5, 2)])
 def test_a_divided_kernel_does_the_units_that_it_is_told(first: int, last: int) -> None:
     b = kernel_of(10, parallel=True)
-    assert b.units == 10
+    assert b.chunks == 10
     text = b.text().replace("define internal", "define") + "\nattributes #0 = { nounwind }"
     functions, _library = engine.load_object(engine.compile_text(text), ["k"], {})
     out = np.full(11, -1, np.float32)
@@ -106,7 +107,7 @@ def test_a_divided_kernel_does_the_units_that_it_is_told(first: int, last: int) 
 @pytest.mark.parametrize(("units", "parallel"), [(10, False), (1, True), (0, True)])
 def test_a_kernel_that_is_not_divided_is_as_it_was_without(units: int, parallel: bool) -> None:
     b = kernel_of(units, parallel=parallel)
-    assert b.units is None
+    assert b.chunks is None
     assert "%first" not in b.text()
     plain = KernelBuilder('"k"', ["out"], Target(SSE))
 
@@ -123,7 +124,7 @@ def test_a_kernel_that_is_not_divided_is_as_it_was_without(units: int, parallel:
 def test_a_kernel_is_divided_once() -> None:
     b = kernel_of(10, parallel=True)
     with pytest.raises(AssertionError, match="divided already"):
-        b.span(10)
+        b.parallel_range(10)
 
 
 # -- the pool itself
@@ -240,6 +241,30 @@ def test_the_code_generator_understands_the_code_for_each_processor(machine: str
     module.triple = f"{machine}-unknown-linux-gnu"
     assembly = llvm.Target.from_triple(module.triple).create_target_machine().emit_assembly(module)
     assert f"{pool.PARALLEL}:" in assembly
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_what_threads_share_is_read_and_written_in_order(machine: str) -> None:
+    """What one thread wrote is seen by the other that sees the word of its slot, or the pool free."""
+    functions = re.split(r"^define ", pool.text("linux", machine, 64), flags=re.MULTILINE)
+
+    def atomics(name: str) -> list[str]:
+        (text,) = [each for each in functions if re.match(rf"[^(]*@{name}\(", each)]
+        found = re.findall(
+            r"(load atomic|store atomic|atomicrmw xchg|cmpxchg).*? (seq_cst seq_cst|(?:\d )?seq_cst|\w+, align \d)$",
+            text,
+            re.MULTILINE,
+        )
+        return [f"{operation} {order}" for operation, order in found]
+
+    assert atomics("wait") == ["load atomic acquire, align 4", "cmpxchg seq_cst seq_cst", "load atomic acquire, align 4"]
+    assert atomics("worker") == ["cmpxchg seq_cst seq_cst", "atomicrmw xchg 0 seq_cst"]
+    assert atomics("tracejit_parallel") == [
+        "load atomic monotonic, align 8", "cmpxchg seq_cst seq_cst", "atomicrmw xchg 2 seq_cst", "cmpxchg seq_cst seq_cst",
+        "store atomic release, align 8",
+    ]  # fmt: skip
+    for name in ("share", "part", "start", "wake", "now", "futex"):
+        assert atomics(name) == []
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the mode is set by an instruction of x86-64")
@@ -368,7 +393,7 @@ def checked_copy() -> Iterator[Op]:
             b.store(out, [index], value)
             return []
 
-        b.loop_between(*b.span(x.shape[0]), one)
+        b.loop_between(*b.parallel_range(x.shape[0]), one)
 
     op = Op(
         "checked_copy",

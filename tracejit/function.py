@@ -1,9 +1,9 @@
 """@function: a Python function as compiled steps, one a signature.
 
 A call finds the trace whose signature it has and whose captured values are still what they were; where there is none, the
-function is traced, optimized and compiled. From the second call of a trace on that is native
-(tracejit.runtime.native.dispatcher); what is here is the general path, which can do all that the native one can and what
-that one leaves to it.
+function is traced, optimized and compiled. From its second call on a trace is known to the native call path
+(tracejit.runtime.native.dispatcher), which runs what calls come after that. What is here is the general path: it can do all
+that the native one can, and does what that one leaves to it.
 """
 
 from __future__ import annotations
@@ -232,25 +232,24 @@ class Function(Wrapper):
     def ir(self, *args: Any, stage: str = "optimized", **kwargs: Any) -> str:
         """The function for a call with these arguments, as text; nothing is run, but it is traced where it was not yet.
 
-        `stage` is "traced", the name of a pass (the graph after it), "optimized", "llvm" or "asm". Without arguments, where
-        there is one trace, that one. ValueError for another stage, TypeError where the arguments do not fit.
+        `stage` is "traced", the name of a pass (the graph after it), "optimized", "plan" (its kernels with their loops, and
+        its memory), "llvm" or "asm". Without arguments, where there is one trace, that one. ValueError for another stage,
+        TypeError where the arguments do not fit.
         """
         entry = self._entry(args, kwargs)
         if stage == "traced":
             return entry.traced.graph.text()
         if stage == "optimized":
             return entry.optimized.text()
-        if stage == "llvm":
-            return entry.step.module.text
-        if stage == "asm":
-            return entry.step.assembly()
+        if stage in ("plan", "llvm", "asm"):
+            return entry.step.text(stage)
         with importing:
             from tracejit import passes
 
         for name, graph in passes.stages(entry.traced.graph):
             if name == stage:
                 return graph.text()
-        known = ", ".join(["traced", *passes.PIPELINE, "optimized", "llvm", "asm"])
+        known = ", ".join(["traced", *passes.PIPELINE, "optimized", "plan", "llvm", "asm"])
         raise ValueError(f"there is no stage {stage!r}; the stages are {known}")
 
     def graph(self, *args: Any, **kwargs: Any) -> Graph:

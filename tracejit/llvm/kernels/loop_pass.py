@@ -12,10 +12,10 @@ from tracejit.ir import Node
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.body import Values, combine, emit_nodes, horizontal_reduce, identity, operands_first
 from tracejit.llvm.kernels.kernel import KernelBuilder
-from tracejit.llvm.kernels.layout import Key
 from tracejit.llvm.kernels.nest import RowBlock, chunk_loop
 from tracejit.llvm.kernels.register_block import RegisterBlock
 from tracejit.llvm.kernels.summation import Add, sum_by_blocks
+from tracejit.llvm.plan.layout import Key
 from tracejit.llvm.plan.schedule import Stage
 from tracejit.llvm.plan.summation import is_long
 from tracejit.llvm.text.powers import power_above
@@ -184,8 +184,8 @@ class Line:
         return values
 
     def block(self, position: Lanes, ahead: int, width: int, active: int | None) -> RegisterBlock:
-        rows = self.loop.rows
-        return RegisterBlock(self.loop.b, rows.nest.layout.access, self.starts, rows.rows, position, ahead, width, active)
+        rows, nest = self.loop.rows, self.loop.rows.nest
+        return RegisterBlock(nest.b, nest.arrays, nest.layout.access, self.starts, rows.rows, position, ahead, width, active)
 
     def emit_block(self, block: RegisterBlock, shared: Values, totals: list[Lanes]) -> list[Lanes]:
         """Compute a register block: the totals with it."""

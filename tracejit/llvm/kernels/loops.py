@@ -8,34 +8,35 @@ from tracejit.ir.types import int64
 from tracejit.llvm.kernels.accumulators import begin, begin_collections, end_collections
 from tracejit.llvm.kernels.body import Values
 from tracejit.llvm.kernels.kernel import KernelBuilder
-from tracejit.llvm.kernels.layout import Layout
 from tracejit.llvm.kernels.loop_pass import emit_pass
 from tracejit.llvm.kernels.nest import Chunk, Nest, RowBlock, chunk_loop
+from tracejit.llvm.plan.layout import Layout
 from tracejit.llvm.plan.schedule import Schedule
+from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.types import Lanes
 
 
-def emit_fusion(b: KernelBuilder, schedule: Schedule, layout: Layout) -> None:
-    """Write the loops of a fusion whose values are computed as `schedule` and lie as `layout` says."""
+def emit_fusion(b: KernelBuilder, schedule: Schedule, layout: Layout, arrays: Sequence[Array]) -> None:
+    """Write the loops of a fusion over `arrays`, whose values are computed as `schedule` and lie as `layout` says."""
     count = schedule.units
     if count == 1:
-        _emit_chunk(Nest(b, schedule, layout, None))
+        _emit_chunk(Nest(b, schedule, layout, arrays, None))
     else:
 
         def one(number: Lanes, none: list[Lanes]) -> list[Lanes]:
-            _emit_chunk(Nest(b, schedule, layout, Chunk(number, count)))
+            _emit_chunk(Nest(b, schedule, layout, arrays, Chunk(number, count)))
             return none
 
-        b.loop_between(*b.span(count), one)
-    if any(array.streamed for arrays in layout.results.values() for array in arrays):
+        b.loop_between(*b.parallel_range(count), one)
+    if any(arrays[argument].nontemporal for arguments in layout.results.values() for argument in arguments):
         b.line("fence seq_cst")
 
 
 def _emit_chunk(nest: Nest) -> None:
     layout = nest.layout
     for node in nest.schedule.end_results:
-        for array in layout.ends[node]:
-            begin(nest, node, array)
+        for argument in layout.ends[node]:
+            begin(nest, node, nest.arrays[argument])
     if 0 in layout.row_shape:
         return
     if not layout.row_shape:

@@ -14,7 +14,6 @@ from tracejit import ops
 from tracejit.ir import Graph, Node
 from tracejit.ir.op import Reduction, Scalar
 from tracejit.llvm.plan.summation import LONG
-from tracejit.llvm.text.types import held_bytes
 
 # A unit has at least so many elements: then what it costs to begin one, and to combine what each has collected, is little.
 # There are at most so many units, or fewer where what all collect would be more than a share of the elements.
@@ -65,7 +64,7 @@ class Schedule:
     @property
     def widest(self) -> int:
         """The bytes in a register of the largest element of a full value."""
-        return max((held_bytes(node.dtype) for node, place in self.place.items() if place == "full"), default=8)
+        return max((node.dtype.accumulator.size for node, place in self.place.items() if place == "full"), default=8)
 
     def at_once(self, elements: int) -> int:
         """How many rows of so many elements are computed at one time, a power of two."""

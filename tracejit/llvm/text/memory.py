@@ -31,14 +31,14 @@ class MemoryBuilder(Builder):
             pointer = name
         return pointer
 
-    def opaque(self, pointer: str) -> str:
+    def freeze(self, pointer: str) -> str:
         """The pointer, as one of which the code generator does not know how it was computed. Where many addresses in a loop are
         counted from it, the search for the best way to count takes ten times as long as all else and finds nothing better."""
         name = "%" + self.fresh("p")
         self.line(f"{name} = freeze ptr {pointer}")
         return name
 
-    def forget(self) -> None:
+    def compiler_fence(self) -> None:
         """What was loaded before is loaded again where it is needed again, instead of being kept in a register for that."""
         self.line('fence syncscope("singlethread") acq_rel')
 
@@ -131,15 +131,15 @@ class MemoryBuilder(Builder):
 
     def write(
         self, value: str, pointer: str, dtype: DType, lanes: int = 1, stride: int = 1, active: int | None = None, *,
-        streamed: bool = False,
+        nontemporal: bool = False,
     ) -> None:  # fmt: skip
-        """What `store_at` writes, a bool as a byte, a half dtype as its bits; `streamed`, past the caches, a whole register
+        """What `store_at` writes, a bool as a byte, a half dtype as its bits; `nontemporal`, past the caches, a whole register
         to a multiple of its size."""
         element = MEMORY_TYPES[dtype]
         kind = vector_type(element, lanes)
         count = lanes if active is None else active
         if lanes == 1 or (stride == 1 and count == lanes):
-            how = f"{lanes * dtype.size}, !nontemporal !{{i32 1}}" if streamed else f"{dtype.size}"
+            how = f"{lanes * dtype.size}, !nontemporal !{{i32 1}}" if nontemporal else f"{dtype.size}"
             self.line(f"store {kind} {value}, ptr {pointer}, align {how}")
         elif stride == 1:
             self._write_masked(value, pointer, dtype, lanes, [lane < count for lane in range(lanes)])
