@@ -142,7 +142,7 @@ class _Printer:
             yield f"{view.dtype.short}[{','.join(map(str, view.shape))}]{threads}"
         past = [self._view(view) for view, is_past in zip(call.outputs, call.nontemporal, strict=True) if is_past]
         if past:
-            yield f"past the caches: {', '.join(past)}"
+            yield f"nontemporal stores: {', '.join(past)}"
 
     def _product(self, call: KernelCall, blocking: Blocking | None) -> Iterator[str]:
         if blocking is None:

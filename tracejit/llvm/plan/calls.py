@@ -19,7 +19,7 @@ class KernelCall:
     `purpose`. How is said by `schedule` and `layout` for a fusion, by `blocking` for a `product` that is not empty.
 
     It takes about `seconds` on one core. `parallel` says that this is worth dividing; whether it can be, its kernel knows.
-    `nontemporal` says of each output whether it is better written past the caches.
+    `nontemporal` says of each output whether it is better written by nontemporal stores.
     """
 
     node: Node | None
