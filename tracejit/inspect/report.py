@@ -39,8 +39,8 @@ def describe_step(call: KernelCall) -> tuple[str, str]:
     body, shape = call.node.attrs["body"], ",".join(map(str, call.node.attrs["space"]))
     if call.product is not None:
         return f"matmul and {len(body.nodes) - 1} over [{shape}]", where
-    sweeps = len(call.schedule.stages) if call.schedule else 1
-    return f"fusion of {len(body.nodes)} over [{shape}]" + (f", {sweeps} sweeps" if sweeps > 1 else ""), where
+    passes = len(call.schedule.passes) if call.schedule else 1
+    return f"fusion of {len(body.nodes)} over [{shape}]" + (f", {passes} passes" if passes > 1 else ""), where
 
 
 def distinct_bytes(views: Sequence[View]) -> int:

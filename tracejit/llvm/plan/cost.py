@@ -36,6 +36,7 @@ def seconds(call: KernelCall, machine: Machine) -> float:
 
 
 def _is_nontemporal(view: View, machine: Machine) -> bool:
-    """Whether a result is better written by nontemporal stores, as memory that is tracejit's own and begins where a register does."""
+    """Whether a result is better written by nontemporal stores: into memory that is tracejit's own, which begins where a
+    register does."""
     own = view.buffer.kind in ("result", "arena")
     return view.nbytes > machine.nontemporal_result and view.whole and own and view.dtype.size >= 4
