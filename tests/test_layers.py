@@ -46,14 +46,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "__main__",
     ),  # what users see; "" is tracejit/__init__.py
 )
-RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
+RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 
 # (module, imported module) that may run back, each with its reason. Keep it empty.
 EXCEPTIONS: set[tuple[str, str]] = set()
 
 
-def room(module: str, name: str = "") -> str | None:
-    """The room of tracejit that `from module import name` enters; None for a module that is not tracejit's."""
+def part_of(module: str, name: str = "") -> str | None:
+    """The part of tracejit that `from module import name` enters; None for a module that is not tracejit's."""
     parts = module.split(".")
     if parts[0] != "tracejit":
         return None
@@ -64,19 +64,19 @@ def room(module: str, name: str = "") -> str | None:
 
 def backward_imports(module: str, found: Sequence[Import]) -> list[str]:
     """What `module` imports from a row below its own, as lines of text."""
-    own = RANK[room(module) or ""]
+    own = RANK[part_of(module) or ""]
     wrong = []
     for each in found:
-        entered = room(each.module, each.name)
+        entered = part_of(each.module, each.name)
         if entered is not None and RANK[entered] > own and (module, each.module) not in EXCEPTIONS:
             wrong.append(f"{module}:{each.line} imports {each.module} {each.name}".rstrip())
     return wrong
 
 
 def test_every_module_has_a_layer() -> None:
-    rooms = {room(module_name(path)) for path in sources("tracejit", "passes")}
-    assert {"ir", "ops", "functions", "tensor"} <= rooms
-    assert rooms <= set(RANK), "a new module must be put in its row of LAYERS"
+    parts = {part_of(module_name(path)) for path in sources("tracejit", "passes")}
+    assert {"ir", "ops", "functions", "tensor"} <= parts
+    assert parts <= set(RANK), "a new module must be put in its row of LAYERS"
 
 
 def test_imports_run_one_way() -> None:
@@ -89,7 +89,7 @@ def test_only_the_backend_knows_llvmlite() -> None:
         f"{module_name(path)}:{each.line}"
         for path in sources("tracejit", "passes")
         for each in imports_of(path)
-        if each.module.split(".")[0] == "llvmlite" and room(module_name(path)) not in ("llvm", "runtime")
+        if each.module.split(".")[0] == "llvmlite" and part_of(module_name(path)) not in ("llvm", "runtime")
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -231,7 +231,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("threads", "eagerly", "slots"),
         ("step",),
         ("native", "recorded"),
-        ("entry",),
+        ("concrete_function",),
         ("calls", "generated", "traces"),
     ),
 }

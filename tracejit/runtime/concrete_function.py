@@ -41,7 +41,7 @@ class _Place(NamedTuple):
     updated: bool
 
 
-class Entry:
+class ConcreteFunction:
     """One trace, compiled when it is first called."""
 
     def __init__(self, key: Any, traced: Traced, guards: tuple[Guard, ...], cause: str, traced_seconds: float):
