@@ -73,7 +73,7 @@ def train_step_graph() -> Graph:
 def _lives(plan: Plan) -> dict[Any, tuple[int, int]]:
     """The first and the last step that touches each buffer of the arena."""
     lives: dict[Any, tuple[int, int]] = {}
-    for index, step in enumerate(plan.steps):
+    for index, step in enumerate(plan.calls):
         for view in (*step.outputs, *step.operands, *step.scratch):
             if view.buffer.kind == "arena":
                 first, _ = lives.get(view.buffer, (index, index))
@@ -121,9 +121,9 @@ def test_nothing_is_written_before_all_that_may_fail() -> None:
     """A step that writes to a parameter stands behind every step that can fail."""
     for seed in range(120):
         graph, _ = random_graph(np.random.default_rng(seed))
-        steps = plan(passes.run(graph), TARGET).steps
+        steps = plan(passes.run(graph), TARGET).calls
         written = [index for index, step in enumerate(steps) for view in step.outputs if view.buffer.kind == "parameter"]
-        failing = [index for index, step in enumerate(steps) if step.fails]
+        failing = [index for index, step in enumerate(steps) if step.can_fail]
         assert not written or not failing or min(written) > max(failing), seed
 
 
