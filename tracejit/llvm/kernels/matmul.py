@@ -129,10 +129,8 @@ def _finish_rows(b: KernelBuilder, sums: Array, finish: Finish) -> None:
 
     def row(index: list[Lanes]) -> None:
         def vector(first: Lanes, ahead: int, active: int | None) -> None:
-            tile, vectors = (
-                TileCoordinate(b, index[:-1], Position(index[-1]), Position(first, ahead)),
-                Vectors(1, lanes, active),
-            )
+            tile = TileCoordinate(b, index[:-1], Position(index[-1]), Position(first, ahead))
+            vectors = Vectors(1, lanes, active)
             finish(tile, tile.load(sums, 1, vectors), vectors)
 
         masked_loop(b, columns, lanes, vector)
