@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracejit.context import context
+from tracejit.llvm.machine.native_subset.language import offset_of
 from tracejit.locks import Lock
-from tracejit.runtime.entry import Entry
+from tracejit.runtime.concrete_function import ConcreteFunction
 from tracejit.runtime.native import loader as native
 from tracejit.runtime.native.records import Program, Record, link
-from tracejit.runtime.native.structures import INSTANCES, FunctionObject, offset_of
+from tracejit.runtime.native.structures import INSTANCES, FunctionObject
 from tracejit.tracing.callshape import MOST_SHAPES, CallShape, Undescribable, call_shape
 from tracejit.tracing.guards import changed
 from tracejit.tracing.signature import Parameters
@@ -32,66 +33,68 @@ class NativeCalls:
         self._lock = Lock()
         self._remembered: dict[int, weakref.ref[Any]] = {}
 
-    def learn(self, function: Any, entry: Entry, parameters: Parameters, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        """Note how `entry` was called, after a call that the dispatcher left to Python."""
-        if context.tapes or entry.only_general or entry.forgotten:
+    def populate(
+        self, function: Any, concrete: ConcreteFunction, parameters: Parameters, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> None:
+        """Note how `concrete` was called, after a call that the dispatcher left to Python."""
+        if context.tapes or concrete.only_general or concrete.forgotten:
             return
         try:
             with self._lock:
-                self._learn(function, entry, call_shape(parameters, args, kwargs))
+                self._populate(function, concrete, call_shape(parameters, args, kwargs))
         except _Changing:
             return
         except (Undescribable, Unwatchable) as reason:
-            entry.only_general = str(reason)
+            concrete.only_general = str(reason)
 
-    def _learn(self, function: Any, entry: Entry, shape: CallShape) -> None:
-        if entry.program is None:
-            entry.program = _program(entry)
-        elif entry.program.stale:
-            entry.program.watch(_watches(entry))
-        elif not entry.program.has_frame:
-            entry.program.add_frame()
+    def _populate(self, function: Any, concrete: ConcreteFunction, shape: CallShape) -> None:
+        if concrete.program is None:
+            concrete.program = _program(concrete)
+        elif concrete.program.stale:
+            concrete.program.watch(_watches(concrete))
+        elif not concrete.program.has_frame:
+            concrete.program.add_frame()
         known = {(id(record.program), record.shape.form) for record in self._records}
-        if (id(entry.program), shape.form) not in known and len(known) < MOST_SHAPES:
-            self._keep([Record(entry.program, shape, entry.traced), *self._records], function)
+        if (id(concrete.program), shape.form) not in known and len(known) < MOST_SHAPES:
+            self._keep([Record(concrete.program, shape, concrete.traced), *self._records], function)
         elif not self._is_led_to:
             self._lead_to(function)
 
-    def forget(self, function: Any, entry: Entry) -> None:
+    def forget(self, function: Any, concrete: ConcreteFunction) -> None:
         """Let go of the records of a trace that is not looked at any more."""
         with self._lock:
-            self._keep([record for record in self._records if record.program is not entry.program], function)
+            self._keep([record for record in self._records if record.program is not concrete.program], function)
 
     def _keep(self, records: list[Record], function: Any) -> None:
         self._is_led_to = False
-        _words_of(function)[_RECORDS] = 0
+        _slots_of(function)[_RECORDS] = 0
         before, self._records = self._records, records
         self._lead_to(function)
         del before  # now that nothing leads there any more
 
     def _lead_to(self, function: Any) -> None:
         """Let calls find the records. Where an interrupt or a fork comes before the end, the next call noted does so."""
-        _words_of(function)[_RECORDS] = link(self._records)
+        _slots_of(function)[_RECORDS] = link(self._records)
         if self._records:
             native.dispatch(function, self._is_method)
         self._is_led_to = True
 
     def remember(self, function: Any, instance: Any, method: Any) -> None:
         """Let `function.__get__` find the method of `instance` by itself, for as long as the instance lives."""
-        words = _words_of(function)
+        slots = _slots_of(function)
         address = id(instance)
         place = (address >> 4) % INSTANCES
         first = _METHODS + 2 * place
 
         def forget(_: Any) -> None:
-            if words[first] == address:
-                words[first] = 0
+            if slots[first] == address:
+                slots[first] = 0
 
-        words[first : first + 2] = address, id(method)
+        slots[first : first + 2] = address, id(method)
         self._remembered[place] = weakref.ref(instance, forget)
 
 
-def _words_of(function: Any) -> Any:
+def _slots_of(function: Any) -> Any:
     return (ctypes.c_int64 * (_METHODS + 2 * INSTANCES)).from_address(id(function))
 
 
@@ -99,14 +102,14 @@ class _Changing(Exception):
     """What a trace captured changed while it was written down."""
 
 
-def _watches(entry: Entry) -> Any:
-    found = watches(entry.guards)
-    if changed(entry.guards) is not None:
+def _watches(concrete: ConcreteFunction) -> Any:
+    found = watches(concrete.guards)
+    if changed(concrete.guards) is not None:
         raise _Changing
     return found
 
 
-def _program(entry: Entry) -> Program:
-    if entry.only:
+def _program(concrete: ConcreteFunction) -> Program:
+    if concrete.only:
         raise Undescribable("a variable is an argument, and captured as well where it is not called")
-    return Program(entry.step, entry.traced, _watches(entry), entry.step.fail)
+    return Program(concrete.step, concrete.traced, _watches(concrete), concrete.step.fail)

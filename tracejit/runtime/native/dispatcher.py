@@ -13,6 +13,7 @@ for the pool, begins again from the first record.
 from __future__ import annotations
 
 from tracejit.llvm.machine.native_subset.language import Array, address, array, i32, i64, null, ptr
+from tracejit.runtime.native.arguments import is_array, matches
 from tracejit.runtime.native.callables import function_miss
 from tracejit.runtime.native.captured import holds
 from tracejit.runtime.native.python_api import (
@@ -20,7 +21,6 @@ from tracejit.runtime.native.python_api import (
     Py_IncRef,
     PyDict_DelItem,
     PyDict_GetItemWithError,
-    PyDict_Next,
     PyDict_SetItem,
     PyErr_BadInternalCall,
     PyErr_Clear,
@@ -30,9 +30,8 @@ from tracejit.runtime.native.python_api import (
     PyLong_FromVoidPtr,
     PyObject_CallNoArgs,
     PyObject_CallOneArg,
-    PyObject_RichCompareBool,
 )
-from tracejit.runtime.native.results import build, renew, unused
+from tracejit.runtime.native.results import allocate_result, build, find_free
 from tracejit.runtime.native.structures import (
     AGAIN,
     ATTEMPTS,
@@ -40,23 +39,18 @@ from tracejit.runtime.native.structures import (
     MOST_NODES,
     MOST_RESULTS,
     POSITIONAL,
-    PY_EQ,
     READABLE,
     WRITABLE,
     ArrayObject,
     BoundObject,
     DictObject,
-    FloatObject,
     Frame,
     FunctionObject,
     Kind,
-    ListObject,
-    Node,
     Object,
     Program,
     Record,
     ScalarObject,
-    SizedObject,
     TensorObject,
     TupleObject,
     VariableObject,
@@ -88,7 +82,7 @@ def dispatch(function: FunctionObject, args: Array[Object], nargsf: i64, kwnames
         record = function.records
         while record != null and result == MISS:
             if record.npositional == npositional and record.nkeywords == nkeywords:
-                result = attempt(record, args, kwnames)
+                result = probe(record, args, kwnames)
             if result == MISS:  # else the record may be gone
                 record = record.next
         if result == MISS:
@@ -99,7 +93,7 @@ def dispatch(function: FunctionObject, args: Array[Object], nargsf: i64, kwnames
     return function_miss(function, args, nargsf, kwnames)
 
 
-def attempt(record: Record, args: Array[Object], kwnames: TupleObject) -> Object:
+def probe(record: Record, args: Array[Object], kwnames: TupleObject) -> Object:
     """The result; null where an exception is set; MISS; AGAIN where the search has to begin from the first record."""
     objects = array(Object, MOST_NODES)
     i = 0
@@ -121,154 +115,18 @@ def attempt(record: Record, args: Array[Object], kwnames: TupleObject) -> Object
     return run(record, program, objects)
 
 
-# -- what a call looks like
-
-
-def matches(record: Record, objects: Array[Object]) -> i64:
-    """1 where all nodes are as expected. A tensor's place is taken by its array, a structure's items are added."""
-    node = record.nodes
-    place = objects
-    while node != record.nodes_end:
-        object = place[0]
-        kind = node.kind
-        if kind == Kind.TENSOR:
-            if object.type != state.tensor_class or TensorObject(object).kind != node.expected:
-                return 0
-            value = TensorObject(object).value
-            if value.type != state.array_class or value.descr != node.other or i64(value.nd) != node.count:
-                return 0
-            if (value.flags & READABLE) != READABLE:
-                return 0
-            place[0] = value
-        elif kind == Kind.ARRAY:
-            if is_array(object, node.other, node.count, node.dims) == 0:
-                return 0
-        elif kind == Kind.VARIABLE:
-            if object.type != state.variable_class or VariableObject(object).kind != node.expected:
-                return 0
-            if VariableObject(object).trainable != node.other:
-                return 0
-            if stands_alone(record, objects, node, place, VariableObject(object)) == 0:
-                return 0
-        elif kind == Kind.SAME:
-            if object != node.expected:
-                return 0
-        elif kind == Kind.FLOAT:
-            if object.type != state.float_class or FloatObject(object).value != node.bits:
-                return 0
-        elif kind == Kind.EQUAL:
-            if object != node.expected and (
-                object.type != node.other or PyObject_RichCompareBool(object, node.expected, PY_EQ) != 1
-            ):
-                return 0
-        elif kind == Kind.SCALAR:
-            if object.type != node.expected:
-                return 0
-        elif kind == Kind.DICT:
-            if object.type != state.dict_class or DictObject(object).size != node.count:
-                return 0
-            if dict_items(DictObject(object), node, objects + node.first) == 0:
-                return 0
-        else:
-            if object.type != node.expected or SizedObject(object).size != node.count:
-                return 0
-            items = TupleObject(object).items
-            if kind == Kind.LIST:
-                items = ListObject(object).items
-            i = 0
-            while i < node.count:
-                objects[node.first + i] = items[i]
-                i += 1
-        node += 1
-        place += 1
-    return 1
-
-
-def is_array(object: Object, descr: Object, nd: i64, dims: Array[i64]) -> i64:
-    """1 for an ndarray of this dtype and shape that machine code can read."""
-    value = ArrayObject(object)
-    if object.type != state.array_class or value.descr != descr or i64(value.nd) != nd:
-        return 0
-    if (value.flags & READABLE) != READABLE:
-        return 0
-    i = 0
-    while i < nd:
-        if value.dims[i] != dims[i]:
-            return 0
-        i += 1
-    return 1
-
-
-def dict_items(names: DictObject, node: Node, place: Array[Object]) -> i64:
-    """Put the values at `place`, in the order of the record's keys; 0 where a key is not there."""
-    position = 0
-    key: Object = null
-    value: Object = null
-    i = 0
-    while i < node.count:
-        PyDict_Next(names, address(position), address(key), address(value))
-        if key != node.keys[i]:
-            return dict_items_in_another_order(names, node, place)
-        place[i] = value
-        i += 1
-    return 1
-
-
-def dict_items_in_another_order(names: DictObject, node: Node, place: Array[Object]) -> i64:
-    position = 0
-    key: Object = null
-    value: Object = null
-    while PyDict_Next(names, address(position), address(key), address(value)) != 0:
-        # To compare with anything else could run Python code.
-        if key.type != state.str_class and key.type != state.int_class:
-            return 0
-    i = 0
-    while i < node.count:
-        value = PyDict_GetItemWithError(names, node.keys[i])
-        if value == null:
-            return 0
-        place[i] = value
-        i += 1
-    return 1
-
-
-def stands_alone(record: Record, objects: Array[Object], node: Node, place: Array[Object], variable: VariableObject) -> i64:
-    """1 where a variable among the arguments is the one that it was (`first`, where it came earlier in the call), else
-    another than all that came before and than all that are captured."""
-    if node.first >= 0:
-        if objects[node.first] == variable:
-            return 1
-        return 0
-    before = record.nodes
-    earlier = objects
-    while earlier != place:
-        if before.kind == Kind.VARIABLE and earlier[0] == variable:
-            return 0
-        before += 1
-        earlier += 1
-    bind = record.variables
-    while bind != record.variables_end:
-        if bind.variable == variable:
-            return 0
-        bind += 1
-    return 1
-
-
-# -- the call
-
-
 def run(record: Record, program: Program, objects: Array[Object]) -> Object:
     results = array(TensorObject, MOST_RESULTS)
-    holder = record.holder
+    owner = record.owner
     count = 0
     spec = program.results
     while spec != program.results_end:
-        tensor = unused(spec)
+        tensor = find_free(spec)
         if tensor == null:
-            Py_IncRef(holder)
-            renewed = renew(spec)
-            Py_DecRef(holder)
-            return renewed
+            Py_IncRef(owner)
+            allocated = allocate_result(spec)
+            Py_DecRef(owner)
+            return allocated
         results[count] = tensor
         count += 1
         spec += 1
@@ -288,7 +146,7 @@ def run(record: Record, program: Program, objects: Array[Object]) -> Object:
         pointers[spec.slot] = results[i].value.data
         spec += 1
         i += 1
-    Py_IncRef(holder)
+    Py_IncRef(owner)
     if program.long != 0:
         status = run_long(record, program, objects, frame)
     else:
@@ -310,7 +168,7 @@ def run(record: Record, program: Program, objects: Array[Object]) -> Object:
     while i < count:
         Py_DecRef(results[i])
         i += 1
-    Py_DecRef(holder)
+    Py_DecRef(owner)
     return made
 
 
@@ -388,8 +246,8 @@ def run_long(record: Record, program: Program, objects: Array[Object], frame: Fr
             key = PyLong_FromVoidPtr(variable)
             variables[updated] = key
             updated += 1
-            if key == null or PyDict_SetItem(held, key, record.holder) != 0:
-                let_go(held, variables, updated)
+            if key == null or PyDict_SetItem(held, key, record.owner) != 0:
+                release(held, variables, updated)
                 return -1
         bind += 1
     program.frames = frame.next
@@ -401,7 +259,7 @@ def run_long(record: Record, program: Program, objects: Array[Object], frame: Fr
     thread = PyEval_SaveThread()
     status = program.entry(pointers)
     PyEval_RestoreThread(thread)
-    let_go(held, variables, updated)
+    release(held, variables, updated)
     i = 0
     while i < program.slots:
         if kept[i] != null:
@@ -411,7 +269,7 @@ def run_long(record: Record, program: Program, objects: Array[Object], frame: Fr
     return status
 
 
-def let_go(held: DictObject, variables: Array[Object], count: i64) -> None:
+def release(held: DictObject, variables: Array[Object], count: i64) -> None:
     i = 0
     while i < count:
         key = variables[i]
