@@ -237,9 +237,9 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "runtime": (
         ("threads", "eagerly", "slots"),
         ("step",),
-        ("native", "recorded"),
+        ("native", "taped_calls"),
         ("concrete_function",),
-        ("calls", "generated", "traces"),
+        ("inline_cache", "generated", "traces"),
     ),
 }
 # (module, imported module) that runs back still. One that goes away has to go here too.

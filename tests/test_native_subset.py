@@ -21,7 +21,7 @@ from tracejit.llvm.machine.native_subset import language
 from tracejit.llvm.machine.native_subset.compiler import Compiled, Source, compile_sources, source_of
 from tracejit.llvm.machine.native_subset.language import Array, Struct, at, i8, i16, i32, i64, inline, layout_of, measured
 from tracejit.llvm.machine.native_subset.types import NativeSubsetError
-from tracejit.runtime.native import arguments, callables, captured, dispatcher, layout, python_api, results
+from tracejit.runtime.native import arguments, captured, dispatcher, function_types, layout, python_api, results
 
 
 class Pair(Struct):
@@ -761,7 +761,7 @@ def call_path(replaced: str, by: str) -> Compiled:
     made = [source_of(module) for module in (dispatcher, arguments, captured, results)]
     assert any(replaced in each.text for each in made)
     changed = [each._replace(text=each.text.replace(replaced, by)) for each in made]
-    return compile_sources(changed, None, layout.offsets(), [source_of(python_api), source_of(callables)])
+    return compile_sources(changed, None, layout.offsets(), [source_of(python_api), source_of(function_types)])
 
 
 def test_what_the_call_path_takes_from_python_is_there() -> None:

@@ -26,10 +26,10 @@ from tracejit.ir.errors import SignatureError
 from tracejit.ir.types import array_type
 from tracejit.locks import importing
 from tracejit.objects import Wrapper, attribute, in_class, is_a, is_exactly, module_of, type_name
-from tracejit.runtime.calls import NativeCalls
 from tracejit.runtime.concrete_function import ConcreteFunction, MemoryUse
 from tracejit.runtime.eagerly import functions_run_eagerly
-from tracejit.runtime.generated import MISS, PythonCalls
+from tracejit.runtime.generated import MISS, PythonInlineCache
+from tracejit.runtime.inline_cache import InlineCache
 from tracejit.runtime.native import loader as native
 from tracejit.runtime.step import Step
 from tracejit.runtime.traces import Traces
@@ -68,7 +68,7 @@ class Function(Wrapper):
         self._traces = Traces(self.name, self._parameters, lambda concrete: _forget(itself, concrete))
 
     def _make_calls(self) -> Any:
-        return NativeCalls(self._instance is not None)
+        return InlineCache(self._instance is not None)
 
     # -- calling
 
@@ -338,7 +338,7 @@ class _PythonFunction(Function):
     """A traced function whose calls go through Python."""
 
     def _make_calls(self) -> Any:
-        return PythonCalls()
+        return PythonInlineCache()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not interpreted.value:

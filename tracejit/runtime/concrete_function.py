@@ -13,8 +13,8 @@ from tracejit.context import context
 from tracejit.ir import Graph
 from tracejit.ir.types import TensorType
 from tracejit.locks import Lock, importing
-from tracejit.runtime.recorded import Callee, operand_of, record_call
 from tracejit.runtime.step import Step, array_of
+from tracejit.runtime.taped_calls import Callee, operand_of, record_call
 from tracejit.tracing.guards import Guard, changed
 from tracejit.tracing.trace import Traced
 from tracejit.variable import Variable, holding

@@ -1,6 +1,6 @@
 """The call path as generated Python: what the native one does, where that one cannot be used.
 
-A record is a function of its own, its checks written out one after the other.
+An entry is a function of its own, its checks written out one after the other.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from tracejit.variable import Variable, holding
 MISS = object()
 
 
-class PythonCalls:
-    """The records of one function, each a generated function."""
+class PythonInlineCache:
+    """The entries of one function, each a generated function."""
 
     def __init__(self) -> None:
-        self._records: list[tuple[ConcreteFunction, Any, Callable[..., Any]]] = []
+        self._entries: list[tuple[ConcreteFunction, Any, Callable[..., Any]]] = []
 
     def find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What the function returns for these arguments, MISS where no record fits."""
-        for _, _, probe in self._records:
+        """What the function returns for these arguments, MISS where no entry fits."""
+        for _, _, probe in self._entries:
             found = probe(args, kwargs)
             if found is not MISS:
                 return found
@@ -39,7 +39,7 @@ class PythonCalls:
     def populate(
         self, function: Any, concrete: ConcreteFunction, parameters: Parameters, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> None:
-        """Note how `concrete` was called, after a call that no record fitted."""
+        """Note how `concrete` was called, after a call that no entry fitted."""
         if context.tapes or concrete.only_general or concrete.forgotten:
             return
         try:
@@ -49,13 +49,13 @@ class PythonCalls:
         except Undescribable as reason:
             concrete.only_general = str(reason)
             return
-        known = [(each, form) for each, form, _ in self._records]
+        known = [(each, form) for each, form, _ in self._entries]
         if (concrete, shape.form) not in known and len(known) < MOST_SHAPES:
-            self._records = [(concrete, shape.form, probe_of(concrete, shape)), *self._records]
+            self._entries = [(concrete, shape.form, probe_of(concrete, shape)), *self._entries]
 
     def forget(self, function: Any, concrete: ConcreteFunction) -> None:
-        """Let go of the records of a trace that is not looked at any more."""
-        self._records = [record for record in self._records if record[0] is not concrete]
+        """Let go of the entries of a trace that is not looked at any more."""
+        self._entries = [entry for entry in self._entries if entry[0] is not concrete]
 
     def remember(self, function: Any, instance: Any, method: Any) -> None:
         """Nothing: Python finds the method of an instance anew."""

@@ -1,4 +1,4 @@
-"""Whether a call is as a record expects, in the native subset. A part of the dispatcher, with which it is compiled."""
+"""Whether a call is as an entry expects, in the native subset. A part of the dispatcher, with which it is compiled."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from tracejit.runtime.native.structures import (
     PY_EQ,
     READABLE,
     ArrayObject,
+    CacheEntry,
     DictObject,
     FloatObject,
     Kind,
     ListObject,
     Node,
     Object,
-    Record,
     SizedObject,
     TensorObject,
     TupleObject,
@@ -23,11 +23,11 @@ from tracejit.runtime.native.structures import (
 )
 
 
-def matches(record: Record, objects: Array[Object]) -> i64:
+def matches(entry: CacheEntry, objects: Array[Object]) -> i64:
     """1 where all nodes are as expected. A tensor's place is taken by its array, a structure's items are added."""
-    node = record.nodes
+    node = entry.nodes
     place = objects
-    while node != record.nodes_end:
+    while node != entry.nodes_end:
         object = place[0]
         kind = node.kind
         if kind == Kind.TENSOR:
@@ -47,7 +47,7 @@ def matches(record: Record, objects: Array[Object]) -> i64:
                 return 0
             if VariableObject(object).trainable != node.other:
                 return 0
-            if is_unaliased(record, objects, node, place, VariableObject(object)) == 0:
+            if is_unaliased(entry, objects, node, place, VariableObject(object)) == 0:
                 return 0
         elif kind == Kind.SAME:
             if object != node.expected:
@@ -99,7 +99,7 @@ def is_array(object: Object, descr: Object, nd: i64, dims: Array[i64]) -> i64:
 
 
 def dict_items(names: DictObject, node: Node, place: Array[Object]) -> i64:
-    """Put the values at `place`, in the order of the record's keys; 0 where a key is not there."""
+    """Put the values at `place`, in the order of the entry's keys; 0 where a key is not there."""
     position = 0
     key: Object = null
     value: Object = null
@@ -131,22 +131,22 @@ def dict_items_in_another_order(names: DictObject, node: Node, place: Array[Obje
     return 1
 
 
-def is_unaliased(record: Record, objects: Array[Object], node: Node, place: Array[Object], variable: VariableObject) -> i64:
+def is_unaliased(entry: CacheEntry, objects: Array[Object], node: Node, place: Array[Object], variable: VariableObject) -> i64:
     """1 where a variable among the arguments is the one that it was (`first`, where it came earlier in the call), else
     another than all that came before and than all that are captured."""
     if node.first >= 0:
         if objects[node.first] == variable:
             return 1
         return 0
-    before = record.nodes
+    before = entry.nodes
     earlier = objects
     while earlier != place:
         if before.kind == Kind.VARIABLE and earlier[0] == variable:
             return 0
         before += 1
         earlier += 1
-    bind = record.variables
-    while bind != record.variables_end:
+    bind = entry.variables
+    while bind != entry.variables_end:
         if bind.variable == variable:
             return 0
         bind += 1

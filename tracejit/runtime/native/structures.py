@@ -122,7 +122,7 @@ class FunctionObject(Object):
     vectorcall: Callable[[FunctionObject, Array[Object], i64, TupleObject], Object]
     dict: Object
     weakrefs: ptr
-    records: Record
+    entries: CacheEntry
     bound: BoundObject
     methods: KnownMethod = inline()
 
@@ -136,10 +136,10 @@ class BoundObject(Object):
     weakrefs: ptr
 
 
-class Record(Struct):
+class CacheEntry(Struct):
     """One way to call a program."""
 
-    next: Record
+    next: CacheEntry
     npositional: i64
     nkeywords: i64
     keywords: Array[Object]
@@ -192,7 +192,7 @@ class ArrayBinding(Struct):
 class Program(Struct):
     """A compiled trace."""
 
-    entry: Callable[[Array[ptr]], i32]
+    code: Callable[[Array[ptr]], i32]
     frames: Frame
     slots: i64
     long: i64
@@ -298,7 +298,7 @@ class Kind(enum.IntEnum):
     NOTHING = 17
 
 
-# No object lies at these addresses: no record fits; the search has to begin from the first record.
+# No object lies at these addresses: no entry fits; the search has to begin from the first entry.
 MISS, AGAIN = Object(1), Object(2)
 ATTEMPTS = 100
 # How many methods a function knows.

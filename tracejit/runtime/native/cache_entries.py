@@ -45,7 +45,7 @@ class Program:
         self._structure = _structure(traced)
         slots = row(
             structures.Program,
-            entry=step.executable.address,
+            code=step.executable.address,
             slots=parameters + len(results) + 1,
             long=int(step.long),
             results=self._results.address,
@@ -84,7 +84,7 @@ class Program:
         return peek(self.memory, structures.Program, "stale") != 0
 
 
-class Record:
+class CacheEntry:
     """One way to call a program."""
 
     def __init__(self, program: Program, shape: CallShape, traced: Traced):
@@ -99,7 +99,7 @@ class Record:
         self._arrays = table([slots for slots, _ in arrays], [kept for _, kept in arrays])
         self.memory = Slots(
             row(
-                structures.Record,
+                structures.CacheEntry,
                 npositional=shape.positional,
                 nkeywords=len(shape.keywords),
                 keywords=self._names.address,
@@ -115,12 +115,12 @@ class Record:
         )
 
 
-def link(records: Sequence[Record]) -> int:
-    """Let each record lead to the next; the address of the first, 0 where there is none."""
+def link(entries: Sequence[CacheEntry]) -> int:
+    """Let each entry lead to the next; the address of the first, 0 where there is none."""
     following = 0
-    for record in reversed(records):
-        poke(record.memory, structures.Record, "next", following)
-        following = record.memory.address
+    for entry in reversed(entries):
+        poke(entry.memory, structures.CacheEntry, "next", following)
+        following = entry.memory.address
     return following
 
 
