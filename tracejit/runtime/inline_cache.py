@@ -15,9 +15,9 @@ from tracejit.runtime.native import loader as native
 from tracejit.runtime.native.cache_entries import CacheEntry, Program, link
 from tracejit.runtime.native.structures import INSTANCES, FunctionObject
 from tracejit.tracing.callshape import MOST_SHAPES, CallShape, Undescribable, call_shape
+from tracejit.tracing.guard_checks import Uncheckable, guard_checks
 from tracejit.tracing.guards import changed
 from tracejit.tracing.signature import Parameters
-from tracejit.tracing.watches import Unwatchable, watches
 
 # Slots of a function's object.
 _ENTRIES, _METHODS = (offset_of(FunctionObject, field) // 8 for field in ("entries", "methods"))
@@ -44,14 +44,14 @@ class InlineCache:
                 self._populate(function, concrete, call_shape(parameters, args, kwargs))
         except _Changing:
             return
-        except (Undescribable, Unwatchable) as reason:
+        except (Undescribable, Uncheckable) as reason:
             concrete.only_general = str(reason)
 
     def _populate(self, function: Any, concrete: ConcreteFunction, shape: CallShape) -> None:
         if concrete.program is None:
             concrete.program = _program(concrete)
         elif concrete.program.stale:
-            concrete.program.watch(_watches(concrete))
+            concrete.program.set_checks(_checks(concrete))
         elif not concrete.program.has_frame:
             concrete.program.add_frame()
         known = {(id(entry.program), entry.shape.form) for entry in self._entries}
@@ -102,8 +102,8 @@ class _Changing(Exception):
     """What a trace captured changed while it was written down."""
 
 
-def _watches(concrete: ConcreteFunction) -> Any:
-    found = watches(concrete.guards)
+def _checks(concrete: ConcreteFunction) -> Any:
+    found = guard_checks(concrete.guards)
     if changed(concrete.guards) is not None:
         raise _Changing
     return found
@@ -112,4 +112,4 @@ def _watches(concrete: ConcreteFunction) -> Any:
 def _program(concrete: ConcreteFunction) -> Program:
     if concrete.only:
         raise Undescribable("a variable is an argument, and captured as well where it is not called")
-    return Program(concrete.step, concrete.traced, _watches(concrete), concrete.step.fail)
+    return Program(concrete.step, concrete.traced, _checks(concrete), concrete.step.fail)

@@ -19,9 +19,9 @@ from tracejit.runtime.slots import Slots
 from tracejit.runtime.step import Step, buffer_of, new_pool
 from tracejit.tensor import Tensor
 from tracejit.tracing.callshape import CallShape, Given, Node, Undescribable
+from tracejit.tracing.guard_checks import GuardCheck, is_plain
 from tracejit.tracing.guards import is_watched
 from tracejit.tracing.trace import Binding, Traced
-from tracejit.tracing.watches import Watch, is_plain
 from tracejit.variable import Variable
 
 # No object lies at this address.
@@ -31,7 +31,7 @@ _NO_OBJECT = 3
 class Program:
     """A compiled trace for the native call path: its machine code, frames, results, and what it captured."""
 
-    def __init__(self, step: Step, traced: Traced, watches: Sequence[Watch], fail: Callable[[int], Any]):
+    def __init__(self, step: Step, traced: Traced, checks: Sequence[GuardCheck], fail: Callable[[int], Any]):
         graph = traced.graph
         if len(graph.results) > MOST_RESULTS:
             raise Undescribable(f"the function returns more than {MOST_RESULTS} tensors")
@@ -54,18 +54,18 @@ class Program:
             fail=id(fail),
         )
         self.memory = Slots(slots)
-        self.watch(watches)
+        self.set_checks(checks)
         self.frames: list[Any] = []
         self.add_frame()
 
-    def watch(self, watches: Sequence[Watch]) -> None:
+    def set_checks(self, checks: Sequence[GuardCheck]) -> None:
         """Replace what is compared at every call."""
-        packed = [_watch(watch) for watch in watches]
-        made = table([row(structures.Watches), *[slots for slots, _ in packed]], [kept for _, kept in packed])
-        poke(made, structures.Watches, "end", made.end)
+        packed = [_check(check) for check in checks]
+        made = table([row(structures.GuardChecks), *[slots for slots, _ in packed]], [kept for _, kept in packed])
+        poke(made, structures.GuardChecks, "end", made.end)
         poke(self.memory, structures.Program, "stale", 0)
-        poke(self.memory, structures.Program, "watches", made.address)
-        self._watches = made  # the ones before go now that nothing leads there any more
+        poke(self.memory, structures.Program, "checks", made.address)
+        self._checks = made  # the ones before go now that nothing leads there any more
 
     def add_frame(self) -> None:
         """One more frame, for one more call at the same time."""
@@ -80,7 +80,7 @@ class Program:
 
     @property
     def stale(self) -> bool:
-        """Whether what is watched was found changed."""
+        """Whether what is checked was found changed."""
         return peek(self.memory, structures.Program, "stale") != 0
 
 
@@ -245,21 +245,21 @@ def _structure(traced: Traced) -> Slots | None:
     return Slots(slots, kept)
 
 
-def _watch(watch: Watch) -> tuple[list[int], Any]:
-    names = addresses(watch.names)
-    values = Slots([0 if value is MISSING else id(value) for value in watch.values])
+def _check(check: GuardCheck) -> tuple[list[int], Any]:
+    names = addresses(check.names)
+    values = Slots([0 if value is MISSING else id(value) for value in check.values])
     kept: list[Any] = [names, values]
-    for index, value in enumerate(watch.values):
+    for index, value in enumerate(check.values):
         if value is not MISSING:
             kept.append(_protected(value, values, index))
-    kind = watch.kind if watch.kind != "items" else "tuple" if is_a(watch.watched, tuple) else "list"
-    if (watch.kind == "names" and not watch.whole) or watch.kind == "bases":
-        kept.append(watch.watched)
-    elif watch.kind == "object":
-        kept.append(type(watch.watched))
+    kind = check.kind if check.kind != "items" else "tuple" if is_a(check.subject, tuple) else "list"
+    if (check.kind == "names" and not check.whole) or check.kind == "bases":
+        kept.append(check.subject)
+    elif check.kind == "object":
+        kept.append(type(check.subject))
     slots = row(
-        structures.Watch, kind=Kind[kind.upper()], watched=id(watch.watched), type=id(type(watch.watched)),
-        count=len(watch.values), names=names.address, values=values.address, version=-1, whole=int(watch.whole),
+        structures.GuardCheck, kind=Kind[kind.upper()], subject=id(check.subject), type=id(type(check.subject)),
+        count=len(check.values), names=names.address, values=values.address, version=-1, whole=int(check.whole),
     )  # fmt: skip
     return slots, kept
 
@@ -267,7 +267,7 @@ def _watch(watch: Watch) -> tuple[list[int], Any]:
 def _protected(value: Any, values: Slots, index: int) -> Any:
     """What sees to it that another object at the address of `value` is not taken for it: it is kept, or, since it may lead
     back to the object that the trace belongs to, its address is forgotten when it goes. A container needs neither, since
-    its items are watched."""
+    its items are checked."""
     if is_watched(value):
         return None
     if is_plain(value):

@@ -1,7 +1,7 @@
 """The native call path, in the native subset (tracejit.llvm.machine.native_subset): it is compiled and never run as Python.
 
 A function's inline cache has entries, each one way to call one trace, which are probed one after the other. On a hit no Python
-runs and nothing is allocated: the nodes of the entry are compared with the arguments, the watches with what the trace
+runs and nothing is allocated: the nodes of the entry are compared with the arguments, the guard checks with what the trace
 captured, the addresses of the arrays are put into a frame, and the machine code is called with it. Whatever is not as an entry
 expects is a miss, which goes to the Python path: that one traces, waits, converts and raises.
 
@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from tracejit.llvm.machine.native_subset.language import Array, address, array, i32, i64, null, ptr
 from tracejit.runtime.native.arguments import is_array, matches
-from tracejit.runtime.native.captured import holds
 from tracejit.runtime.native.function_types import function_miss
+from tracejit.runtime.native.guard_checks import holds
 from tracejit.runtime.native.python_api import (
     Py_DecRef,
     Py_IncRef,

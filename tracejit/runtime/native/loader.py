@@ -24,7 +24,7 @@ from tracejit.llvm.machine import cache, engine
 from tracejit.llvm.machine.native_subset.compiler import compile_sources, source_of
 from tracejit.llvm.machine.native_subset.language import Struct, layout_of, offset_of
 from tracejit.locks import Lock, lazy_property
-from tracejit.runtime.native import arguments, captured, dispatcher, function_types, layout, python_api, results
+from tracejit.runtime.native import arguments, dispatcher, function_types, guard_checks, layout, python_api, results
 from tracejit.runtime.native.extension_type import OBJECT, SIZE, ExtensionType, function_of_python
 from tracejit.runtime.native.structures import (
     INSTANCES,
@@ -187,7 +187,7 @@ class _Native:
     @lazy_property
     def calls(self) -> Mapping[str, int]:
         """The dispatcher's functions."""
-        modules = [dispatcher, arguments, captured, results]
+        modules = [dispatcher, arguments, guard_checks, results]
         made = _Code(modules, _DISPATCHER_EXPORTS, [python_api, function_types], self._types.functions, level=2)
         made.fill(self._state)
         self._dispatcher = made  # before anything leads to its code: an interrupt must not take that away

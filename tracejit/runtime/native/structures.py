@@ -196,7 +196,7 @@ class Program(Struct):
     frames: Frame
     slots: i64
     long: i64
-    watches: Watches
+    checks: GuardChecks
     results: Result
     results_end: Result
     structure: Array[i64]
@@ -219,18 +219,18 @@ class Result(Struct):
     oldest: i64
 
 
-class Watches(Struct):
+class GuardChecks(Struct):
     """What a trace captured."""
 
-    end: Watch
-    first: Watch = inline()
+    end: GuardCheck
+    first: GuardCheck = inline()
 
 
-class Watch(Struct):
+class GuardCheck(Struct):
     """What one object has to hold."""
 
     kind: i64
-    watched: Object
+    subject: Object
     type: TypeObject
     count: i64
     names: Array[Object]
@@ -276,7 +276,7 @@ state = memory(State)
 
 
 class Kind(enum.IntEnum):
-    """What a node, a binding, a watch or a part of a result's structure is."""
+    """What a node, a binding, a check or a part of a result's structure is."""
 
     TENSOR = 0
     ARRAY = 1
