@@ -776,7 +776,7 @@ def test_what_the_call_path_takes_from_python_is_there() -> None:
     [
         ("    Py_DecRef(owner)\n", "    Py_DecReff(owner)\n", dispatcher, "a function that is declared, and Py_DecReff is none"),
         ("program.stale = 1", "program.stalle = 1", dispatcher, "Program has no field stalle"),
-        ("bind.node]", "bind.count]", dispatcher, "VariableBinding has no field count"),
+        ("bind.value]", "bind.count]", dispatcher, "VariableBinding has no field count"),
         ("check.values[i]", "check.names", guard_checks, r"expected Object, not Array\[Object\]"),
         ("                PyErr_Clear()\n", "                PyErr_Clear(0)\n", guard_checks, "PyErr_Clear takes 0 arguments"),
         ("    nkeywords = 0\n    if", "    if", dispatcher, "nkeywords is not assigned on every path"),

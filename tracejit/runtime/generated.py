@@ -14,7 +14,7 @@ from tracejit.context import context
 from tracejit.runtime.concrete_function import ConcreteFunction
 from tracejit.runtime.step import array_of
 from tracejit.tensor import Tensor
-from tracejit.tracing.callshape import MOST_SHAPES, CallShape, Given, Node, Undescribable, call_shape
+from tracejit.tracing.callshape import MOST_SHAPES, CallShape, Default, Pattern, Undescribable, call_shape
 from tracejit.tracing.guards import changed
 from tracejit.tracing.signature import Parameters
 from tracejit.variable import Variable, holding
@@ -96,9 +96,9 @@ def probe_of(concrete: ConcreteFunction, shape: CallShape) -> Callable[..., Any]
         w.miss_if(f"n{place} is MISS")
     captured = [w.constant(variable) for variable in concrete.captured]
     variables: list[str] = []
-    for place, node in enumerate(shape.nodes):
-        _check(w, f"n{place}", node, [*variables, *captured])
-        if node.kind == "variable":
+    for place, pattern in enumerate(shape.patterns):
+        _check(w, f"n{place}", pattern, [*variables, *captured])
+        if pattern.kind == "variable":
             variables.append(f"n{place}")
     if concrete.guards:
         w.miss_if(f"changed({w.constant(concrete.guards)}) is not None")
@@ -106,9 +106,9 @@ def probe_of(concrete: ConcreteFunction, shape: CallShape) -> Callable[..., Any]
     for leaf, source, kind, is_updated in concrete.places:
         found = source if leaf is None else shape.leaves[leaf]
         if isinstance(found, int) and leaf is not None:
-            name, is_variable = f"n{found}", shape.nodes[found].kind == "variable"
+            name, is_variable = f"n{found}", shape.patterns[found].kind == "variable"
         else:
-            value = found.value if isinstance(found, Given) else found
+            value = found.value if isinstance(found, Default) else found
             name, is_variable = w.constant(value), isinstance(value, Variable)
         if is_updated:
             updated.append(name)
@@ -125,34 +125,34 @@ def probe_of(concrete: ConcreteFunction, shape: CallShape) -> Callable[..., Any]
     return w.function()
 
 
-def _check(w: _Writer, name: str, node: Node, others: Sequence[str]) -> None:
-    expected, kind = w.constant(node.expected), w.constant(node.type)
-    if node.kind == "tensor":
+def _check(w: _Writer, name: str, pattern: Pattern, others: Sequence[str]) -> None:
+    expected, kind = w.constant(pattern.expected), w.constant(pattern.type)
+    if pattern.kind == "tensor":
         w.miss_if(f"type({name}) is not Tensor or {name}.type is not {expected}")
-    elif node.kind == "array":
-        dtype = w.constant(node.expected.dtype.numpy)
-        w.miss_if(f"type({name}) is not ndarray or {name}.dtype != {dtype} or {name}.shape != {node.expected.shape!r}")
-    elif node.kind == "scalar":
+    elif pattern.kind == "array":
+        dtype = w.constant(pattern.expected.dtype.numpy)
+        w.miss_if(f"type({name}) is not ndarray or {name}.dtype != {dtype} or {name}.shape != {pattern.expected.shape!r}")
+    elif pattern.kind == "scalar":
         w.miss_if(f"type({name}) is not {kind}")
-    elif node.kind == "variable":
+    elif pattern.kind == "variable":
         w.miss_if(f"type({name}) is not Variable or {name}.type is not {expected}")
-        w.miss_if(f"{name}._trainable is not {node.trainable}")
-        if node.first >= 0:
-            w.miss_if(f"{name} is not n{node.first}")
+        w.miss_if(f"{name}._trainable is not {pattern.trainable}")
+        if pattern.first >= 0:
+            w.miss_if(f"{name} is not n{pattern.first}")
         else:
             for other in others:
                 w.miss_if(f"{name} is {other}")
-    elif node.kind == "same":
+    elif pattern.kind == "same":
         w.miss_if(f"{name} is not {expected}")
-    elif node.kind == "float":
-        w.miss_if(f"type({name}) is not {kind} or {name}.hex() != {node.expected.hex()!r}")
-    elif node.kind == "equal":
+    elif pattern.kind == "float":
+        w.miss_if(f"type({name}) is not {kind} or {name}.hex() != {pattern.expected.hex()!r}")
+    elif pattern.kind == "equal":
         w.miss_if(f"type({name}) is not {kind} or {name} != {expected}")
     else:
-        w.miss_if(f"type({name}) is not {kind} or len({name}) != {node.size}")
-        items = [f"n{node.first + index}" for index in range(node.size)]
-        if node.kind != "dict" and items:
+        w.miss_if(f"type({name}) is not {kind} or len({name}) != {pattern.size}")
+        items = [f"n{pattern.first + index}" for index in range(pattern.size)]
+        if pattern.kind != "dict" and items:
             w.line(f"{', '.join(items)}, = {name}")
-        for item, key in zip(items, node.keys, strict=False):
+        for item, key in zip(items, pattern.keys, strict=False):
             w.line(f"{item} = {name}.get({w.constant(key)}, MISS)")
             w.miss_if(f"{item} is MISS")

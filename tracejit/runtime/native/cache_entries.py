@@ -14,11 +14,11 @@ from tracejit.ir.types import TensorType
 from tracejit.objects import MISSING, is_a, items, namespace, type_name
 from tracejit.runtime.native import loader as native
 from tracejit.runtime.native import structures
-from tracejit.runtime.native.structures import MOST_NODES, MOST_RESULTS, Kind, addresses, peek, poke, row, table
+from tracejit.runtime.native.structures import MOST_RESULTS, MOST_VALUES, Kind, addresses, peek, poke, row, table
 from tracejit.runtime.slots import Slots
 from tracejit.runtime.step import Step, buffer_of, new_pool
 from tracejit.tensor import Tensor
-from tracejit.tracing.callshape import CallShape, Given, Node, Undescribable
+from tracejit.tracing.callshape import CallShape, Default, Pattern, Undescribable
 from tracejit.tracing.guard_checks import GuardCheck, is_plain
 from tracejit.tracing.guards import is_watched
 from tracejit.tracing.trace import Binding, Traced
@@ -88,12 +88,12 @@ class CacheEntry:
     """One way to call a program."""
 
     def __init__(self, program: Program, shape: CallShape, traced: Traced):
-        if len(shape.nodes) > MOST_NODES or len(traced.bindings) > MOST_NODES:
-            raise Undescribable(f"a call has more than {MOST_NODES} arguments, items and captured tensors")
+        if len(shape.patterns) > MOST_VALUES or len(traced.bindings) > MOST_VALUES:
+            raise Undescribable(f"a call has more than {MOST_VALUES} arguments, items and captured tensors")
         self.program, self.shape = program, shape
         self._names = addresses(shape.keywords)
-        nodes = [_node(node) for node in shape.nodes]
-        self._nodes = table([slots for slots, _ in nodes], [kept for _, kept in nodes])
+        patterns = [_pattern(pattern) for pattern in shape.patterns]
+        self._patterns = table([slots for slots, _ in patterns], [kept for _, kept in patterns])
         variables, arrays = _binds(shape, traced)
         self._variables = table([slots for slots, _ in variables], [kept for _, kept in variables])
         self._arrays = table([slots for slots, _ in arrays], [kept for _, kept in arrays])
@@ -103,8 +103,8 @@ class CacheEntry:
                 npositional=shape.positional,
                 nkeywords=len(shape.keywords),
                 keywords=self._names.address,
-                nodes=self._nodes.address,
-                nodes_end=self._nodes.end,
+                patterns=self._patterns.address,
+                patterns_end=self._patterns.end,
                 variables=self._variables.address,
                 variables_end=self._variables.end,
                 arrays=self._arrays.address,
@@ -131,34 +131,38 @@ def _dims(kind: TensorType) -> Slots:
     return Slots(kind.shape)
 
 
-def _node(node: Node) -> tuple[list[int], Any]:
-    kind = Kind[node.kind.upper()]
-    if node.kind in ("tensor", "array"):
-        dims = _dims(node.expected)
-        descr = node.expected.dtype.numpy
+def _pattern(pattern: Pattern) -> tuple[list[int], Any]:
+    kind = Kind[pattern.kind.upper()]
+    if pattern.kind in ("tensor", "array"):
+        dims = _dims(pattern.expected)
+        descr = pattern.expected.dtype.numpy
         slots = row(
-            structures.Node,
+            structures.Pattern,
             kind=kind,
-            expected=id(node.expected),
+            expected=id(pattern.expected),
             other=id(descr),
-            count=len(node.expected.shape),
+            count=len(pattern.expected.shape),
             dims=dims.address,
         )
-        return slots, (node, dims)
-    if node.kind == "scalar":
-        return row(structures.Node, kind=kind, expected=id(node.type)), node
-    if node.kind == "variable":
-        return row(structures.Node, kind=kind, expected=id(node.expected), other=id(node.trainable), first=node.first), node
-    if node.kind == "float":
-        (bits,) = struct.unpack("<q", struct.pack("<d", node.expected))
-        return row(structures.Node, kind=kind, bits=bits), None
-    if node.kind == "equal":
-        return row(structures.Node, kind=kind, expected=id(node.expected), other=id(node.type)), node
-    if node.kind == "same":
-        return row(structures.Node, kind=kind, expected=id(node.expected)), node
-    keys = addresses(node.keys)
-    slots = row(structures.Node, kind=kind, expected=id(node.type), count=node.size, keys=keys.address, first=node.first)
-    return slots, (node, keys)
+        return slots, (pattern, dims)
+    if pattern.kind == "scalar":
+        return row(structures.Pattern, kind=kind, expected=id(pattern.type)), pattern
+    if pattern.kind == "variable":
+        return row(
+            structures.Pattern, kind=kind, expected=id(pattern.expected), other=id(pattern.trainable), first=pattern.first
+        ), pattern
+    if pattern.kind == "float":
+        (bits,) = struct.unpack("<q", struct.pack("<d", pattern.expected))
+        return row(structures.Pattern, kind=kind, bits=bits), None
+    if pattern.kind == "equal":
+        return row(structures.Pattern, kind=kind, expected=id(pattern.expected), other=id(pattern.type)), pattern
+    if pattern.kind == "same":
+        return row(structures.Pattern, kind=kind, expected=id(pattern.expected)), pattern
+    keys = addresses(pattern.keys)
+    slots = row(
+        structures.Pattern, kind=kind, expected=id(pattern.type), count=pattern.size, keys=keys.address, first=pattern.first
+    )
+    return slots, (pattern, keys)
 
 
 def _binds(shape: CallShape, traced: Traced) -> Any:
@@ -170,14 +174,14 @@ def _binds(shape: CallShape, traced: Traced) -> Any:
         source: Any = binding.source
         if binding.kind in ("argument", "argument variable"):
             source = shape.leaves[source]
-            if isinstance(source, Given):
+            if isinstance(source, Default):
                 source = source.value
             elif binding.kind == "argument variable":
-                variables.append((row(structures.VariableBinding, slot=slot, node=source, updated=parameter in updated), None))
+                variables.append((row(structures.VariableBinding, slot=slot, value=source, updated=parameter in updated), None))
                 continue
             else:
-                kind = Kind.SCALAR if shape.nodes[source].kind == "scalar" else Kind.ARRAY
-                arrays.append((row(structures.ArrayBinding, kind=kind, slot=slot, node=source), None))
+                kind = Kind.SCALAR if shape.patterns[source].kind == "scalar" else Kind.ARRAY
+                arrays.append((row(structures.ArrayBinding, kind=kind, slot=slot, value=source), None))
                 continue
         if isinstance(source, Variable):
             slots = row(structures.VariableBinding, slot=slot, variable=id(source), updated=parameter in updated)

@@ -1,7 +1,7 @@
 """The native call path, in the native subset (tracejit.llvm.machine.native_subset): it is compiled and never run as Python.
 
 A function's inline cache has entries, each one way to call one trace, which are probed one after the other. On a hit no Python
-runs and nothing is allocated: the nodes of the entry are compared with the arguments, the guard checks with what the trace
+runs and nothing is allocated: the patterns of the entry are compared with the arguments, the guard checks with what the trace
 captured, the addresses of the arrays are put into a frame, and the machine code is called with it. Whatever is not as an entry
 expects is a miss, which goes to the Python path: that one traces, waits, converts and raises.
 
@@ -36,8 +36,8 @@ from tracejit.runtime.native.structures import (
     AGAIN,
     ATTEMPTS,
     MISS,
-    MOST_NODES,
     MOST_RESULTS,
+    MOST_VALUES,
     POSITIONAL,
     READABLE,
     WRITABLE,
@@ -95,7 +95,7 @@ def dispatch(function: FunctionObject, args: Array[Object], nargsf: i64, kwnames
 
 def probe(entry: CacheEntry, args: Array[Object], kwnames: TupleObject) -> Object:
     """The result; null where an exception is set; MISS; AGAIN where the search has to begin from the first entry."""
-    objects = array(Object, MOST_NODES)
+    objects = array(Object, MOST_VALUES)
     i = 0
     while i < entry.nkeywords:
         if kwnames.items[i] != entry.keywords[i]:
@@ -180,7 +180,7 @@ def bind_variables(entry: CacheEntry, objects: Array[Object], pointers: Array[pt
     while bind != entry.variables_end:
         variable = bind.variable
         if variable == null:
-            variable = VariableObject(objects[bind.node])
+            variable = VariableObject(objects[bind.value])
         tensor = variable.tensor
         if tensor.type != state.tensor_class:
             return 0
@@ -219,7 +219,7 @@ def bind_arrays(entry: CacheEntry, objects: Array[Object], pointers: Array[ptr],
             pointers[bind.slot] = captured.data
             kept[bind.slot] = captured
         else:
-            object = objects[bind.node]
+            object = objects[bind.value]
             if kind == Kind.SCALAR:
                 pointers[bind.slot] = ScalarObject(object).value
             else:
@@ -234,7 +234,7 @@ def run_long(entry: CacheEntry, program: Program, objects: Array[Object], frame:
     with the variables held that it updates. -1 where an exception is set."""
     pointers = frame.pointers
     kept = Array[Object](pointers + program.slots)
-    variables = array(Object, MOST_NODES)
+    variables = array(Object, MOST_VALUES)
     updated = 0
     held = state.held
     bind = entry.variables
@@ -242,7 +242,7 @@ def run_long(entry: CacheEntry, program: Program, objects: Array[Object], frame:
         if bind.updated != 0:
             variable = bind.variable
             if variable == null:
-                variable = VariableObject(objects[bind.node])
+                variable = VariableObject(objects[bind.value])
             key = PyLong_FromVoidPtr(variable)
             variables[updated] = key
             updated += 1
