@@ -30,7 +30,7 @@ class Pattern(NamedTuple):
     """What one value of a call has to be. `kind` is
 
     "tensor", "array", "scalar" (of NumPy)    `expected` is its TensorType, `type` its Python type
-    "variable"                                as well, `trainable`; `first` is the pattern that is the same variable, -1 for none
+    "variable"                                as well, `trainable`; `first` is the pattern of the same variable, -1 for none
     "same"                                    this very object, `expected`
     "float"                                   the float `expected`, to the bit
     "equal"                                   of the type `type`, and equal to `expected`
