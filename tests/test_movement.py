@@ -99,13 +99,13 @@ def test_copies_of_random_views(seed: int, width: int, fence: Any) -> None:
 
 
 @pytest.mark.thin(7)
-@pytest.mark.parametrize("streamed", [False, True], ids=["through the caches", "streamed"])
+@pytest.mark.parametrize("nontemporal", [False, True], ids=["through the caches", "nontemporal"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
 def test_transpositions_of_several_tiles(
-    dtype: DType, streamed: bool, width: int, fence: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    dtype: DType, nontemporal: bool, width: int, fence: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the target does not lie at a multiple of a register, and is not streamed to."""
-    last_cache = 2 if streamed else 1 << 30
+    """Also where the target does not lie at a multiple of a register, and where stores go through the caches."""
+    last_cache = 2 if nontemporal else 1 << 30
     change_machine(monkeypatch, width=width, transposed_tile=max(128, 16 * dtype.size), l3=last_cache)
     for shape in ((200, 272), (64, 130), (2, 96, 96), (35, 2, 33)):
         argument = random_array(rng, shape, dtype)
@@ -239,13 +239,13 @@ def test_shares_make_a_whole(emit: Any, shape: Any, out_shape: Any, wanted: Any,
         for name, each, dtype in (("out", out_shape, float32), ("x", shape, float32), ("indices", (30,), int64))
     ]
     emit(b, *arrays)
-    assert b.units is not None
+    assert b.chunks is not None
     text = "\n".join([*b.declarations, b.text().replace("define internal", "define"), "attributes #0 = { nounwind }"])
     functions, _library = engine.load_object(engine.compile_text(text), ["k"], {})
     call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3, ctypes.c_int64, ctypes.c_int64)(functions["k"])
     out = np.zeros(out_shape, np.float32)
-    half = b.units // 2
-    assert call(out.ctypes.data, x.ctypes.data, indices.ctypes.data, half, b.units) == 0
+    half = b.chunks // 2
+    assert call(out.ctypes.data, x.ctypes.data, indices.ctypes.data, half, b.chunks) == 0
     assert (out == 0).any()
     assert call(out.ctypes.data, x.ctypes.data, indices.ctypes.data, 0, half) == 0
     np.testing.assert_array_equal(out, wanted(x, indices))

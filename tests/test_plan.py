@@ -15,7 +15,10 @@ import tracejit as tj
 from tracejit import ops, passes
 from tracejit.ir import Graph, Node, TensorType, interpret, make
 from tracejit.ir.types import float32
+from tracejit.llvm.emit import emit
 from tracejit.llvm.plan import arena as packing
+from tracejit.llvm.plan import layout as layouts
+from tracejit.llvm.plan import schedule as schedules
 from tracejit.llvm.plan.arena import Life, lives_of
 from tracejit.llvm.plan.plan import Plan, plan
 from tracejit.llvm.plan.views import Buffer
@@ -198,9 +201,26 @@ def test_what_is_summed_over_many_rows_is_combined_from_parts() -> None:
     found = plan(passes.run(Graph("g", [x], [ops.reduce_sum(y, axes=(0,)), ops.reduce_sum(y, axes=(1,))])), TARGET)
     first, second = found.steps
     assert first.schedule is not None and second.schedule is not None
-    assert (first.schedule.units, second.schedule.units) == (8, 1)
+    assert (first.schedule.chunks, second.schedule.chunks) == (8, 1)
     assert sorted(view.shape for view in first.outputs) == [(8, 64), (4096,)]
     assert [view.shape for view in (*second.operands, *second.outputs)] == [(8, 64), (64,)]
+
+
+def test_the_loops_of_a_fusion_are_decided_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They stand on the plan's step, and the kernel is written by them alone."""
+    x = make(ops.parameter, type=TensorType((4096, 64), float32), name="x")
+    y = ops.exp(x)
+    found = plan(passes.run(Graph("g", [x], [ops.reduce_sum(y, axes=(0,)), ops.reduce_sum(y, axes=(1,)), y])), TARGET)
+    layout = found.steps[0].layout
+    assert layout is not None and (layout.row_shape, layout.lane_shape) == ((4096,), (64,))
+    assert {access.argument for access in layout.access.values()} == set(range(len(found.steps[0].views)))
+
+    def decide(*_: Any) -> Any:
+        raise AssertionError("decided again")
+
+    for module, name in ((layouts, "collapse"), (layouts, "fusion_layout"), (schedules, "schedule")):
+        monkeypatch.setattr(module, name, decide)
+    assert emit(found, TARGET).text
 
 
 @pytest.mark.parametrize(("size", "steps"), [(1 << 16, 1), (1 << 17, 2)])

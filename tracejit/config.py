@@ -5,6 +5,10 @@ from tracejit.runtime import threads as _threads
 __all__ = ["threading"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class _Threading:
     """How many threads are used."""
 

@@ -1,9 +1,9 @@
 """@function: a Python function as compiled steps, one a signature.
 
 A call finds the trace whose signature it has and whose captured values are still what they were; where there is none, the
-function is traced, optimized and compiled. From the second call of a trace on that is native
-(tracejit.runtime.native.dispatcher); what is here is the general path, which can do all that the native one can and what
-that one leaves to it.
+function is traced, optimized and compiled. From its second call on a trace is known to the native call path
+(tracejit.runtime.native.dispatcher), which runs what calls come after that. What is here is the general path: it can do all
+that the native one can, and does what that one leaves to it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from tracejit.context import context, interpreted, settle
 from tracejit.ir import Graph, verify
 from tracejit.ir.errors import SignatureError
 from tracejit.ir.types import array_type
-from tracejit.locks import importing
 from tracejit.objects import Wrapper, attribute, in_class, is_a, is_exactly, module_of, type_name
 from tracejit.runtime.concrete_function import ConcreteFunction, MemoryUse
 from tracejit.runtime.eagerly import functions_run_eagerly
@@ -234,26 +233,11 @@ class Function(Wrapper):
     def ir(self, *args: Any, stage: str = "optimized", **kwargs: Any) -> str:
         """The function for a call with these arguments, as text; nothing is run, but it is traced where it was not yet.
 
-        `stage` is "traced", the name of a pass (the graph after it), "optimized", "llvm" or "asm". Without arguments, where
-        there is one trace, that one. ValueError for another stage, TypeError where the arguments do not fit.
+        `stage` is "traced", the name of a pass (the graph after it), "optimized", "plan" (its kernels with their loops, and
+        its memory), "llvm" or "asm". Without arguments, where there is one trace, that one. ValueError for another stage,
+        TypeError where the arguments do not fit.
         """
-        concrete = self._concrete(args, kwargs)
-        if stage == "traced":
-            return concrete.traced.graph.text()
-        if stage == "optimized":
-            return concrete.optimized.text()
-        if stage == "llvm":
-            return concrete.step.module.text
-        if stage == "asm":
-            return concrete.step.assembly()
-        with importing:
-            from tracejit import passes
-
-        for name, graph in passes.stages(concrete.traced.graph):
-            if name == stage:
-                return graph.text()
-        known = ", ".join(["traced", *passes.PIPELINE, "optimized", "llvm", "asm"])
-        raise ValueError(f"there is no stage {stage!r}; the stages are {known}")
+        return self._concrete(args, kwargs).compilation.text(stage)
 
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
         """The optimized graph for a call with these arguments."""

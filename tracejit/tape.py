@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ from tracejit.ops.autodiff import differentiable_operands
 from tracejit.tensor import Tensor, convert_to_tensor
 from tracejit.variable import Variable
 
-# The frames of an op's call in front of the user's: place, record, what applies the op, the op's own call.
+# The frames of an op's call in front of the user's, where they are fewest: place, record, what applies the op, the op's own
+# call. To look at them would add a sixth to what recording costs; a test says when there are fewer.
 _CALLERS = 4
 
 
@@ -201,12 +203,28 @@ class GradientTape:
         shapes and dtypes (ones where left out). RuntimeError for the second gradient of a tape that is not persistent;
         TypeError for a target or source that is no tensor; InvalidArgumentError for output_gradients that do not fit.
         """
-        unconnected = unconnected_gradients
-        if type(unconnected) is not UnconnectedGradients:
-            try:
-                unconnected = UnconnectedGradients(getattr(unconnected_gradients, "value", unconnected_gradients))
-            except ValueError:
-                raise ValueError(f"Unknown value for unconnected_gradients: {unconnected_gradients!r}") from None
+        unconnected = _unconnected(unconnected_gradients)
+        self._check_usable()
+        settle()
+        targets = [self._as_target(leaf) for leaf in nest.flatten(target, "gradient: the target")]
+        leaves = nest.flatten(sources, "gradient: the sources")
+        handles = [self._handles(leaf) for leaf in leaves]
+        seeds = self._seeds(target, targets, output_gradients)
+        flat = [handle for group in handles for handle in group]
+        records = self._consume()
+        if context.trace is None:
+            given = seeds if output_gradients is None else [ops.Gapped(seed) for seed in seeds]
+            cotangents = iter(ops.reverse(records, targets, given, flat))
+        else:
+            cotangents = iter(_traced_gradient(records, targets, seeds, flat))
+        totals = [_total(itertools.islice(cotangents, len(group))) for group in handles]
+        if unconnected is UnconnectedGradients.ZERO:
+            pairs = zip(totals, leaves, strict=True)
+            totals = [ops.zeros_like(convert_to_tensor(leaf)) if total is None else total for total, leaf in pairs]
+        return nest.pack(sources, iter(totals))
+
+    def _check_usable(self) -> None:
+        """RuntimeError where there is no gradient to be had of the tape, here or any more."""
         if self._consumed:
             raise RuntimeError(
                 "A non-persistent GradientTape can only be used to compute one set of gradients (or jacobians): "
@@ -216,32 +234,15 @@ class GradientTape:
             raise RuntimeError("gradient: the tape has recorded nothing, it was never entered")
         if context.trace is not self._trace:
             raise RuntimeError("gradient: the tape was recorded outside of this traced function; call it where it recorded")
-        settle()
-        targets = [self._as_target(leaf) for leaf in nest.flatten(target, "gradient: the target")]
-        leaves = nest.flatten(sources, "gradient: the sources")
-        handles = [self._handles(leaf) for leaf in leaves]
-        seeds = self._seeds(target, targets, output_gradients)
-        flat = [handle for group in handles for handle in group]
+
+    def _consume(self) -> list[Record]:
+        """What was recorded; a tape that is not persistent forgets it."""
         records = list(self._records)
         if not self._persistent:
             self._consumed = True
             self._stop()
             self._records, self._tracked = [], {}
-        if context.trace is None:
-            given = seeds if output_gradients is None else [ops.Gapped(seed) for seed in seeds]
-            found = iter(ops.reverse(records, targets, given, flat))
-        else:
-            found = iter(_traced_gradient(records, targets, seeds, flat))
-        result = []
-        for leaf, group in zip(leaves, handles, strict=True):
-            total = None
-            for _ in group:
-                cotangent = next(found)
-                total = cotangent if total is None else total if cotangent is None else ops.add(total, cotangent)
-            if total is None and unconnected is UnconnectedGradients.ZERO:
-                total = ops.zeros_like(convert_to_tensor(leaf))
-            result.append(total)
-        return nest.pack(sources, iter(result))
+        return records
 
     def _as_target(self, leaf: Any) -> Tensor:
         if not isinstance(leaf, Operators):
@@ -320,6 +321,24 @@ class GradientTape:
                     why = "has no gradient" if not list(differentiable_operands(record)) else f"gives {record.results[0].type}"
                     return f"the path ends at {record.op.name}, which {why}{where}"
         return "the path from the source to the target passes no op with a gradient"
+
+
+def _unconnected(value: Any) -> UnconnectedGradients:
+    """`unconnected_gradients` as one of tracejit's. ValueError where it is none."""
+    if type(value) is UnconnectedGradients:
+        return value
+    try:
+        return UnconnectedGradients(getattr(value, "value", value))  # TensorFlow's own, or a str
+    except ValueError:
+        raise ValueError(f"Unknown value for unconnected_gradients: {value!r}") from None
+
+
+def _total(cotangents: Iterable[Any]) -> Any:
+    """The sum of those that are not None; None where all are."""
+    total = None
+    for cotangent in cotangents:
+        total = cotangent if total is None else total if cotangent is None else ops.add(total, cotangent)
+    return total
 
 
 class _NotATensor(TypeError, ValueError):

@@ -23,6 +23,7 @@ class Tensor(Operators):
 
     __slots__ = ("__weakref__", "type", "value")
     value: Any
+    node: Any = None  # of a trace, where it stands for one and has no value
 
     def __init__(self, value: Any, type: TensorType):
         self.value, self.type = value, type
@@ -88,7 +89,7 @@ _new_tensor = object.__new__
 def _refuse_foreign(op: Applicable, operands: tuple[Any, ...]) -> NoReturn:
     """Say which operand has no value. Called while an AttributeError is handled: it is raised on where all have one."""
     for operand in operands:
-        if not hasattr(operand, "value"):
+        if operand.node is not None:
             operand.refuse(f"{op.name} was given it")
     raise
 

@@ -336,7 +336,7 @@ class Variable(Operators):
 
 def _detached(name: str, tensor: Any) -> Tensor:
     """The tensor's value in a tensor of its own, which no tape knows: the chain ends there. TracingError where it has none."""
-    if not hasattr(tensor, "value"):
+    if tensor.node is not None:
         tensor.refuse(f"{name} was given it")
     return Tensor(tensor.value, tensor.type)
 

@@ -45,7 +45,7 @@ def known(op: str, argument: str, value: Any) -> np.ndarray:
     """The value of a tensor or variable, as an array. TracingError where it is being traced and does not follow from constants
     alone."""
     (tensor,) = ops.lift(op, (value,))
-    if not hasattr(tensor, "node"):
+    if tensor.node is None:
         return np.asarray(tensor.value)
     nodes = reachable([tensor.node])
     if any(node.op is ops.parameter for node in nodes) or len(nodes) > _FEW_NODES:

@@ -13,6 +13,7 @@ from tracejit import ops
 from tracejit.ir.graph import InOrder, Node, reachable, rebuild
 from tracejit.ir.location import Location, Place, at, location_of
 from tracejit.ir.op import PURE, Op
+from tracejit.ir.types import TupleType
 
 
 class Record(NamedTuple):
@@ -188,7 +189,7 @@ def records_of(nodes: Iterable[Node], rules: Iterable[Record] = ()) -> list[Reco
             several[node.operands[0]][node.attrs["index"]] = node
             continue
         results: Any = (node,)
-        if hasattr(node.type, "items"):
+        if type(node.type) is TupleType:
             # Filled while the elements come by; a result that is in no graph gets a node, so that it has a type.
             results = several[node] = [None] * len(node.type.items)
         records.append(Record(node.op, node.operands, node.attrs, results, node.location))

@@ -1,5 +1,7 @@
-"""What a fusion accumulates over its rows, the results that are complete only at their end: where it begins, and how a long one
-is collected by blocks of rows, each in memory of its own that is then combined with the result."""
+"""What a fusion accumulates over its rows, complete only at their end: where it begins, how a long one is collected by blocks.
+
+A block of rows has memory of its own, which is then combined with the result.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ from functools import partial
 from tracejit.ir import Node
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.body import combine, identity
-from tracejit.llvm.kernels.layout import Access, Collection
 from tracejit.llvm.kernels.movement import emit_combine, emit_fill
 from tracejit.llvm.kernels.nest import Nest, chunk_loop
+from tracejit.llvm.plan.layout import Collection
 from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.types import Lanes
 
@@ -61,7 +63,7 @@ def end_collections(nest: Nest, collections: Mapping[Node, Collection], outer: S
     for node, collection in collections.items():
         own = _own(nest, node, collection)
         for total in collection.totals:
-            pointer = _chunk_start(nest, total)
+            pointer = nest.start(total)
             for position, stride in zip(outer, total.rows, strict=False):
                 pointer = b.address(pointer, node.dtype, index=position, stride=stride)
             strides = (*total.rows, *total.lanes)[collection.axis + 1 :]
@@ -70,11 +72,4 @@ def end_collections(nest: Nest, collections: Mapping[Node, Collection], outer: S
 
 
 def _own(nest: Nest, node: Node, collection: Collection) -> Array:
-    return Array(collection.shape, collection.strides, 0, node.dtype, _chunk_start(nest, collection.copy))
-
-
-def _chunk_start(nest: Nest, access: Access) -> str:
-    """Where the part of a chunk begins."""
-    assert access.array is not None
-    start = nest.b.place(access.array)
-    return start if nest.chunk is None else nest.b.address(start, access.dtype, index=nest.chunk.number, stride=access.unit)
+    return Array(collection.shape, collection.strides, 0, node.dtype, nest.start(collection.copy))

@@ -95,7 +95,7 @@ class _Contraction:
         self.outer, self.depth = split_depth(within, most)
 
     def _divide_rows(self) -> None:
-        """Cut the axis of rows with the most tiles, so that there are units."""
+        """Cut the axis of rows with the most tiles, so that there are chunks."""
         rows = self.tile.rows
         axis = max(rows, key=lambda axis: axis.size // rows[axis])
         tiles = axis.size // rows[axis]
@@ -109,24 +109,24 @@ class _Contraction:
     def write(self) -> None:
         b = self.b
         start = Places(*[b.address(array.pointer, self.dtype, array.offset) for array in self.arrays])
-        self.first, self.last = b.span(self.blocks * math.prod(axis.size for axis in self.loops))
+        self.first, self.last = b.parallel_range(self.blocks * math.prod(axis.size for axis in self.loops))
         if self.outer:
-            self._each_unit(start, self._clear)
+            self._each_chunk(start, self._clear)
 
         def part(index: list[Lanes]) -> None:
             places = start
             for axis, position in zip(self.outer, index, strict=True):
                 places = self._moved(places, axis, position)
-            self._each_unit(places, lambda here, columns: self._rows(here, list(self.tile.rows.items()), {}, columns))
+            self._each_chunk(places, lambda here, columns: self._rows(here, list(self.tile.rows.items()), {}, columns))
 
         b.loops([axis.size for axis in self.outer], part)
 
-    def _each_unit(self, places: Places, body: Callable[[Places, int], None]) -> None:
-        """Run `body(places, columns)` for each unit: a block of columns along the lanes at a position along each of `loops`."""
+    def _each_chunk(self, places: Places, body: Callable[[Places, int], None]) -> None:
+        """Run `body(places, columns)` for each chunk: a block of columns along the lanes, at a position of each of `loops`."""
         b, width = self.b, self.width
         whole, rest = divmod(self.lane.size, width)
 
-        def unit(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
+        def chunk(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
             block, *index = b.unravel(number, [self.blocks, *(axis.size for axis in self.loops)])
             here = self._moved(places, Axis(self.blocks, *(width * stride for stride in self.lane[1:])), block)
             for axis, position in zip(self.loops, index, strict=True):
@@ -138,7 +138,7 @@ class _Contraction:
                 body(here, rest or width)
             return []
 
-        b.loop_between(self.first, self.last, unit)
+        b.loop_between(self.first, self.last, chunk)
 
     def _clear(self, places: Places, columns: int) -> None:
         axes = [*self.tile.rows, *([] if self.summed else [self.lane._replace(size=columns)])]

@@ -52,28 +52,28 @@ class KernelBuilder(MathBuilder):
 
         nest(0, [])
 
-    def place(self, array: Array) -> str:
+    def first_element(self, array: Array) -> str:
         """The pointer to the first element."""
         return self.address(array.pointer, array.dtype, array.offset)
 
     def loops_divided(self, shape: Sequence[int], body: Callable[[list[Lanes]], None]) -> None:
-        """`loops` whose runs do not need each other and are all that the function does: the first axis has its units."""
+        """`loops` whose runs do not need each other and are all that the function does: the first axis has its chunks."""
         if 0 in shape or not shape:
             self.loops(shape, body)
             return
 
-        def unit(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
+        def chunk(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
             self.loops(shape[1:], lambda rest: body([first, *rest]))
             return []
 
-        self.loop_between(*self.span(shape[0]), unit)
+        self.loop_between(*self.parallel_range(shape[0]), chunk)
 
     def subarray(self, array: Array, axis: int, index: Sequence[Lanes]) -> Array:
         """The array without the axes `axis, axis + 1...`, at `index` along them."""
         end = axis + len(index)
-        pointer = self.place(array)
-        for each, stride in zip(index, array.strides[axis:end], strict=True):
-            pointer = self.address(pointer, array.dtype, index=each, stride=stride)
+        pointer = self.first_element(array)
+        for position, stride in zip(index, array.strides[axis:end], strict=True):
+            pointer = self.address(pointer, array.dtype, index=position, stride=stride)
         shape, strides = array.shape[:axis] + array.shape[end:], array.strides[:axis] + array.strides[end:]
         return Array(shape, strides, 0, array.dtype, pointer)
 

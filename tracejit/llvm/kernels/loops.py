@@ -8,34 +8,35 @@ from tracejit.ir.types import int64
 from tracejit.llvm.kernels.accumulators import begin, begin_collections, end_collections
 from tracejit.llvm.kernels.body import Values
 from tracejit.llvm.kernels.kernel import KernelBuilder
-from tracejit.llvm.kernels.layout import Layout
 from tracejit.llvm.kernels.loop_pass import emit_pass
 from tracejit.llvm.kernels.nest import Chunk, Nest, RowBlock, chunk_loop
+from tracejit.llvm.plan.layout import Layout
 from tracejit.llvm.plan.schedule import Schedule
+from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.types import Lanes
 
 
-def emit_fusion(b: KernelBuilder, schedule: Schedule, layout: Layout) -> None:
-    """Write the loops of a fusion whose values are computed as `schedule` and lie as `layout` says."""
-    count = schedule.units
+def emit_fusion(b: KernelBuilder, schedule: Schedule, layout: Layout, arrays: Sequence[Array]) -> None:
+    """Write the loops of a fusion over `arrays`, whose values are computed as `schedule` and lie as `layout` says."""
+    count = schedule.chunks
     if count == 1:
-        _emit_chunk(Nest(b, schedule, layout, None))
+        _emit_chunk(Nest(b, schedule, layout, arrays, None))
     else:
 
         def one(number: Lanes, none: list[Lanes]) -> list[Lanes]:
-            _emit_chunk(Nest(b, schedule, layout, Chunk(number, count)))
+            _emit_chunk(Nest(b, schedule, layout, arrays, Chunk(number, count)))
             return none
 
-        b.loop_between(*b.span(count), one)
-    if any(array.streamed for arrays in layout.results.values() for array in arrays):
+        b.loop_between(*b.parallel_range(count), one)
+    if any(arrays[argument].nontemporal for arguments in layout.results.values() for argument in arguments):
         b.line("fence seq_cst")
 
 
 def _emit_chunk(nest: Nest) -> None:
     layout = nest.layout
-    for node in nest.schedule.end_results:
-        for array in layout.ends[node]:
-            begin(nest, node, array)
+    for node in nest.schedule.accumulators:
+        for argument in layout.ends[node]:
+            begin(nest, node, nest.arrays[argument])
     if 0 in layout.row_shape:
         return
     if not layout.row_shape:
@@ -88,9 +89,9 @@ def _emit_rows(nest: Nest, index: Sequence[Lanes], rows: int) -> None:
     b, schedule, layout = nest.b, nest.schedule, nest.layout
     block = RowBlock.at(nest, index, rows)
     values: Values = {}
-    for number in range(len(schedule.stages)):
+    for number in range(len(schedule.passes)):
         values = emit_pass(block, values, number)
-    ends = [node for node in schedule.end_results if schedule.place[node.operands[0]] == "row"]
+    ends = [node for node in schedule.accumulators if schedule.place[node.operands[0]] == "row"]
     # All are computed before the first is stored: it may be stored over what another is computed from.
     values = block.values([*schedule.row_results, *(end.operands[0] for end in ends)], values)
     for node in schedule.row_results:

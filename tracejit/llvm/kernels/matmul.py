@@ -12,6 +12,7 @@ from tracejit.llvm.kernels.gemm import call_blas
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.movement import emit_copy, emit_fill
 from tracejit.llvm.kernels.summation import added
+from tracejit.llvm.kernels.tails import masked_loop
 from tracejit.llvm.kernels.tile import Depth, Sums, Vectors, dot_tile, sum_tile
 from tracejit.llvm.plan.blocking import Blocking
 from tracejit.llvm.text.arrays import Array
@@ -111,7 +112,7 @@ def write_matmul(
         return
     if blocking.swapped:
         x, y = y.oriented(True), x.oriented(True)
-    first, last = b.span(blocking.units)
+    first, last = b.parallel_range(blocking.units)
     product = _Product(b, blocking, x, y, sums, finish, prepare, named.get("packed_x"), first)
     b.loop_between(first, last, product.unit)
 
@@ -119,23 +120,17 @@ def write_matmul(
 def _finish_rows(b: KernelBuilder, sums: Array, finish: Finish) -> None:
     """`finish` a product that lies in memory, a vector at a time."""
     *_, columns = sums.shape
-    zero, lanes = b.const(0, int64), min(b.lanes_for(sums.dtype), power_above(columns))
+    lanes = min(b.lanes_for(sums.dtype), power_above(columns))
 
-    def each(index: list[Lanes]) -> None:
-        def vector(column: Position, width: int) -> None:
-            place, vectors = Place(b, index[:-1], Position(index[-1]), column), Vectors.over(width, lanes)
+    def row(index: list[Lanes]) -> None:
+        def vector(first: Lanes, ahead: int, active: int | None) -> None:
+            place = Place(b, index[:-1], Position(index[-1]), Position(first, ahead))
+            vectors = Vectors(1, lanes, active)
             finish(place, place.load(sums, 1, vectors), vectors)
 
-        def step(column: Lanes, carried: list[Lanes]) -> list[Lanes]:
-            vector(Position(column), lanes)
-            return []
+        masked_loop(b, columns, lanes, vector)
 
-        whole = columns - columns % lanes
-        b.loop(whole, step, step=lanes)
-        if whole < columns:
-            vector(Position(zero, whole), columns - whole)
-
-    b.loops(sums.shape[:-1], each)
+    b.loops(sums.shape[:-1], row)
 
 
 # -- the loops

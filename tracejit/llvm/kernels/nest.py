@@ -14,9 +14,10 @@ from tracejit.ir import Node
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.body import Values, combine, emit_nodes, horizontal_reduce, operands_first
 from tracejit.llvm.kernels.kernel import KernelBuilder
-from tracejit.llvm.kernels.layout import Key, Layout
 from tracejit.llvm.kernels.register_block import positions
+from tracejit.llvm.plan.layout import Access, Key, Layout
 from tracejit.llvm.plan.schedule import Schedule
+from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.builder import Body, shuffled
 from tracejit.llvm.text.types import Lanes
 
@@ -30,12 +31,24 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class Nest:
-    """A fusion, of which one chunk is written; all of it where that is None."""
+    """A fusion over `arrays`, the kernel's arguments, of which one chunk is written; all of it where that is None."""
 
     b: KernelBuilder
     schedule: Schedule
     layout: Layout
+    arrays: Sequence[Array]
     chunk: Chunk | None
+
+    def array(self, access: Access) -> Array:
+        """Where a value lies that is no position."""
+        assert access.argument is not None
+        return self.arrays[access.argument]
+
+    def start(self, access: Access) -> str:
+        """Where the part of the chunk begins."""
+        array = self.array(access)
+        pointer = self.b.address(array.pointer, array.dtype, array.offset)
+        return pointer if self.chunk is None else self.b.address(pointer, array.dtype, 0, self.chunk.number, access.unit)
 
 
 def chunk_loop(
@@ -79,11 +92,9 @@ class RowBlock:
         """Write where the rows begin."""
         b, bases = nest.b, {}
         for key, access in nest.layout.access.items():
-            if access.array is None:
+            if access.argument is None:
                 continue
-            pointer = b.address(access.array.pointer, access.dtype, access.array.offset)
-            if nest.chunk is not None:
-                pointer = b.address(pointer, access.dtype, index=nest.chunk.number, stride=access.unit)
+            pointer = nest.start(access)
             for position, stride in zip(index, access.rows, strict=True):
                 pointer = b.address(pointer, access.dtype, index=position, stride=stride)
             bases[key] = pointer

@@ -13,8 +13,9 @@ from tracejit.ir import Node
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.body import combine, horizontal_reduce, identity
 from tracejit.llvm.kernels.kernel import KernelBuilder
-from tracejit.llvm.kernels.layout import Access, Key
-from tracejit.llvm.text.builder import joined, shuffled
+from tracejit.llvm.plan.layout import Access, Key
+from tracejit.llvm.text.arrays import Array
+from tracejit.llvm.text.builder import concat, shuffled
 from tracejit.llvm.text.types import SCALAR_TYPES, Lanes
 
 
@@ -24,6 +25,7 @@ class RegisterBlock:
     `starts` is where the first row of each array begins."""
 
     b: KernelBuilder
+    arrays: Sequence[Array]
     access: Mapping[Key, Access]
     starts: Mapping[Key, str]
     rows: int
@@ -51,7 +53,7 @@ class RegisterBlock:
             self.b.load_at(self._pointer(key, row), access.dtype, self.width, access.lane_step, self.active)
             for row in range(rows)
         ]
-        return joined(self.b, parts * (self.rows // rows))
+        return concat(self.b, parts * (self.rows // rows))
 
     def prefetch(self, key: Key, ahead: int, written: bool) -> None:
         """Bring the elements of the rows that are `ahead` rows away into the second-level cache, where there are such rows."""
@@ -61,7 +63,7 @@ class RegisterBlock:
                 b.prefetch(b.address(self._pointer(key, row + ahead), dtype, element), written)
 
     def store(self, value: Lanes, key: Key) -> None:
-        b, stride, register = self.b, self.access[key].lane_step, self._streamed(key)
+        b, stride, register = self.b, self.access[key].lane_step, self._nontemporal_lanes(key)
         for row in range(self.rows):
             part = self._row(value, row)
             if not register:
@@ -70,15 +72,16 @@ class RegisterBlock:
             for start in range(0, self.width, register):
                 one = shuffled(b, part, range(start, start + register))
                 target = b.address(self._pointer(key, row), value.dtype, start)
-                b.write(one.ref, target, value.dtype, register, streamed=True)
+                b.write(one.ref, target, value.dtype, register, nontemporal=True)
 
-    def _streamed(self, key: Key) -> int:
+    def _nontemporal_lanes(self, key: Key) -> int:
         """The elements of a register, where a result is written past the caches in whole ones; else 0."""
         access = self.access[key]
         register = self.b.lanes_for(access.dtype)
         steps = (*access.rows, *access.lanes[:-1], self.width, self.ahead)
         whole = self.active is None and access.lanes[-1:] == (1,) and not any(step % register for step in steps)
-        return register if access.array is not None and access.array.streamed and whole else 0
+        nontemporal = access.argument is not None and self.arrays[access.argument].nontemporal
+        return register if nontemporal and whole else 0
 
     def accumulate(self, node: Node, value: Lanes, key: Key) -> None:
         """Combine with the elements of an accumulator, which has one for each along the last axis."""

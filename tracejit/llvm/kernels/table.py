@@ -1,4 +1,7 @@
-"""What writes the kernel of an op: one writer for each op whose lowering is a `Kernel`."""
+"""What writes the kernel of an op: one writer for each op whose lowering is a `Kernel`.
+
+A product and a fusion are written by what was planned for them (tracejit.llvm.emit).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from tracejit.ir.op import Op
 from tracejit.llvm.kernels.assembly import emit_concat, emit_pad
 from tracejit.llvm.kernels.convolution import emit_convolution
 from tracejit.llvm.kernels.indexed import emit_arg_extreme, emit_check_nonzero, emit_check_range, emit_gather, emit_scatter_add
-from tracejit.llvm.kernels.matmul import emit_matmul
 from tracejit.llvm.kernels.pooling import emit_max_windows
 
 # `write(b, node, out, *operands)` writes what sets the array `out` to the node's result, of arrays that are its operands.
@@ -24,7 +26,6 @@ KERNELS: dict[Op, Writer] = {
     ops.concat: emit_concat,
     ops.convolution: emit_convolution,
     ops.gather: emit_gather,
-    ops.matmul: emit_matmul,
     ops.max_windows: emit_max_windows,
     ops.pad: emit_pad,
     ops.scatter_add: emit_scatter_add,

@@ -15,7 +15,7 @@ from tracejit.ir.types import DType
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.summation import added, sum_by_blocks
 from tracejit.llvm.plan.summation import is_long
-from tracejit.llvm.text.types import Lanes, summed
+from tracejit.llvm.text.types import Lanes
 
 # Steps along the depth that are written one after the other, so that the loop itself costs little.
 _UNROLL = 2
@@ -64,10 +64,9 @@ def sum_tile(
     summed. `along` is how far apart the lanes of a vector lie in x, where they may all have one number, and in y."""
 
     def load(pointer: str, stride: int) -> list[Lanes]:
-        return [
-            b.cast(b.load_at(b.address(pointer, dtype, place * stride), dtype, vectors.lanes, stride, active), summed(dtype))
-            for place, active in (vectors.places() if stride else [(0, None)])
-        ]
+        columns = vectors.places() if stride else [(0, None)]
+        starts = ((b.address(pointer, dtype, column * stride), active) for column, active in columns)
+        return [b.cast(b.load_at(start, dtype, vectors.lanes, stride, active), dtype.accumulator) for start, active in starts]
 
     def multiplied(x: str, y: str, sums: list[Lanes]) -> list[Lanes]:
         loaded = load(y, along[1]) if along[1] else load(y, 0) * vectors.number
@@ -90,13 +89,13 @@ def sum_tile(
 
         def at(place: int, x: str, y: str, sums: list[Lanes]) -> list[Lanes]:
             if place and not set(rows).isdisjoint(row + place * x_stride for row in rows):
-                b.forget()
+                b.compiler_fence()
             x, y = b.address(x, dtype, place * x_stride), b.address(y, dtype, place * y_stride)
             return added(b, sums, nest(axis + 1, x, y, zeros)) if apart else nest(axis + 1, x, y, sums)
 
         def step(position: Lanes, sums: list[Lanes]) -> list[Lanes]:
-            moved_x = b.opaque(b.address(x, dtype, index=position, stride=x_stride))
-            moved_y = b.opaque(b.address(y, dtype, index=position, stride=y_stride))
+            moved_x = b.freeze(b.address(x, dtype, index=position, stride=x_stride))
+            moved_y = b.freeze(b.address(y, dtype, index=position, stride=y_stride))
             for place in range(times):
                 sums = at(place, moved_x, moved_y, sums)
             return sums
@@ -107,8 +106,8 @@ def sum_tile(
             sums = at(place, x, y, sums)
         return sums
 
-    x, y = b.opaque(x), b.opaque(y)
-    zeros = [b.const(0, summed(dtype), vectors.lanes)] * (len(rows) * vectors.number)
+    x, y = b.freeze(x), b.freeze(y)
+    zeros = [b.const(0, dtype.accumulator, vectors.lanes)] * (len(rows) * vectors.number)
     flat = nest(0, x, y, zeros)
     return [flat[place : place + vectors.number] for place in range(0, len(flat), vectors.number)]
 
@@ -116,13 +115,13 @@ def sum_tile(
 def dot_tile(b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Sequence[int], extent: int, dtype: DType) -> Sums:
     """The sums over `extent` of x at each of the offsets `rows` times y at each of `columns`, both of which lie along it: its
     vectors are added first, then their lanes."""
-    lanes = b.lanes_for(summed(dtype))
+    lanes = b.lanes_for(dtype.accumulator)
     pairs = len(rows) * len(columns)
     times = max(1, min(b.machine.in_flight // pairs, extent // lanes))
 
     def add(x: str, y: str, sums: list[Lanes], active: int | None = None) -> list[Lanes]:
         def load(pointer: str) -> Lanes:
-            return b.cast(b.load_at(pointer, dtype, lanes, active=active), summed(dtype))
+            return b.cast(b.load_at(pointer, dtype, lanes, active=active), dtype.accumulator)
 
         left = [load(b.address(x, dtype, row)) for row in rows]
         right = [load(b.address(y, dtype, column)) for column in columns]
@@ -141,7 +140,7 @@ def dot_tile(b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Seq
 
         return step
 
-    zeros = [b.const(0, summed(dtype), lanes)] * (times * pairs)
+    zeros = [b.const(0, dtype.accumulator, lanes)] * (times * pairs)
     whole = extent - extent % (times * lanes)
     sums = sum_by_blocks(b, whole, block(times, 0), zeros, step=times * lanes)
     single = (extent - whole) - (extent - whole) % lanes

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tracejit.ir.types import DType, float32, int32, int64
-from tracejit.llvm.text.builder import Builder, joined, shuffled
+from tracejit.llvm.text.builder import Builder, concat, shuffled
 from tracejit.llvm.text.types import SCALAR_TYPES, Lanes, vector_type
 
 
@@ -119,10 +119,10 @@ def times_power_of_two(b: Builder, x: Lanes, n: Lanes) -> Lanes:
     b.declarations.add(f"declare {kind} {function}({kind}, {kind}, {kind}, {mask}, i32 immarg)")
     parts = []
     for start in range(0, x.lanes, lanes):
-        part, power = (shuffled(b, each, range(start, start + lanes)) for each in (x, n))
+        part, power = (shuffled(b, value, range(start, start + lanes)) for value in (x, n))
         text = f"call {kind} {function}({part}, {power}, {kind} zeroinitializer, {mask} -1, i32 4)"
         parts.append(b.emit(x.dtype, lanes, text))
-    return joined(b, parts)
+    return concat(b, parts)
 
 
 Values = list[Lanes]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from tracejit.ir import Node
@@ -16,9 +16,8 @@ from tracejit.ir.types import DType, TensorType, float32
 from tracejit.llvm.plan.blas import is_for_blas
 from tracejit.llvm.plan.tiles import choose_tile
 from tracejit.llvm.plan.views import View
-from tracejit.llvm.target import Machine, Target
+from tracejit.llvm.target import Target
 from tracejit.llvm.text.powers import power_above
-from tracejit.llvm.text.types import held_bytes, summed
 
 # A product along the depth has sums of at most so many columns; it is for fewer rows than this.
 _DOT_COLUMNS, _DOT_ROWS = 4, 4
@@ -33,19 +32,20 @@ class Blocking:
     BLAS (`by_blas`) all of this is its own affair.
 
     A panel is as many columns as a tile has. The panels of the right operand, where it is `packed_y`, lie one after the other.
-    A unit of the work is a chunk of the rows of one panel; or of all panels, where the left operand is `packed_x`: the chunk is
-    put together first, tile by tile. `own_sums` says that what is not complete yet has memory of its own, not the result's.
+    A unit of the work is a chunk of the rows, of `tiles_per_chunk` (the last may have less), in one panel; or in all panels,
+    where the left operand is `packed_x`: the chunk is put together first, tile by tile. `own_sums` says that what is not
+    complete yet has memory of its own, not the result's.
     """
 
     rows: int
     columns: int
     depth: int
     dtype: DType
-    machine: Machine = field(repr=False)
     lanes: int
     mr: int
     nr: int
     kc: int
+    tiles_per_chunk: int
     batch: tuple[int, ...] = ()
     packed_x: bool = False
     packed_y: bool = False
@@ -62,13 +62,6 @@ class Blocking:
     def tiles(self) -> int:
         """The tiles, one above the other, that have all their rows."""
         return self.rows // self.mr
-
-    @property
-    def tiles_per_chunk(self) -> int:
-        """The last chunk may have less."""
-        if self.packed_x:
-            return max(1, min(self.machine.packed_rows // self.mr, -(-self.tiles // self.machine.chunks)))
-        return max(1, -(-self.tiles * self.panels // self.machine.chunks))
 
     @property
     def chunks(self) -> int:
@@ -94,7 +87,7 @@ class Blocking:
             types["packed_x"] = TensorType((self.units, self.tiles_per_chunk, self.kc, self.mr), self.dtype)
         if self.own_sums:
             shape = (self.columns, self.rows) if self.swapped else (self.rows, self.columns)
-            types["sums"] = TensorType((*self.batch, *shape), summed(self.dtype))
+            types["sums"] = TensorType((*self.batch, *shape), self.dtype.accumulator)
         return types
 
 
@@ -120,29 +113,32 @@ def _tiling(
     """The tiles of a product, and what is packed, for strides along the rows and the columns."""
     (x_down, x_along), (y_down, y_along) = x_strides, y_strides
     machine = target.machine
-    lanes = max(machine.width // held_bytes(dtype), 1)
+    lanes = max(machine.width // dtype.accumulator.size, 1)
     swapped = columns == 1 and x_down == 1 and rows > 1 and x_along != 1
     if swapped:
         rows, columns = columns, rows
         x_down, x_along, y_down, y_along = y_along, y_down, x_along, x_down
     dot = x_along == 1 and y_down == 1 and depth >= lanes and (columns == 1 or (rows < _DOT_ROWS and y_along != 1))
     if dot and not swapped:
-        wide = min(columns, _DOT_COLUMNS)
-        return Blocking(
-            rows, columns, depth, dtype, machine, lanes, min(rows, machine.in_flight // wide), wide, depth, dot=True
-        )
-    lanes = min(lanes, power_above(columns))
-    high, wide = choose_tile(rows, -(-columns // lanes), depth, machine)
-    far = abs(y_down) * dtype.size > machine.far and rows >= machine.often
-    packed_y = columns > 1 and (y_along != 1 or far)
-    far = abs(x_along) * dtype.size > machine.near and min(columns, depth) >= machine.often
-    packed_x = far and rows >= high
-    # Not so many blocks that their sum is one of many numbers; a panel that no other tile reads need not stay in the cache.
-    most = 1 if rows <= high and not packed_x else math.isqrt(depth)
-    blocks = min(-(-depth * wide * lanes * dtype.size // machine.product_panel), most)
+        nr = min(columns, _DOT_COLUMNS)
+        mr, kc, packed_x, packed_y = min(rows, machine.in_flight // nr), depth, False, False
+    else:
+        dot = False
+        lanes = min(lanes, power_above(columns))
+        mr, vectors = choose_tile(rows, -(-columns // lanes), depth, machine)
+        nr = vectors * lanes
+        far = abs(y_down) * dtype.size > machine.far and rows >= machine.often
+        packed_y = columns > 1 and (y_along != 1 or far)
+        far = abs(x_along) * dtype.size > machine.near and min(columns, depth) >= machine.often
+        packed_x = far and rows >= mr
+        # Not so many blocks that their sum is one of many numbers; a panel that no other tile reads need not stay in the cache.
+        most = 1 if rows <= mr and not packed_x else math.isqrt(depth)
+        kc = -(-depth // min(-(-depth * nr * dtype.size // machine.product_panel), most))
+    tiles, panels = rows // mr, -(-columns // nr)
+    chunk = min(machine.packed_rows // mr, -(-tiles // machine.chunks)) if packed_x else -(-tiles * panels // machine.chunks)
     return Blocking(
-        rows, columns, depth, dtype, machine, lanes, high, wide * lanes, -(-depth // blocks),
-        packed_x=packed_x, packed_y=packed_y, swapped=swapped,
+        rows, columns, depth, dtype, lanes, mr, nr, kc, max(chunk, 1),
+        packed_x=packed_x, packed_y=packed_y, dot=dot, swapped=swapped,
     )  # fmt: skip
 
 

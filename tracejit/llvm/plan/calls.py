@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from tracejit.ir import Node
 from tracejit.ir.graph import attr_key
 from tracejit.llvm.plan.blocking import Blocking
+from tracejit.llvm.plan.layout import Layout
 from tracejit.llvm.plan.schedule import Schedule
 from tracejit.llvm.plan.views import Buffer, View
 
@@ -15,7 +16,7 @@ from tracejit.llvm.plan.views import Buffer, View
 @dataclass(frozen=True, eq=False)
 class Step:
     """One kernel: `node` computes `outputs` from `operands`, with `scratch` for itself alone; where it is None, a copy for the
-    `purpose`. How is said by `schedule` for a fusion, by `blocking` for a `product` that is not empty.
+    `purpose`. How is said by `schedule` and `layout` for a fusion, by `blocking` for a `product` that is not empty.
 
     It takes about `seconds` on one core. `parallel` says that this is worth dividing; whether it can be, its kernel knows.
     `nontemporal` says of each output whether it is better written past the caches.
@@ -26,6 +27,7 @@ class Step:
     operands: tuple[View, ...]
     scratch: tuple[View, ...] = ()
     schedule: Schedule | None = None
+    layout: Layout | None = None
     product: Node | None = None
     blocking: Blocking | None = None
     purpose: str = ""

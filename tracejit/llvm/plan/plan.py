@@ -19,6 +19,7 @@ from tracejit.llvm.plan.calls import Step
 from tracejit.llvm.plan.cost import estimated
 from tracejit.llvm.plan.epilogue import product_of
 from tracejit.llvm.plan.inplace import Update, over_operands, over_variables, updates_last
+from tracejit.llvm.plan.layout import fusion_layout
 from tracejit.llvm.plan.schedule import schedule
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import Machine, Target
@@ -161,16 +162,18 @@ class _Planner:
 
     def _fusion(self, node: Node) -> list[View]:
         """Add the step of a fusion, and those that combine what its units have collected: the views of its results."""
-        found = schedule(node.attrs["body"], node.attrs["space"], node.attrs["rows"])
+        body = node.attrs["body"]
+        found = schedule(body, node.attrs["space"], node.attrs["rows"])
         outputs = []
-        for result in node.attrs["body"].results:
-            shape = (found.units, *result.shape) if result in found.partial else result.shape
+        for result in body.results:
+            shape = (found.chunks, *result.shape) if result in found.partial else result.shape
             outputs.append(self._new(TensorType(shape, result.dtype)))
         scratch = [self._new(TensorType(found.scratch_shape, spill.dtype)) for spill in found.spills]
         scratch += [self._new(TensorType(found.block_shape(end), end.dtype)) for end in found.long]
         operands = tuple([self.view(operand) for operand in node.operands])
-        self.steps.append(Step(node, tuple(outputs), operands, tuple(scratch), found))
-        results = zip(node.attrs["body"].results, outputs, strict=True)
+        layout = fusion_layout(body, found, outputs, operands, scratch)
+        self.steps.append(Step(node, tuple(outputs), operands, tuple(scratch), found, layout))
+        results = zip(body.results, outputs, strict=True)
         return [self._combined(result, output) if result in found.partial else output for result, output in results]
 
     def _combined(self, reduction: Node, parts: View) -> View:
@@ -181,9 +184,10 @@ class _Planner:
         total_of = make(reduction.op, region.take(part), location=reduction.location, axes=(0,))
         node = region.fusion([total_of], parts.shape, rows, reduction.location)
         total = self._new(reduction.type)  # type: ignore[arg-type]
-        self.steps.append(
-            Step(node, (total,), (parts,), schedule=schedule(node.attrs["body"], parts.shape, rows, divide=False))
-        )
+        body = node.attrs["body"]
+        found = schedule(body, parts.shape, rows, divide=False)
+        layout = fusion_layout(body, found, [total], [parts], [])
+        self.steps.append(Step(node, (total,), (parts,), schedule=found, layout=layout))
         return total
 
     def _copied(self, source: View, purpose: str = "in order") -> View:

@@ -11,11 +11,11 @@ from tracejit.ir.strided import Strided
 
 @dataclass(frozen=True)
 class Array(Strided):
-    """An array behind `pointer`. What is `streamed` is written past the caches; it begins where a register does."""
+    """An array behind `pointer`. What is `nontemporal` is written past the caches; it begins where a register does."""
 
     pointer: str
-    streamed: bool = False
+    nontemporal: bool = False
 
     def with_layout(self, shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> Self:
         """Other elements behind the same pointer, which need not begin where a register does."""
-        return replace(super().with_layout(shape, strides, offset), streamed=False)
+        return replace(super().with_layout(shape, strides, offset), nontemporal=False)

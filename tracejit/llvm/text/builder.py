@@ -22,7 +22,8 @@ Body = Callable[[Lanes, list[Lanes]], list[Lanes]]
 class Builder:
     """One function being written. `name(parameters)` returns i32: 0, or 1 where `fail_if` held.
 
-    `units` is None until `span` divides a function that is to run in `parallel`, which then takes `i64 first, i64 last` too.
+    `chunks` is None until `parallel_range` divides a function that is to run in `parallel`, which then takes `i64 first` and
+    `i64 last` too.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Builder:
     ):
         self.name, self.parameters = name, parameters
         self.parallel = parallel
-        self.units: int | None = None
+        self.chunks: int | None = None
         self.width = width  # bytes of a vector register
         self.fma_in_hardware = fma
         self.converts_float16 = converts_float16
@@ -45,7 +46,7 @@ class Builder:
         self.declarations: set[str] = set()
         self.block = "start"
         self.count = 0
-        self.fails = False
+        self.can_fail = False
 
     # -- text
 
@@ -68,8 +69,8 @@ class Builder:
 
     def text(self) -> str:
         """The function's definition. Its last block returns 0."""
-        tail = ["  ret i32 0"] + (["fail:", "  ret i32 1"] if self.fails else [])
-        parameters = [f"ptr %{name}" for name in self.parameters] + ["i64 %first", "i64 %last"] * (self.units is not None)
+        tail = ["  ret i32 0"] + (["fail:", "  ret i32 1"] if self.can_fail else [])
+        parameters = [f"ptr %{name}" for name in self.parameters] + ["i64 %first", "i64 %last"] * (self.chunks is not None)
         head = f"define internal i32 @{self.name}({', '.join(parameters)}) #0 {{\nstart:"
         return "\n".join([head, *self.lines, *tail, "}"])
 
@@ -351,18 +352,18 @@ class Builder:
             self.line(f"br label %{label}.end")
         self.start_block(f"{label}.end")
 
-    def span(self, units: int) -> tuple[Lanes, Lanes]:
-        """(first, last): the function consists of `units` units that do not need each other, in any order, and this call of
+    def parallel_range(self, chunks: int) -> tuple[Lanes, Lanes]:
+        """(first, last): the function consists of `chunks` chunks that do not need each other, in any order, and this call of
         it is to do first, first + 1... below last; all of them where it does not run in parallel. To be called once."""
-        assert self.units is None, f"{self.name} is divided already"
-        if not self.parallel or units < 2:
-            return self.const(0, int64), self.const(units, int64)
-        self.units = units
+        assert self.chunks is None, f"{self.name} is divided already"
+        if not self.parallel or chunks < 2:
+            return self.const(0, int64), self.const(chunks, int64)
+        self.chunks = chunks
         return Lanes("%first", int64), Lanes("%last", int64)
 
     def fail_if(self, condition: Lanes) -> None:
         """Leave the function with status 1 where `condition` holds."""
-        self.fails = True
+        self.can_fail = True
         label = self.fresh("ok")
         self.line(f"br {condition}, label %fail, label %{label}")
         self.start_block(label)
@@ -381,7 +382,7 @@ def shuffled(b: Builder, value: Lanes, lanes: Sequence[int], other: Lanes | None
     return b.emit(value.dtype, len(lanes), f"shufflevector {value}, {second}, {mask}")
 
 
-def joined(b: Builder, parts: list[Lanes]) -> Lanes:
+def concat(b: Builder, parts: list[Lanes]) -> Lanes:
     """All lanes of all parts, which are as many as a power of two."""
     dtype, lanes = parts[0].dtype, parts[0].lanes
     if lanes == 1 < len(parts):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,21 +58,11 @@ def literal(value: Any, dtype: DType) -> str:
     return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
 
 
-def summed(dtype: DType) -> DType:
-    """The dtype in which products of `dtype` are summed."""
-    return float32 if dtype.is_half else dtype
-
-
-def held_bytes(dtype: DType) -> int:
-    """The bytes of an element in a register."""
-    return summed(dtype).size
-
-
 def intrinsic_name(name: str, element: str, lanes: int = 1) -> str:
     """How `llvm.name` is spelled that is overloaded on so many lanes of an LLVM type."""
     return f"@llvm.{name}.{f'v{lanes}' if lanes > 1 else ''}{_SUFFIXES.get(element, element)}"
 
 
-def mask_text(lanes: int, active: int) -> str:
-    """A constant mask whose first `active` lanes are on."""
-    return "<" + ", ".join(f"i1 {'true' if lane < active else 'false'}" for lane in range(lanes)) + ">"
+def mask_text(on: Sequence[bool]) -> str:
+    """A constant mask."""
+    return "<" + ", ".join(f"i1 {'true' if lane else 'false'}" for lane in on) + ">"
