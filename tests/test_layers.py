@@ -229,7 +229,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "llvm": (("target", "text"), ("machine",), ("math",), ("plan",), ("kernels",), ("emit", "plan_text"), ("executable",)),
     "runtime": (
         ("threads", "eagerly", "slots"),
-        ("step",),
+        ("compiled_function",),
         ("native", "taped_calls"),
         ("concrete_function",),
         ("inline_cache", "generated", "traces"),

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tracejit.context import context
+from tracejit.runtime.compiled_function import array_of
 from tracejit.runtime.concrete_function import ConcreteFunction
-from tracejit.runtime.step import array_of
 from tracejit.tensor import Tensor
 from tracejit.tracing.callshape import MOST_SHAPES, CallShape, Default, Pattern, Undescribable, call_shape
 from tracejit.tracing.guards import changed
@@ -116,7 +116,7 @@ def probe_of(concrete: ConcreteFunction, shape: CallShape) -> Callable[..., Any]
             arrays.append(f"{name}.{'take_buffer' if is_updated else 'array'}()")
         else:
             arrays.append(f"array_of({name}, {w.constant(kind)})")
-    run = f"{w.constant(concrete.step.run)}([{', '.join(arrays)}])"
+    run = f"{w.constant(concrete.compiled.run)}([{', '.join(arrays)}])"
     if updated:
         w.line(f"with holding(({', '.join(updated)},)): results = {run}")
     else:

@@ -112,4 +112,4 @@ def _checks(concrete: ConcreteFunction) -> Any:
 def _program(concrete: ConcreteFunction) -> Program:
     if concrete.only:
         raise Undescribable("a variable is an argument, and captured as well where it is not called")
-    return Program(concrete.step, concrete.traced, _checks(concrete), concrete.step.fail)
+    return Program(concrete.compiled, concrete.traced, _checks(concrete), concrete.compiled.fail)

@@ -18,5 +18,5 @@ it safe:
   costs no allocation.
 - A run that is estimated at more than 100 µs lets go of the interpreter's lock. The variables that it updates are held
   meanwhile (tracejit.variable): who wants them goes to Python and waits there. Arrays that it reads are referred to, which
-  makes another step that updates them copy first.
+  makes another function that updates them copy first.
 """

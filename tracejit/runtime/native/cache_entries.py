@@ -12,11 +12,11 @@ import numpy as np
 from tracejit import nest
 from tracejit.ir.types import TensorType
 from tracejit.objects import MISSING, is_a, items, namespace, type_name
+from tracejit.runtime.compiled_function import CompiledFunction, buffer_of, new_pool
 from tracejit.runtime.native import loader as native
 from tracejit.runtime.native import structures
 from tracejit.runtime.native.structures import MOST_RESULTS, MOST_VALUES, Kind, addresses, peek, poke, row, table
 from tracejit.runtime.slots import Slots
-from tracejit.runtime.step import Step, buffer_of, new_pool
 from tracejit.tensor import Tensor
 from tracejit.tracing.callshape import CallShape, Default, Pattern, Undescribable
 from tracejit.tracing.guard_checks import GuardCheck, is_plain
@@ -31,11 +31,11 @@ _NO_OBJECT = 3
 class Program:
     """A compiled trace for the native call path: its machine code, frames, results, and what it captured."""
 
-    def __init__(self, step: Step, traced: Traced, checks: Sequence[GuardCheck], fail: Callable[[int], Any]):
+    def __init__(self, compiled: CompiledFunction, traced: Traced, checks: Sequence[GuardCheck], fail: Callable[[int], Any]):
         graph = traced.graph
         if len(graph.results) > MOST_RESULTS:
             raise Undescribable(f"the function returns more than {MOST_RESULTS} tensors")
-        self.step, self._fail = step, fail
+        self.compiled, self._fail = compiled, fail
         parameters = len(graph.parameters)
         results = [
             _result(result.type, parameters + index)  # type: ignore[arg-type]
@@ -45,9 +45,9 @@ class Program:
         self._structure = _structure(traced)
         slots = row(
             structures.Program,
-            code=step.executable.address,
+            code=compiled.executable.address,
             slots=parameters + len(results) + 1,
-            long=int(step.long),
+            long=int(compiled.long),
             results=self._results.address,
             results_end=self._results.end,
             structure=0 if self._structure is None else self._structure.address,
@@ -69,7 +69,7 @@ class Program:
 
     def add_frame(self) -> None:
         """One more frame, for one more call at the same time."""
-        frame = self.step.new_frame()
+        frame = self.compiled.new_frame()
         self.frames.append(frame)
         native.add_frame(self.memory.address, frame.address)
 
