@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ops",),
     ("functions", "passes"),
     ("operators", "conversion", "context", "tensor", "variable", "tape", "custom", "random", "tracing"),
-    ("llvm", "runtime"),
+    ("compilation", "llvm", "runtime"),
     ("function",),
     ("inspect",),
     (
@@ -231,7 +231,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("threads", "eagerly", "slots"),
         ("step",),
         ("native", "recorded"),
-        ("entry",),
+        ("concrete_function",),
         ("calls", "generated", "traces"),
     ),
 }

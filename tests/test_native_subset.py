@@ -774,7 +774,7 @@ def test_what_the_call_path_takes_from_python_is_there() -> None:
 @pytest.mark.parametrize(
     ("replaced", "by", "module", "said"),
     [
-        ("    Py_DecRef(holder)\n", "    Py_DecReff(holder)\n", dispatcher, "a function that is declared, and Py_DecReff is none"),
+        ("    Py_DecRef(owner)\n", "    Py_DecReff(owner)\n", dispatcher, "a function that is declared, and Py_DecReff is none"),
         ("program.stale = 1", "program.stalle = 1", dispatcher, "Program has no field stalle"),
         ("bind.node]", "bind.count]", dispatcher, "VariableBinding has no field count"),
         ("watch.values[i]", "watch.names", captured, r"expected Object, not Array\[Object\]"),

@@ -181,7 +181,7 @@ def counting() -> Counting:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8, pool.MOST])
 def test_every_unit_is_done_once(size: int, counting: Counting) -> None:
-    threads.ask(size)
+    threads.request(size)
     for units in (1, 2, 3, 7, 8, 9, 100, 257, 1000, 100_003):
         counts = np.zeros(units, np.int32)
         for _ in range(20):
@@ -191,7 +191,7 @@ def test_every_unit_is_done_once(size: int, counting: Counting) -> None:
 
 @pytest.mark.parametrize("pause", [0.0, 0.0001, 0.002])
 def test_every_unit_is_done_once_whether_the_threads_are_awake_or_asleep(pause: float, counting: Counting) -> None:
-    threads.ask(3)
+    threads.request(3)
     counts = np.zeros(50, np.int32)
     for _ in range(200):
         counting(counts)
@@ -201,7 +201,7 @@ def test_every_unit_is_done_once_whether_the_threads_are_awake_or_asleep(pause: 
 
 def test_the_status_is_that_of_whichever_share_fails(counting: Counting) -> None:
     for size in (1, 2, 5):
-        threads.ask(size)
+        threads.request(size)
         for fails in range(20):
             counts = np.zeros(20, np.int32)
             assert counting(counts, fails) == 1
@@ -211,7 +211,7 @@ def test_the_status_is_that_of_whichever_share_fails(counting: Counting) -> None
 
 
 def test_several_callers_at_once(counting: Counting) -> None:
-    threads.ask(3)
+    threads.request(3)
 
     def work(seed: int) -> bool:
         counts = np.zeros(1000 + seed, np.int32)
@@ -290,7 +290,7 @@ def test_all_threads_compute_in_the_callers_mode() -> None:
     """
     functions, _library = engine.load_object(engine.compile_text(text), ["call"], {})
     threads.prepare()
-    threads.ask(4)
+    threads.request(4)
     call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(functions["call"])
     for _ in range(100):
         out = np.zeros(4, np.int32)
@@ -352,7 +352,7 @@ def test_results_are_the_same_when_small_kernels_are_divided_too(seed: int, monk
 def test_small_steps_do_not_use_the_pool(rng: np.random.Generator) -> None:
     executable = large_function().compiled(tj.ones([100]), tj.ones([100])).executable
     assert not executable.parallel
-    assert pool.PARALLEL not in executable.module.text
+    assert pool.PARALLEL not in executable.compilation.module.text
 
 
 def test_a_variable_is_updated_in_place_by_all_threads() -> None:

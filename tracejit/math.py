@@ -15,4 +15,8 @@ from tracejit.ops.elementary import *  # noqa: F403  # all of them
 
 mod = floormod
 
-__all__ = [name for name in dir() if not name.startswith("_")]
+__all__ = [name for name in list(globals()) if not name.startswith("_")]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -19,6 +19,13 @@ from tracejit.ir.types import DType, TensorType, broadcast_shapes, float32, floa
 from tracejit.tensor import Tensor, convert_to_tensor
 from tracejit.variable import Variable, holding
 
+__all__ = ["normal", "set_seed", "uniform"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _states: dict[int | None, Variable] = {}
 _global_seed: int | None = None
 

@@ -233,8 +233,8 @@ def check_graph(program: Program, space: dict[str, Any], sample_count: int = SAM
     """The trace of `f`: as text and back, in the interpreter after every pass, and its machine code on one and two threads."""
     arguments = program.arguments()
     function: Function = space["f"]
-    entry = function._entry(tuple(arguments), {})
-    traced = entry.traced.graph
+    concrete = function._concrete(tuple(arguments), {})
+    traced = concrete.traced.graph
     arrays = function.arrays(*arguments)
     expected = _interpreted(traced, arrays)
     if isinstance(expected, Failed):

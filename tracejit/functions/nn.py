@@ -12,6 +12,18 @@ from tracejit.functions.math import cast, floats, keep, numbers, reduce_mean, sq
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail, shown
 from tracejit.ir.types import float32, float64, int32, int64
 
+__all__ = [
+    "avg_pool", "avg_pool2d", "bias_add", "conv2d", "conv2d_transpose", "depthwise_conv2d", "elu", "gelu", "l2_loss",
+    "leaky_relu", "log_sigmoid", "log_softmax", "max_pool", "max_pool2d", "moments", "relu", "relu6", "sigmoid",
+    "sigmoid_cross_entropy_with_logits", "silu", "softmax", "softmax_cross_entropy_with_logits", "softplus",
+    "sparse_softmax_cross_entropy_with_logits", "swish", "tanh",
+]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 sigmoid = ops.sigmoid
 tanh = ops.tanh
 conv2d, conv2d_transpose = convolution.conv2d, convolution.conv2d_transpose

@@ -12,3 +12,7 @@ __all__ = [
     "OPS", "DType", "Effects", "Graph", "Location", "Node", "Op", "TensorType", "TupleType",
     "find_op", "interpret", "make", "parse", "reachable", "rebuild", "verify",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -10,7 +10,7 @@ from typing import Any
 from tracejit.context import context
 from tracejit.llvm.machine.native_subset.language import offset_of
 from tracejit.locks import Lock
-from tracejit.runtime.entry import Entry
+from tracejit.runtime.concrete_function import ConcreteFunction
 from tracejit.runtime.native import loader as native
 from tracejit.runtime.native.records import Program, Record, link
 from tracejit.runtime.native.structures import INSTANCES, FunctionObject
@@ -33,35 +33,37 @@ class NativeCalls:
         self._lock = Lock()
         self._remembered: dict[int, weakref.ref[Any]] = {}
 
-    def learn(self, function: Any, entry: Entry, parameters: Parameters, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        """Note how `entry` was called, after a call that the dispatcher left to Python."""
-        if context.tapes or entry.only_general or entry.forgotten:
+    def populate(
+        self, function: Any, concrete: ConcreteFunction, parameters: Parameters, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> None:
+        """Note how `concrete` was called, after a call that the dispatcher left to Python."""
+        if context.tapes or concrete.only_general or concrete.forgotten:
             return
         try:
             with self._lock:
-                self._learn(function, entry, call_shape(parameters, args, kwargs))
+                self._populate(function, concrete, call_shape(parameters, args, kwargs))
         except _Changing:
             return
         except (Undescribable, Unwatchable) as reason:
-            entry.only_general = str(reason)
+            concrete.only_general = str(reason)
 
-    def _learn(self, function: Any, entry: Entry, shape: CallShape) -> None:
-        if entry.program is None:
-            entry.program = _program(entry)
-        elif entry.program.stale:
-            entry.program.watch(_watches(entry))
-        elif not entry.program.has_frame:
-            entry.program.add_frame()
+    def _populate(self, function: Any, concrete: ConcreteFunction, shape: CallShape) -> None:
+        if concrete.program is None:
+            concrete.program = _program(concrete)
+        elif concrete.program.stale:
+            concrete.program.watch(_watches(concrete))
+        elif not concrete.program.has_frame:
+            concrete.program.add_frame()
         known = {(id(record.program), record.shape.form) for record in self._records}
-        if (id(entry.program), shape.form) not in known and len(known) < MOST_SHAPES:
-            self._keep([Record(entry.program, shape, entry.traced), *self._records], function)
+        if (id(concrete.program), shape.form) not in known and len(known) < MOST_SHAPES:
+            self._keep([Record(concrete.program, shape, concrete.traced), *self._records], function)
         elif not self._is_led_to:
             self._lead_to(function)
 
-    def forget(self, function: Any, entry: Entry) -> None:
+    def forget(self, function: Any, concrete: ConcreteFunction) -> None:
         """Let go of the records of a trace that is not looked at any more."""
         with self._lock:
-            self._keep([record for record in self._records if record.program is not entry.program], function)
+            self._keep([record for record in self._records if record.program is not concrete.program], function)
 
     def _keep(self, records: list[Record], function: Any) -> None:
         self._is_led_to = False
@@ -100,14 +102,14 @@ class _Changing(Exception):
     """What a trace captured changed while it was written down."""
 
 
-def _watches(entry: Entry) -> Any:
-    found = watches(entry.guards)
-    if changed(entry.guards) is not None:
+def _watches(concrete: ConcreteFunction) -> Any:
+    found = watches(concrete.guards)
+    if changed(concrete.guards) is not None:
         raise _Changing
     return found
 
 
-def _program(entry: Entry) -> Program:
-    if entry.only:
+def _program(concrete: ConcreteFunction) -> Program:
+    if concrete.only:
         raise Undescribable("a variable is an argument, and captured as well where it is not called")
-    return Program(entry.step, entry.traced, _watches(entry), entry.step.fail)
+    return Program(concrete.step, concrete.traced, _watches(concrete), concrete.step.fail)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tracejit.context import context
-from tracejit.runtime.entry import Entry
+from tracejit.runtime.concrete_function import ConcreteFunction
 from tracejit.runtime.step import array_of
 from tracejit.tensor import Tensor
 from tracejit.tracing.callshape import MOST_SHAPES, CallShape, Given, Node, Undescribable, call_shape
@@ -26,34 +26,36 @@ class PythonCalls:
     """The records of one function, each a generated function."""
 
     def __init__(self) -> None:
-        self._records: list[tuple[Entry, Any, Callable[..., Any]]] = []
+        self._records: list[tuple[ConcreteFunction, Any, Callable[..., Any]]] = []
 
     def find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the function returns for these arguments, MISS where no record fits."""
-        for _, _, attempt in self._records:
-            found = attempt(args, kwargs)
+        for _, _, probe in self._records:
+            found = probe(args, kwargs)
             if found is not MISS:
                 return found
         return MISS
 
-    def learn(self, function: Any, entry: Entry, parameters: Parameters, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        """Note how `entry` was called, after a call that no record fitted."""
-        if context.tapes or entry.only_general or entry.forgotten:
+    def populate(
+        self, function: Any, concrete: ConcreteFunction, parameters: Parameters, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> None:
+        """Note how `concrete` was called, after a call that no record fitted."""
+        if context.tapes or concrete.only_general or concrete.forgotten:
             return
         try:
-            if entry.only:
+            if concrete.only:
                 raise Undescribable("a variable is an argument, and captured as well where it is not called")
             shape = call_shape(parameters, args, kwargs)
         except Undescribable as reason:
-            entry.only_general = str(reason)
+            concrete.only_general = str(reason)
             return
         known = [(each, form) for each, form, _ in self._records]
-        if (entry, shape.form) not in known and len(known) < MOST_SHAPES:
-            self._records = [(entry, shape.form, attempt_of(entry, shape)), *self._records]
+        if (concrete, shape.form) not in known and len(known) < MOST_SHAPES:
+            self._records = [(concrete, shape.form, probe_of(concrete, shape)), *self._records]
 
-    def forget(self, function: Any, entry: Entry) -> None:
+    def forget(self, function: Any, concrete: ConcreteFunction) -> None:
         """Let go of the records of a trace that is not looked at any more."""
-        self._records = [record for record in self._records if record[0] is not entry]
+        self._records = [record for record in self._records if record[0] is not concrete]
 
     def remember(self, function: Any, instance: Any, method: Any) -> None:
         """Nothing: Python finds the method of an instance anew."""
@@ -79,11 +81,11 @@ class _Writer:
         return name
 
     def function(self) -> Callable[..., Any]:
-        exec("\n".join(["def attempt(args, kwargs):", *self.lines]), self.known)
-        return self.known.pop("attempt")  # whose globals they are: no cycle
+        exec("\n".join(["def probe(args, kwargs):", *self.lines]), self.known)
+        return self.known.pop("probe")  # whose globals they are: no cycle
 
 
-def attempt_of(entry: Entry, shape: CallShape) -> Callable[..., Any]:
+def probe_of(concrete: ConcreteFunction, shape: CallShape) -> Callable[..., Any]:
     """A function of (args, kwargs): what the trace returns for a call of this shape, MISS for another one."""
     w = _Writer()
     w.miss_if(f"len(args) != {shape.positional} or len(kwargs) != {len(shape.keywords)}")
@@ -92,16 +94,16 @@ def attempt_of(entry: Entry, shape: CallShape) -> Callable[..., Any]:
     for place, name in enumerate(shape.keywords, shape.positional):
         w.line(f"n{place} = kwargs.get({name!r}, MISS)")
         w.miss_if(f"n{place} is MISS")
-    captured = [w.constant(variable) for variable in entry.captured]
+    captured = [w.constant(variable) for variable in concrete.captured]
     variables: list[str] = []
     for place, node in enumerate(shape.nodes):
         _check(w, f"n{place}", node, [*variables, *captured])
         if node.kind == "variable":
             variables.append(f"n{place}")
-    if entry.guards:
-        w.miss_if(f"changed({w.constant(entry.guards)}) is not None")
+    if concrete.guards:
+        w.miss_if(f"changed({w.constant(concrete.guards)}) is not None")
     updated, arrays = [], []
-    for leaf, source, kind, is_updated in entry.places:
+    for leaf, source, kind, is_updated in concrete.places:
         found = source if leaf is None else shape.leaves[leaf]
         if isinstance(found, int) and leaf is not None:
             name, is_variable = f"n{found}", shape.nodes[found].kind == "variable"
@@ -114,12 +116,12 @@ def attempt_of(entry: Entry, shape: CallShape) -> Callable[..., Any]:
             arrays.append(f"{name}.{'take_buffer' if is_updated else 'array'}()")
         else:
             arrays.append(f"array_of({name}, {w.constant(kind)})")
-    run = f"{w.constant(entry.step.run)}([{', '.join(arrays)}])"
+    run = f"{w.constant(concrete.step.run)}([{', '.join(arrays)}])"
     if updated:
         w.line(f"with holding(({', '.join(updated)},)): results = {run}")
     else:
         w.line(f"results = {run}")
-    w.line("return results[0]" if entry.traced.is_single else f"return {w.constant(entry.traced.pack)}(results)")
+    w.line("return results[0]" if concrete.traced.is_single else f"return {w.constant(concrete.traced.pack)}(results)")
     return w.function()
 
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from tracejit.compilation import Compilation
 from tracejit.ir import Graph, TensorType
 from tracejit.ir.errors import fail
 from tracejit.ir.location import at
 from tracejit.ir.types import float64
 from tracejit.llvm.executable import Executable, Failure
 from tracejit.llvm.machine.engine import host_target
-from tracejit.locks import Lock, importing
+from tracejit.locks import Lock
 from tracejit.memory import empty
 from tracejit.runtime import threads
 from tracejit.runtime.slots import Slots
@@ -42,7 +43,7 @@ class Step:
 
     def __init__(self, graph: Graph, executable: Executable | None = None):
         """The step of an optimized graph; of a traced one where its code is given."""
-        self.executable = executable or Executable(graph, host_target(), graph, use_cache=False)
+        self.executable = executable or Executable(Compilation(graph, host_target(), graph), use_cache=False)
         self.parameters = graph.parameters
         if self.executable.parallel:
             threads.prepare()
@@ -56,36 +57,24 @@ class Step:
         self._idle: list[Slots] = []
 
     @classmethod
-    def of_traced(cls, graph: Graph, optimized: Graph | None = None) -> Step:
-        """The step of a traced graph, from the cache where that has it. `optimized` is the graph after all passes, where it
-        is known."""
-        return cls(graph, Executable(graph, host_target(), optimized))
+    def of_traced(cls, compilation: Compilation) -> Step:
+        """The step of a traced graph, from the cache where that has it."""
+        return cls(compilation.traced, Executable(compilation))
 
     @property
     def graph(self) -> Graph:
         """The optimized graph."""
-        return self.executable.optimized
+        return self.executable.compilation.optimized
 
     @property
     def plan(self) -> Plan:
         """Its kernels, and where every value lies."""
-        return self.executable.plan
+        return self.executable.compilation.plan
 
     @property
     def module(self) -> Module:
         """Its text for LLVM."""
-        return self.executable.module
-
-    def text(self, stage: str) -> str:
-        """The "plan", the module for "llvm", or the machine code as the assembler writes it ("asm")."""
-        if stage == "llvm":
-            return self.module.text
-        if stage == "asm":
-            return self.executable.assembly()
-        with importing:
-            from tracejit.llvm.plan_text import print_plan
-
-        return print_plan(self.plan)
+        return self.executable.compilation.module
 
     def new_frame(self) -> Slots:
         """Memory for one call at a time: a slot for the owner's use, the addresses that the machine code takes (parameters,

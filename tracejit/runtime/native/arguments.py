@@ -47,7 +47,7 @@ def matches(record: Record, objects: Array[Object]) -> i64:
                 return 0
             if VariableObject(object).trainable != node.other:
                 return 0
-            if stands_alone(record, objects, node, place, VariableObject(object)) == 0:
+            if is_unaliased(record, objects, node, place, VariableObject(object)) == 0:
                 return 0
         elif kind == Kind.SAME:
             if object != node.expected:
@@ -131,7 +131,7 @@ def dict_items_in_another_order(names: DictObject, node: Node, place: Array[Obje
     return 1
 
 
-def stands_alone(record: Record, objects: Array[Object], node: Node, place: Array[Object], variable: VariableObject) -> i64:
+def is_unaliased(record: Record, objects: Array[Object], node: Node, place: Array[Object], variable: VariableObject) -> i64:
     """1 where a variable among the arguments is the one that it was (`first`, where it came earlier in the call), else
     another than all that came before and than all that are captured."""
     if node.first >= 0:

@@ -31,7 +31,7 @@ from tracejit.runtime.native.python_api import (
     PyObject_CallNoArgs,
     PyObject_CallOneArg,
 )
-from tracejit.runtime.native.results import build, renew, unused
+from tracejit.runtime.native.results import allocate_result, build, find_free
 from tracejit.runtime.native.structures import (
     AGAIN,
     ATTEMPTS,
@@ -82,7 +82,7 @@ def dispatch(function: FunctionObject, args: Array[Object], nargsf: i64, kwnames
         record = function.records
         while record != null and result == MISS:
             if record.npositional == npositional and record.nkeywords == nkeywords:
-                result = attempt(record, args, kwnames)
+                result = probe(record, args, kwnames)
             if result == MISS:  # else the record may be gone
                 record = record.next
         if result == MISS:
@@ -93,7 +93,7 @@ def dispatch(function: FunctionObject, args: Array[Object], nargsf: i64, kwnames
     return function_miss(function, args, nargsf, kwnames)
 
 
-def attempt(record: Record, args: Array[Object], kwnames: TupleObject) -> Object:
+def probe(record: Record, args: Array[Object], kwnames: TupleObject) -> Object:
     """The result; null where an exception is set; MISS; AGAIN where the search has to begin from the first record."""
     objects = array(Object, MOST_NODES)
     i = 0
@@ -117,16 +117,16 @@ def attempt(record: Record, args: Array[Object], kwnames: TupleObject) -> Object
 
 def run(record: Record, program: Program, objects: Array[Object]) -> Object:
     results = array(TensorObject, MOST_RESULTS)
-    holder = record.holder
+    owner = record.owner
     count = 0
     spec = program.results
     while spec != program.results_end:
-        tensor = unused(spec)
+        tensor = find_free(spec)
         if tensor == null:
-            Py_IncRef(holder)
-            renewed = renew(spec)
-            Py_DecRef(holder)
-            return renewed
+            Py_IncRef(owner)
+            allocated = allocate_result(spec)
+            Py_DecRef(owner)
+            return allocated
         results[count] = tensor
         count += 1
         spec += 1
@@ -146,7 +146,7 @@ def run(record: Record, program: Program, objects: Array[Object]) -> Object:
         pointers[spec.slot] = results[i].value.data
         spec += 1
         i += 1
-    Py_IncRef(holder)
+    Py_IncRef(owner)
     if program.long != 0:
         status = run_long(record, program, objects, frame)
     else:
@@ -168,7 +168,7 @@ def run(record: Record, program: Program, objects: Array[Object]) -> Object:
     while i < count:
         Py_DecRef(results[i])
         i += 1
-    Py_DecRef(holder)
+    Py_DecRef(owner)
     return made
 
 
@@ -246,8 +246,8 @@ def run_long(record: Record, program: Program, objects: Array[Object], frame: Fr
             key = PyLong_FromVoidPtr(variable)
             variables[updated] = key
             updated += 1
-            if key == null or PyDict_SetItem(held, key, record.holder) != 0:
-                let_go(held, variables, updated)
+            if key == null or PyDict_SetItem(held, key, record.owner) != 0:
+                release(held, variables, updated)
                 return -1
         bind += 1
     program.frames = frame.next
@@ -259,7 +259,7 @@ def run_long(record: Record, program: Program, objects: Array[Object], frame: Fr
     thread = PyEval_SaveThread()
     status = program.entry(pointers)
     PyEval_RestoreThread(thread)
-    let_go(held, variables, updated)
+    release(held, variables, updated)
     i = 0
     while i < program.slots:
         if kept[i] != null:
@@ -269,7 +269,7 @@ def run_long(record: Record, program: Program, objects: Array[Object], frame: Fr
     return status
 
 
-def let_go(held: DictObject, variables: Array[Object], count: i64) -> None:
+def release(held: DictObject, variables: Array[Object], count: i64) -> None:
     i = 0
     while i < count:
         key = variables[i]

@@ -110,7 +110,7 @@ class Record:
                 arrays=self._arrays.address,
                 arrays_end=self._arrays.end,
                 program=program.memory.address,
-                holder=id(self),
+                owner=id(self),
             )
         )
 

@@ -150,7 +150,7 @@ class Record(Struct):
     arrays: ArrayBinding
     arrays_end: ArrayBinding
     program: Program
-    holder: Object
+    owner: Object
 
 
 class Node(Struct):
