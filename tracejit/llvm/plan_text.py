@@ -191,7 +191,7 @@ class _Printer:
             yield f"for {lanes}{units}"
         spills = dict(zip(schedule.spills, step.scratch, strict=False))
         for number, loop in enumerate(schedule.passes):
-            nodes = [node for node in body.nodes if schedule.place[node] == "full" and schedule.number[node] == number]
+            nodes = [node for node in body.nodes if schedule.kind[node] == "point" and schedule.number[node] == number]
             parts = [_ops(working)] if (working := _working(nodes)) else []
             if loop.reductions:
                 parts.append(f"reduces {_ops(loop.reductions)}")
@@ -203,7 +203,7 @@ class _Printer:
             if parts:
                 yield f"  pass {number + 1}: {'; '.join(parts)}"
         collected = {node for loop in schedule.passes for node in loop.reductions}
-        shared = [node for node in body.nodes if schedule.place[node] == "row" and node not in collected]
+        shared = [node for node in body.nodes if schedule.kind[node] == "row" and node not in collected]
         parts = [_ops(working)] if (working := _working(shared)) else []
         if schedule.row_results:
             parts.append(f"-> {self._written(step, body, schedule.row_results)}")

@@ -23,7 +23,7 @@ def seconds(step: Step, machine: Machine) -> float:
     moved = sum({view: view.nbytes for view in (*step.operands, *step.outputs)}.values())
     flops = 0.0
     if step.schedule is not None:
-        for node in step.schedule.place:
+        for node in step.schedule.kind:
             lower = node.op.lower
             if isinstance(lower, Scalar):
                 flops += node.type.size * (machine.costly_flops if lower.costly else 1)  # type: ignore[union-attr]
