@@ -13,10 +13,11 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
 from tracejit import ops
 from tracejit.ir import Graph, Node
+from tracejit.llvm.kernels.loop_pass import points_of
 from tracejit.llvm.plan.blocking import Blocking
 from tracejit.llvm.plan.calls import KernelCall
 from tracejit.llvm.plan.plan import Plan
@@ -191,19 +192,21 @@ class _Printer:
             yield f"for {lanes}{units}"
         spills = dict(zip(schedule.spills, call.scratch, strict=False))
         for number, loop in enumerate(schedule.passes):
-            nodes = [node for node in body.nodes if schedule.place[node] == "full" and schedule.number[node] == number]
-            parts = [_ops(working)] if (working := _working(nodes)) else []
+            nodes = points_of(schedule, number)
+            again = [node for node in nodes if node in spills and schedule.number[node] < number]
+            working = _working(node for node in nodes if node.op is not ops.parameter and node not in again)
+            parts = [f"reads {self._kept(again, spills)}"] if again else []
+            parts += [_ops(working)] if working else []
             if loop.reductions:
                 parts.append(f"reduces {_ops(loop.reductions)}")
             if loop.results:
                 parts.append(f"-> {self._written(call, body, loop.results)}")
             if loop.spills:
-                kept = ", ".join(f"{node.op.name} in {self._view(spills[node])}" for node in loop.spills)
-                parts.append(f"keeps {kept}")
+                parts.append(f"keeps {self._kept(loop.spills, spills)}")
             if parts:
                 yield f"  pass {number + 1}: {'; '.join(parts)}"
         collected = {node for loop in schedule.passes for node in loop.reductions}
-        shared = [node for node in body.nodes if schedule.place[node] == "row" and node not in collected]
+        shared = [node for node in body.nodes if schedule.kind[node] == "row" and node not in collected]
         parts = [_ops(working)] if (working := _working(shared)) else []
         if schedule.row_results:
             parts.append(f"-> {self._written(call, body, schedule.row_results)}")
@@ -214,6 +217,9 @@ class _Printer:
             blocks = ", by blocks" if schedule.long else ""
             written = self._written(call, body, schedule.accumulators)
             yield f"  at the end{own}{blocks}: {_ops(schedule.accumulators)} -> {written}"
+
+    def _kept(self, nodes: Iterable[Node], spills: Mapping[Node, View]) -> str:
+        return ", ".join(f"{node.op.name} in {self._view(spills[node])}" for node in nodes)
 
     def _written(self, call: KernelCall, body: Graph, nodes: Iterable[Node]) -> str:
         wanted = set(nodes)

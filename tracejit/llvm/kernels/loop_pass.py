@@ -16,7 +16,7 @@ from tracejit.llvm.kernels.nest import RowBlock, chunk_loop
 from tracejit.llvm.kernels.register_block import RegisterBlock
 from tracejit.llvm.kernels.summation import Add, sum_by_blocks
 from tracejit.llvm.plan.layout import Key
-from tracejit.llvm.plan.schedule import LoopPass
+from tracejit.llvm.plan.schedule import LoopPass, Schedule
 from tracejit.llvm.plan.summation import is_long
 from tracejit.llvm.text.powers import power_above
 from tracejit.llvm.text.types import Lanes
@@ -79,11 +79,9 @@ class PassContext:
 def emit_pass(rows: RowBlock, values: Values, number: int) -> Values:
     """Write the pass `number`; what a row shares comes back, the `values` from before and what the pass reduced to one."""
     b, schedule, layout = rows.nest.b, rows.nest.schedule, rows.nest.layout
-    planned = schedule.passes[number]
-    roots = [*(reduction.operands[0] for reduction in planned.reductions), *planned.results, *planned.spills]
-    if not roots:
+    planned, nodes = schedule.passes[number], points_of(schedule, number)
+    if not nodes:
         return values
-    nodes = _computed(rows, number, roots)
     # What the elements share is computed once, before the pass.
     shared = [node.operands[0] for node in nodes if node.op is ops.broadcast and (node, -1) not in layout.access]
     values = rows.values(shared, values)
@@ -97,7 +95,7 @@ def emit_pass(rows: RowBlock, values: Values, number: int) -> Values:
     totals = empty if 0 in layout.lane_shape else _emit_axis(loop, [], empty)
     for node, total in zip(carried, totals, strict=True):
         value = horizontal_reduce(b, node, total, rows.rows, 1)
-        if schedule.place[node] == "row":
+        if schedule.kind[node] == "row":
             values = {**values, node: value}
         else:
             rows.accumulate(node, value, rows.bases)
@@ -106,7 +104,7 @@ def emit_pass(rows: RowBlock, values: Values, number: int) -> Values:
 
 def _lane_strides(rows: RowBlock, node: Node) -> tuple[int, ...]:
     """The strides of a reduction's result along the lanes' axes: all 0 where the lanes are reduced."""
-    return () if rows.nest.schedule.place[node] == "row" else rows.nest.layout.access[node, 0].lanes
+    return () if rows.nest.schedule.kind[node] == "row" else rows.nest.layout.access[node, 0].lanes
 
 
 def _is_kept(rows: RowBlock, number: int, node: Node) -> bool:
@@ -114,15 +112,18 @@ def _is_kept(rows: RowBlock, number: int, node: Node) -> bool:
     return node in rows.nest.layout.scratch and rows.nest.schedule.number[node] < number
 
 
-def _computed(rows: RowBlock, number: int, roots: Sequence[Node]) -> list[Node]:
-    """The full values that a pass has to have, operands first; what an earlier one kept is not computed again."""
-    place = rows.nest.schedule.place
+def points_of(schedule: Schedule, number: int) -> list[Node]:
+    """The points that a pass has to have, operands first: what an earlier one kept is read, all else is computed, again where
+    need be."""
+    kind, planned = schedule.kind, schedule.passes[number]
+    kept = {node for node in schedule.spills if schedule.number[node] < number}
 
     def operands(node: Node) -> Sequence[Node]:
-        if node.op in (ops.broadcast, ops.parameter) or _is_kept(rows, number, node):
+        if node.op in (ops.broadcast, ops.parameter) or node in kept:
             return ()
-        return [operand for operand in node.operands if place[operand] == "full"]
+        return [operand for operand in node.operands if kind[operand] == "point"]
 
+    roots = [*(reduction.operands[0] for reduction in planned.reductions), *planned.results, *planned.spills]
     return operands_first(roots, operands)
 
 
@@ -135,7 +136,7 @@ def _prefetches(rows: RowBlock, number: int) -> list[Prefetch]:
     prefetches = []
     for key, access in layout.access.items():
         node, result = key
-        if schedule.place[node] == "full" and access.lane_step == 1 and access.row_step:
+        if schedule.kind[node] == "point" and access.lane_step == 1 and access.row_step:
             if result == -1 and node.op is ops.parameter:
                 prefetches.append(Prefetch(key, rows.rows, False))
             elif result >= 0 and schedule.number[node] > number:
@@ -178,9 +179,9 @@ class Line:
         values = {}
         for node in self.loop.nodes:
             if node.op is ops.broadcast and (node, -1) not in access:
-                values[node] = rows.spread(self.loop.values[node.operands[0]], width)
+                values[node] = rows.broadcast(self.loop.values[node.operands[0]], width)
             elif (node, -1) in access and node.op is not ops.iota and not any(access[node, -1].lanes):
-                values[node] = rows.spread(rows.load(node), width)
+                values[node] = rows.broadcast(rows.load(node), width)
         return values
 
     def block(self, position: Lanes, ahead: int, width: int, active: int | None) -> RegisterBlock:

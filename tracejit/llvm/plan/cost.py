@@ -23,7 +23,7 @@ def seconds(call: KernelCall, machine: Machine) -> float:
     moved = sum({view: view.nbytes for view in (*call.operands, *call.outputs)}.values())
     flops = 0.0
     if call.schedule is not None:
-        for node in call.schedule.place:
+        for node in call.schedule.kind:
             lower = node.op.lower
             if isinstance(lower, Scalar):
                 flops += node.type.size * (machine.costly_flops if lower.costly else 1)  # type: ignore[union-attr]
