@@ -24,7 +24,7 @@ from tracejit.llvm.plan.plan import Plan, plan
 from tracejit.llvm.plan.views import Buffer
 from tracejit.llvm.target import AVX2, Target
 from tracejit.memory import ALIGNMENT
-from tracejit.runtime.step import Step, run_graph
+from tracejit.runtime.compiled_function import CompiledFunction, run_graph
 
 TARGET = Target(AVX2)
 
@@ -115,7 +115,7 @@ def test_a_new_value_that_is_reshaped_is_written_in_place() -> None:
 def test_two_variables_that_get_one_value_are_both_written() -> None:
     x, y, z = (make(ops.parameter, type=TensorType((6,), float32), name=name) for name in "xyz")
     new = ops.exp(x)
-    step = Step(passes.run(Graph("g", [x, y, z], [], [(y, new), (z, new)])))
+    step = CompiledFunction(passes.run(Graph("g", [x, y, z], [], [(y, new), (z, new)])))
     arrays = [np.full(6, value, np.float32) for value in (1, 2, 3)]
     run_graph(step, arrays)
     np.testing.assert_allclose(arrays[1], np.exp(arrays[0]), rtol=1e-6)
@@ -139,7 +139,7 @@ def two_layers(second: int = 8) -> tuple[Graph, list[np.ndarray]]:
 
 def test_layers_of_one_shape_share_their_kernels() -> None:
     graph, arrays = two_layers()
-    step = Step(passes.run(graph))
+    step = CompiledFunction(passes.run(graph))
     keys = [each.key for each in step.plan.calls]
     assert keys[0] == keys[2] != keys[1] == keys[3]
     assert step.module.text.count('\ndefine internal i32 @"') == 2
@@ -148,7 +148,7 @@ def test_layers_of_one_shape_share_their_kernels() -> None:
 
 def test_layers_of_other_shapes_do_not() -> None:
     graph, arrays = two_layers(second=7)
-    step = Step(passes.run(graph))
+    step = CompiledFunction(passes.run(graph))
     assert len({each.key for each in step.plan.calls}) == 4
     np.testing.assert_allclose(run_graph(step, arrays)[0].value, interpret(graph, arrays)[0][0], rtol=1e-5, atol=1e-6)
 
@@ -160,7 +160,7 @@ def test_a_kernel_s_constants_tell_it_apart(one: float, other: float) -> None:
     product = ops.matmul(x, x, transpose_a=False, transpose_b=False)
     second = ops.mul(product, ops.broadcast_to(ops.constant(np.float32(other)), (4, 4)))
     graph = Graph("g", [x], [first, second, product])
-    step = Step(passes.run(graph))
+    step = CompiledFunction(passes.run(graph))
     assert len({each.key for each in step.plan.calls}) == len(step.plan.calls) == 3
     argument = np.full((4, 4), 2, np.float32)
     for found, expected in zip(run_graph(step, [argument]), interpret(graph, [argument])[0], strict=True):
@@ -179,16 +179,16 @@ def test_a_step_writes_over_what_it_is_the_last_to_read() -> None:
     first = product(x, y)
     second = ops.exp(first)
     third = ops.sub(product(y, x), first)
-    step = Step(passes.run(Graph("g", [x, y], [product(third, third)])))
+    step = CompiledFunction(passes.run(Graph("g", [x, y], [product(third, third)])))
     assert len(step.plan.calls) == 3
     assert step.plan.arena_bytes == kind.nbytes and step.plan.temporaries_bytes == 2 * kind.nbytes
     arguments = [np.random.default_rng(0).uniform(-0.1, 0.1, (64, 64)).astype(np.float32) for _ in range(2)]
     expected = interpret(step.graph, arguments)[0][0]
     np.testing.assert_allclose(run_graph(step, arguments)[0].value, expected, rtol=0, atol=1e-5)
-    again = Step(passes.run(Graph("g", [x, y], [product(ops.add(second, first), second)])))
+    again = CompiledFunction(passes.run(Graph("g", [x, y], [product(ops.add(second, first), second)])))
     assert again.plan.arena_bytes == 2 * kind.nbytes
     spread = ops.add(first, ops.broadcast(ops.reduce_sum(first, axes=(0,)), shape=(64, 64), axes=(1,)))
-    found = Step(passes.run(Graph("g", [x, y], [product(spread, x)])))
+    found = CompiledFunction(passes.run(Graph("g", [x, y], [product(spread, x)])))
     np.testing.assert_allclose(run_graph(found, arguments)[0].value, interpret(found.graph, arguments)[0][0], rtol=0, atol=1e-5)
 
 

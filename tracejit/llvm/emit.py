@@ -22,7 +22,6 @@ from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.loops import emit_fusion
 from tracejit.llvm.kernels.matmul import emit_matmul
 from tracejit.llvm.kernels.movement import emit_copy
-from tracejit.llvm.kernels.table import KERNELS
 from tracejit.llvm.machine.pool import PARALLEL
 from tracejit.llvm.plan.calls import KernelCall
 from tracejit.llvm.plan.plan import Plan
@@ -30,6 +29,7 @@ from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import Target
 from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.types import MEMORY_TYPES, literal
+from tracejit.locks import importing
 from tracejit.memory import ALIGNMENT
 
 # Calls in one function: the time that instruction selection takes grows faster than a block's length.
@@ -181,6 +181,9 @@ def _kernel(call: KernelCall, name: str, target: Target) -> KernelBuilder:
         assert call.layout is not None
         emit_fusion(b, call.schedule, call.layout, arrays)
     else:
+        with importing:  # 1 ms that a program of fusions and products does not pay
+            from tracejit.llvm.kernels.table import KERNELS
+
         KERNELS[call.node.op](b, call.node, outputs[0], *operands)
     return b
 
