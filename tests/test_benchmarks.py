@@ -105,6 +105,7 @@ def test_sharing_is_timed(benchmarks: ModuleType, capsys: pytest.CaptureFixture[
     monkeypatch.setattr(module, "ROUNDS", 2)
     monkeypatch.setattr(module, "SIZES", (8192, 16384))
     module.main(2)
+    assert concrete_function.host_target().machine.parallel_seconds == 0.0
     tj.config.threading.set_intra_op_parallelism_threads(0)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5 + 2 * (3 + 2)
