@@ -112,7 +112,7 @@ def test_what_a_product_has_for_itself_has_names() -> None:
     assert list(blocking(x, y, wide).scratch) == ["packed_x"]
     both = blocking(x, y, wide, fused=True)
     assert list(both.scratch) == ["packed_x", "sums"]
-    assert both.scratch["packed_x"].shape == (both.units, both.tiles_per_chunk, both.kc, both.mr)
+    assert both.scratch["packed_x"].shape == (both.chunks, both.tiles_per_chunk, both.kc, both.mr)
     assert both.scratch["sums"].shape == (133, 70)
     assert not blocking(layout(50, 20), layout(20, 60), wide, fused=True).scratch
 
