@@ -36,7 +36,7 @@ from tracejit.llvm.plan.plan import Plan, plan
 from tracejit.llvm.plan.schedule import Schedule
 from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Target
 from tracejit.memory import ALIGNMENT
-from tracejit.runtime.step import Step, run_graph
+from tracejit.runtime.compiled_function import CompiledFunction, run_graph
 
 TARGET = Target(AVX2)
 
@@ -83,7 +83,7 @@ def train_step_graph() -> Graph:
 def _lives(plan: Plan) -> dict[Any, tuple[int, int]]:
     """The first and the last step that touches each buffer of the arena."""
     lives: dict[Any, tuple[int, int]] = {}
-    for index, step in enumerate(plan.steps):
+    for index, step in enumerate(plan.calls):
         for view in (*step.outputs, *step.operands, *step.scratch):
             if view.buffer.kind == "arena":
                 first, _ = lives.get(view.buffer, (index, index))
@@ -131,9 +131,9 @@ def test_nothing_is_written_before_all_that_may_fail() -> None:
     """A step that writes to a parameter stands behind every step that can fail."""
     for seed in range(120):
         graph, _ = random_graph(np.random.default_rng(seed))
-        steps = plan(passes.run(graph), TARGET).steps
+        steps = plan(passes.run(graph), TARGET).calls
         written = [index for index, step in enumerate(steps) for view in step.outputs if view.buffer.kind == "parameter"]
-        failing = [index for index, step in enumerate(steps) if step.fails]
+        failing = [index for index, step in enumerate(steps) if step.can_fail]
         assert not written or not failing or min(written) > max(failing), seed
 
 
@@ -177,7 +177,7 @@ def test_kernels_name_the_user_s_line() -> None:
 def _run_for(graph: Graph, target: Target, arguments: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     with monkeypatch.context() as patch:
         use_target(patch, target)
-        step = Step(graph)
+        step = CompiledFunction(graph)
     return [result.value for result in run_graph(step, arguments)]
 
 
@@ -263,7 +263,7 @@ def test_the_arena_is_not_overrun() -> None:
             expected, _ = interpret(graph, arguments)
         except InvalidArgumentError:
             continue
-        step = Step(passes.run(graph))
+        step = CompiledFunction(passes.run(graph))
         size = step.plan.arena_bytes
         memory = np.full(size + 2 * ALIGNMENT + 4096, 0xA5, np.uint8)
         start = -memory.ctypes.data % ALIGNMENT
@@ -288,7 +288,7 @@ def test_an_end_reduction_of_the_last_lane_axis_alone() -> None:
     outer = make(ops.parameter, type=TensorType((8, 5), float32), name="x")
     graph = Graph("g", [outer], [make(ops.fusion, outer, body=body, space=(8, 5), rows=0)])
     argument = np.arange(40, dtype=np.float32).reshape(8, 5)
-    assert_near(run_graph(Step(graph), [argument])[0].value, argument.sum(1))
+    assert_near(run_graph(CompiledFunction(graph), [argument])[0].value, argument.sum(1))
 
 
 # -- how a body is written

@@ -71,6 +71,12 @@ def test_arrows_that_lead_where_others_lead_are_left_out() -> None:
 def test_boxes_of_the_drawing() -> None:
     places = [
         place(name)
-        for name in ("tracejit.llvm.plan.plan", "tracejit.runtime.step", "tracejit.ir.graph", "tracejit.tape", "tracejit")
+        for name in (
+            "tracejit.llvm.plan.plan",
+            "tracejit.runtime.compiled_function",
+            "tracejit.ir.graph",
+            "tracejit.tape",
+            "tracejit",
+        )
     ]
     assert places == ["llvm/plan", "runtime", "ir", "eager", "names"]

@@ -229,10 +229,10 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "llvm": (("target", "text"), ("machine",), ("math",), ("plan",), ("kernels",), ("emit", "plan_text"), ("executable",)),
     "runtime": (
         ("threads", "eagerly", "slots"),
-        ("step",),
-        ("native", "recorded"),
+        ("compiled_function",),
+        ("native", "taped_calls"),
         ("concrete_function",),
-        ("calls", "generated", "traces"),
+        ("inline_cache", "generated", "traces"),
     ),
 }
 # (module, imported module) that run back, each with its reason. One that goes away has to go here too.

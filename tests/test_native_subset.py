@@ -21,7 +21,7 @@ from tracejit.llvm.machine.native_subset import language
 from tracejit.llvm.machine.native_subset.compiler import Compiled, Source, compile_sources, source_of
 from tracejit.llvm.machine.native_subset.language import Array, Struct, at, i8, i16, i32, i64, inline, layout_of, measured
 from tracejit.llvm.machine.native_subset.types import NativeSubsetError
-from tracejit.runtime.native import arguments, callables, captured, dispatcher, layout, python_api, results
+from tracejit.runtime.native import arguments, dispatcher, function_types, guard_checks, layout, python_api, results
 
 
 class Pair(Struct):
@@ -758,10 +758,10 @@ def test_what_is_no_source_is_refused(text: str, said: str) -> None:
 
 def call_path(replaced: str, by: str) -> Compiled:
     """The call path, with one text of its sources replaced."""
-    made = [source_of(module) for module in (dispatcher, arguments, captured, results)]
+    made = [source_of(module) for module in (dispatcher, arguments, guard_checks, results)]
     assert any(replaced in each.text for each in made)
     changed = [each._replace(text=each.text.replace(replaced, by)) for each in made]
-    return compile_sources(changed, None, layout.offsets(), [source_of(python_api), source_of(callables)])
+    return compile_sources(changed, None, layout.offsets(), [source_of(python_api), source_of(function_types)])
 
 
 def test_what_the_call_path_takes_from_python_is_there() -> None:
@@ -776,9 +776,9 @@ def test_what_the_call_path_takes_from_python_is_there() -> None:
     [
         ("    Py_DecRef(owner)\n", "    Py_DecReff(owner)\n", dispatcher, "a function that is declared, and Py_DecReff is none"),
         ("program.stale = 1", "program.stalle = 1", dispatcher, "Program has no field stalle"),
-        ("bind.node]", "bind.count]", dispatcher, "VariableBinding has no field count"),
-        ("watch.values[i]", "watch.names", captured, r"expected Object, not Array\[Object\]"),
-        ("                PyErr_Clear()\n", "                PyErr_Clear(0)\n", captured, "PyErr_Clear takes 0 arguments"),
+        ("bind.value]", "bind.count]", dispatcher, "VariableBinding has no field count"),
+        ("check.values[i]", "check.names", guard_checks, r"expected Object, not Array\[Object\]"),
+        ("                PyErr_Clear()\n", "                PyErr_Clear(0)\n", guard_checks, "PyErr_Clear takes 0 arguments"),
         ("    nkeywords = 0\n    if", "    if", dispatcher, "nkeywords is not assigned on every path"),
         ("return AGAIN", "return 2", results, "expected Object, not an integer constant"),
     ],

@@ -32,7 +32,7 @@ from tracejit.llvm.machine import engine, pool
 from tracejit.llvm.target import SSE, Target
 from tracejit.llvm.text.types import Lanes
 from tracejit.runtime import threads
-from tracejit.runtime.step import Step, run_graph
+from tracejit.runtime.compiled_function import CompiledFunction, run_graph
 
 only_divided = pytest.mark.skipif(not pool.divides(), reason="one thread does all on this system")
 
@@ -336,7 +336,7 @@ def test_rows_are_shared_too(rng: np.random.Generator) -> None:
 def test_results_are_the_same_when_small_kernels_are_divided_too(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     change_machine(monkeypatch, parallel_seconds=0.0)
     graph, arguments = random_graph(np.random.default_rng(seed), gradients=seed % 2 == 0)
-    step = Step(passes.run(graph))
+    step = CompiledFunction(passes.run(graph))
     seen = []
     for size in (1, 2, 3):
         tj.config.threading.set_intra_op_parallelism_threads(size)
@@ -412,7 +412,7 @@ def test_what_fails_in_one_share_raises_and_leaves_variables(place: int, checked
     kind = TensorType((200_000,), float32)
     v, x = (make(ops.parameter, type=kind, name=name) for name in "vx")
     new = ops.add(v, checked_copy(x))
-    step = Step(passes.run(Graph("g", [v, x], [], [(v, new)])))
+    step = CompiledFunction(passes.run(Graph("g", [v, x], [], [(v, new)])))
     assert step.executable.parallel
     value, argument = np.ones(kind.shape, np.float32), np.ones(kind.shape, np.float32)
     for size in (1, 2, 3):
@@ -429,7 +429,7 @@ def test_what_fails_in_one_share_raises_and_leaves_variables(place: int, checked
 
 def test_equal_steps_share_a_kernel(checked_copy: Op) -> None:
     x, y = (make(ops.parameter, type=TensorType((200_000,), float32), name=name) for name in "xy")
-    step = Step(Graph("g", [x, y], [checked_copy(x), checked_copy(y)], []))
+    step = CompiledFunction(Graph("g", [x, y], [checked_copy(x), checked_copy(y)], []))
     values = [np.arange(200_000, dtype=np.float32) + number for number in range(2)]
     for found, value in zip(run_graph(step, values), values, strict=True):
         assert (found.numpy() == value).all()

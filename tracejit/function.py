@@ -25,12 +25,12 @@ from tracejit.ir import Graph, verify
 from tracejit.ir.errors import SignatureError
 from tracejit.ir.types import array_type
 from tracejit.objects import Wrapper, attribute, in_class, is_a, is_exactly, module_of, type_name
-from tracejit.runtime.calls import NativeCalls
+from tracejit.runtime.compiled_function import CompiledFunction
 from tracejit.runtime.concrete_function import ConcreteFunction, MemoryUse
 from tracejit.runtime.eagerly import functions_run_eagerly
-from tracejit.runtime.generated import MISS, PythonCalls
+from tracejit.runtime.generated import MISS, PythonInlineCache
+from tracejit.runtime.inline_cache import InlineCache
 from tracejit.runtime.native import loader as native
-from tracejit.runtime.step import Step
 from tracejit.runtime.traces import Traces
 from tracejit.tensor import Tensor
 from tracejit.tracing.guards import Guard, collect, settled, variables_behind
@@ -67,7 +67,7 @@ class Function(Wrapper):
         self._traces = Traces(self.name, self._parameters, lambda concrete: _forget(itself, concrete))
 
     def _make_calls(self) -> Any:
-        return NativeCalls(self._instance is not None)
+        return InlineCache(self._instance is not None)
 
     # -- calling
 
@@ -243,9 +243,9 @@ class Function(Wrapper):
         """The optimized graph for a call with these arguments."""
         return self._concrete(args, kwargs).optimized
 
-    def compiled(self, *args: Any, **kwargs: Any) -> Step:
-        """The compiled step for a call with these arguments; nothing is run, but it is compiled where it was not yet."""
-        return self._concrete(args, kwargs).step
+    def compiled(self, *args: Any, **kwargs: Any) -> CompiledFunction:
+        """The compiled function for a call with these arguments; nothing is run, but it is compiled where it was not yet."""
+        return self._concrete(args, kwargs).compiled
 
     def arrays(self, *args: Any, **kwargs: Any) -> list[np.ndarray]:
         """Copies of what the parameters of the graph are in a call with these arguments, captured variables included."""
@@ -322,7 +322,7 @@ class _PythonFunction(Function):
     """A traced function whose calls go through Python."""
 
     def _make_calls(self) -> Any:
-        return PythonCalls()
+        return PythonInlineCache()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not interpreted.value:

@@ -1,21 +1,21 @@
 """The native call path, in the native subset (tracejit.llvm.machine.native_subset): it is compiled and never run as Python.
 
-A function's records are tried one after the other, a record being one way to call one trace. On a hit no Python runs and
-nothing is allocated: the nodes of the record are compared with the arguments, the watches with what the trace captured, the
-addresses of the arrays are put into a frame, and the machine code is called with it. Whatever is not as a record expects is
-a miss, which goes to the Python path: that one traces, waits, converts and raises.
+A function's inline cache has entries, each one way to call one trace, which are probed one after the other. On a hit no Python
+runs and nothing is allocated: the patterns of the entry are compared with the arguments, the guard checks with what the trace
+captured, the addresses of the arrays are put into a frame, and the machine code is called with it. Whatever is not as an entry
+expects is a miss, which goes to the Python path: that one traces, waits, converts and raises.
 
 All of it runs with the interpreter's lock held, but for the machine code of a program that is marked `long`. Up to there
 nothing is called that could run Python code, so that nothing that was looked at can change; the one exception, a new result
-for the pool, begins again from the first record.
+for the pool, begins again from the first entry.
 """
 
 from __future__ import annotations
 
 from tracejit.llvm.machine.native_subset.language import Array, address, array, i32, i64, null, ptr
 from tracejit.runtime.native.arguments import is_array, matches
-from tracejit.runtime.native.callables import function_miss
-from tracejit.runtime.native.captured import holds
+from tracejit.runtime.native.function_types import function_miss
+from tracejit.runtime.native.guard_checks import holds
 from tracejit.runtime.native.python_api import (
     Py_DecRef,
     Py_IncRef,
@@ -36,20 +36,20 @@ from tracejit.runtime.native.structures import (
     AGAIN,
     ATTEMPTS,
     MISS,
-    MOST_NODES,
     MOST_RESULTS,
+    MOST_VALUES,
     POSITIONAL,
     READABLE,
     WRITABLE,
     ArrayObject,
     BoundObject,
+    CacheEntry,
     DictObject,
     Frame,
     FunctionObject,
     Kind,
     Object,
     Program,
-    Record,
     ScalarObject,
     TensorObject,
     TupleObject,
@@ -79,12 +79,12 @@ def dispatch(function: FunctionObject, args: Array[Object], nargsf: i64, kwnames
     attempts = 0
     while attempts < ATTEMPTS and state.interpreted[0] == 0:
         result = MISS
-        record = function.records
-        while record != null and result == MISS:
-            if record.npositional == npositional and record.nkeywords == nkeywords:
-                result = probe(record, args, kwnames)
-            if result == MISS:  # else the record may be gone
-                record = record.next
+        entry = function.entries
+        while entry != null and result == MISS:
+            if entry.npositional == npositional and entry.nkeywords == nkeywords:
+                result = probe(entry, args, kwnames)
+            if result == MISS:  # else the entry may be gone
+                entry = entry.next
         if result == MISS:
             break
         if result != AGAIN:
@@ -93,31 +93,31 @@ def dispatch(function: FunctionObject, args: Array[Object], nargsf: i64, kwnames
     return function_miss(function, args, nargsf, kwnames)
 
 
-def probe(record: Record, args: Array[Object], kwnames: TupleObject) -> Object:
-    """The result; null where an exception is set; MISS; AGAIN where the search has to begin from the first record."""
-    objects = array(Object, MOST_NODES)
+def probe(entry: CacheEntry, args: Array[Object], kwnames: TupleObject) -> Object:
+    """The result; null where an exception is set; MISS; AGAIN where the search has to begin from the first entry."""
+    objects = array(Object, MOST_VALUES)
     i = 0
-    while i < record.nkeywords:
-        if kwnames.items[i] != record.keywords[i]:
+    while i < entry.nkeywords:
+        if kwnames.items[i] != entry.keywords[i]:
             return MISS
         i += 1
-    count = record.npositional + record.nkeywords
+    count = entry.npositional + entry.nkeywords
     i = 0
     while i < count:
         objects[i] = args[i]
         i += 1
-    if matches(record, objects) == 0:
+    if matches(entry, objects) == 0:
         return MISS
-    program = record.program
+    program = entry.program
     if holds(program) == 0:
         program.stale = 1
         return MISS
-    return run(record, program, objects)
+    return run(entry, program, objects)
 
 
-def run(record: Record, program: Program, objects: Array[Object]) -> Object:
+def run(entry: CacheEntry, program: Program, objects: Array[Object]) -> Object:
     results = array(TensorObject, MOST_RESULTS)
-    owner = record.owner
+    owner = entry.owner
     count = 0
     spec = program.results
     while spec != program.results_end:
@@ -135,9 +135,9 @@ def run(record: Record, program: Program, objects: Array[Object]) -> Object:
         return MISS
     pointers = frame.pointers
     kept = Array[Object](pointers + program.slots)
-    if bind_variables(record, objects, pointers, kept) == 0:
+    if bind_variables(entry, objects, pointers, kept) == 0:
         return MISS
-    if bind_arrays(record, objects, pointers, kept) == 0:
+    if bind_arrays(entry, objects, pointers, kept) == 0:
         return MISS
     i = 0
     spec = program.results
@@ -148,9 +148,9 @@ def run(record: Record, program: Program, objects: Array[Object]) -> Object:
         i += 1
     Py_IncRef(owner)
     if program.long != 0:
-        status = run_long(record, program, objects, frame)
+        status = run_long(entry, program, objects, frame)
     else:
-        status = program.entry(pointers)
+        status = program.code(pointers)
     made: Object = null
     if status == 0:
         if program.structure == null:
@@ -172,15 +172,15 @@ def run(record: Record, program: Program, objects: Array[Object]) -> Object:
     return made
 
 
-def bind_variables(record: Record, objects: Array[Object], pointers: Array[ptr], kept: Array[Object]) -> i64:
+def bind_variables(entry: CacheEntry, objects: Array[Object], pointers: Array[ptr], kept: Array[Object]) -> i64:
     """Write the addresses of the variables' arrays; 0 where one is not to be had without waiting, copying or converting."""
-    bind = record.variables
-    if bind != record.variables_end and state.held.size != 0:
+    bind = entry.variables
+    if bind != entry.variables_end and state.held.size != 0:
         return 0
-    while bind != record.variables_end:
+    while bind != entry.variables_end:
         variable = bind.variable
         if variable == null:
-            variable = VariableObject(objects[bind.node])
+            variable = VariableObject(objects[bind.value])
         tensor = variable.tensor
         if tensor.type != state.tensor_class:
             return 0
@@ -204,14 +204,14 @@ def bind_variables(record: Record, objects: Array[Object], pointers: Array[ptr],
     return 1
 
 
-def bind_arrays(record: Record, objects: Array[Object], pointers: Array[ptr], kept: Array[Object]) -> i64:
+def bind_arrays(entry: CacheEntry, objects: Array[Object], pointers: Array[ptr], kept: Array[Object]) -> i64:
     """Write the addresses of the arguments, and of captured arrays and tensors."""
-    bind = record.arrays
-    while bind != record.arrays_end:
+    bind = entry.arrays
+    while bind != entry.arrays_end:
         kind = bind.kind
         if kind == Kind.CONSTANT:
             pointers[bind.slot] = bind.data
-            kept[bind.slot] = null  # another record of the program may have had an argument here
+            kept[bind.slot] = null  # another entry of the program may have had an argument here
         elif kind == Kind.CAPTURED:
             captured = bind.array
             if is_array(captured, bind.descr, bind.count, bind.dims) == 0:
@@ -219,7 +219,7 @@ def bind_arrays(record: Record, objects: Array[Object], pointers: Array[ptr], ke
             pointers[bind.slot] = captured.data
             kept[bind.slot] = captured
         else:
-            object = objects[bind.node]
+            object = objects[bind.value]
             if kind == Kind.SCALAR:
                 pointers[bind.slot] = ScalarObject(object).value
             else:
@@ -229,24 +229,24 @@ def bind_arrays(record: Record, objects: Array[Object], pointers: Array[ptr], ke
     return 1
 
 
-def run_long(record: Record, program: Program, objects: Array[Object], frame: Frame) -> i32:
+def run_long(entry: CacheEntry, program: Program, objects: Array[Object], frame: Frame) -> i32:
     """Run without the interpreter's lock, on a frame that nobody else has, with everything alive that it points to, and
     with the variables held that it updates. -1 where an exception is set."""
     pointers = frame.pointers
     kept = Array[Object](pointers + program.slots)
-    variables = array(Object, MOST_NODES)
+    variables = array(Object, MOST_VALUES)
     updated = 0
     held = state.held
-    bind = record.variables
-    while bind != record.variables_end:
+    bind = entry.variables
+    while bind != entry.variables_end:
         if bind.updated != 0:
             variable = bind.variable
             if variable == null:
-                variable = VariableObject(objects[bind.node])
+                variable = VariableObject(objects[bind.value])
             key = PyLong_FromVoidPtr(variable)
             variables[updated] = key
             updated += 1
-            if key == null or PyDict_SetItem(held, key, record.owner) != 0:
+            if key == null or PyDict_SetItem(held, key, entry.owner) != 0:
                 release(held, variables, updated)
                 return -1
         bind += 1
@@ -257,7 +257,7 @@ def run_long(record: Record, program: Program, objects: Array[Object], frame: Fr
             Py_IncRef(kept[i])
         i += 1
     thread = PyEval_SaveThread()
-    status = program.entry(pointers)
+    status = program.code(pointers)
     PyEval_RestoreThread(thread)
     release(held, variables, updated)
     i = 0

@@ -24,7 +24,7 @@ from tracejit.llvm.machine import cache, engine
 from tracejit.llvm.machine.native_subset.compiler import compile_sources, source_of
 from tracejit.llvm.machine.native_subset.language import Struct, layout_of, offset_of
 from tracejit.locks import Lock, lazy_property
-from tracejit.runtime.native import arguments, callables, captured, dispatcher, layout, python_api, results
+from tracejit.runtime.native import arguments, dispatcher, function_types, guard_checks, layout, python_api, results
 from tracejit.runtime.native.extension_type import OBJECT, SIZE, ExtensionType, function_of_python
 from tracejit.runtime.native.structures import (
     INSTANCES,
@@ -58,7 +58,7 @@ def unusable() -> str | None:
     try:
         layout.check()
         layout.offsets()
-        source_of(callables)
+        source_of(function_types)
     except (LookupError, OSError) as error:
         return str(error)
     return None
@@ -173,7 +173,7 @@ class _Native:
 
     def __init__(self, function: type, bound: type, miss: Callable[..., Any], method_of: Callable[[Any, Any], Any]):
         self._keep = miss, method_of
-        self._types = _Code([callables], _TYPE_EXPORTS, [python_api], {}, level=0)
+        self._types = _Code([function_types], _TYPE_EXPORTS, [python_api], {}, level=0)
         self._dispatcher: _Code | None = None
         self._function, self._bound = _function_type(self._types, function), _bound_type(self._types, bound)
         self._state = _state_of_process(self._bound.type, self._types.functions["bound_miss"], miss, method_of)
@@ -187,15 +187,15 @@ class _Native:
     @lazy_property
     def calls(self) -> Mapping[str, int]:
         """The dispatcher's functions."""
-        modules = [dispatcher, arguments, captured, results]
-        made = _Code(modules, _DISPATCHER_EXPORTS, [python_api, callables], self._types.functions, level=2)
+        modules = [dispatcher, arguments, guard_checks, results]
+        made = _Code(modules, _DISPATCHER_EXPORTS, [python_api, function_types], self._types.functions, level=2)
         made.fill(self._state)
         self._dispatcher = made  # before anything leads to its code: an interrupt must not take that away
         self._types.fill(self._state | {"bound_call": made.functions["bound_call"]})
         return made.functions
 
     def dispatch(self, function: Any, is_method: bool) -> None:
-        """Let calls of `function` be looked for among its records. A method is called through what it is bound to, which
+        """Let calls of `function` be looked for among its entries. A method is called through what it is bound to, which
         keeps its object alive."""
         calls = self.calls
         if not is_method:
@@ -215,7 +215,7 @@ _making = Lock()
 def function_type(function: type, bound: type, miss: Callable[..., Any], method_of: Callable[[Any, Any], Any]) -> Any:
     """The native type of traced functions, with the methods of `function`, and with `bound`'s for what is bound to an object.
 
-    `miss(function, *args, **kwargs)` is what a call does that no record fits; `method_of(function, instance)` gives the
+    `miss(function, *args, **kwargs)` is what a call does that no entry fits; `method_of(function, instance)` gives the
     function of an object's method.
     """
     global _native
@@ -235,7 +235,7 @@ def add_frame(program: int, frame: int) -> None:
 
 
 def dispatch(function: Any, is_method: bool) -> None:
-    """Let calls of a native function be looked for among its records."""
+    """Let calls of a native function be looked for among its entries."""
     assert _native is not None
     with _making:
         _native.dispatch(function, is_method)

@@ -122,7 +122,7 @@ class FunctionObject(Object):
     vectorcall: Callable[[FunctionObject, Array[Object], i64, TupleObject], Object]
     dict: Object
     weakrefs: ptr
-    records: Record
+    entries: CacheEntry
     bound: BoundObject
     methods: KnownMethod = inline()
 
@@ -136,15 +136,15 @@ class BoundObject(Object):
     weakrefs: ptr
 
 
-class Record(Struct):
+class CacheEntry(Struct):
     """One way to call a program."""
 
-    next: Record
+    next: CacheEntry
     npositional: i64
     nkeywords: i64
     keywords: Array[Object]
-    nodes: Node
-    nodes_end: Node
+    patterns: Pattern
+    patterns_end: Pattern
     variables: VariableBinding
     variables_end: VariableBinding
     arrays: ArrayBinding
@@ -153,7 +153,7 @@ class Record(Struct):
     owner: Object
 
 
-class Node(Struct):
+class Pattern(Struct):
     """What one value of a call has to be: `expected` is what it, its type or its TensorType is; `other` an array's dtype, a
     variable's trainable, or the type of what is equal; `count`, `dims` and `keys` are an array's or a structure's."""
 
@@ -168,20 +168,20 @@ class Node(Struct):
 
 
 class VariableBinding(Struct):
-    """Whose array a parameter of the graph is: that of a variable that was captured, or is the value of a node."""
+    """Whose array a parameter of the graph is: that of a variable that was captured, or is one of the values of the call."""
 
     slot: i64
     variable: VariableObject
-    node: i64
+    value: i64
     updated: i64
 
 
 class ArrayBinding(Struct):
-    """Whose memory a parameter of the graph is: that of a node's value, a captured array's, or `data`."""
+    """Whose memory a parameter of the graph is: that of a value of the call, a captured array's, or `data`."""
 
     kind: i64
     slot: i64
-    node: i64
+    value: i64
     data: ptr
     array: ArrayObject
     descr: Object
@@ -192,11 +192,11 @@ class ArrayBinding(Struct):
 class Program(Struct):
     """A compiled trace."""
 
-    entry: Callable[[Array[ptr]], i32]
+    code: Callable[[Array[ptr]], i32]
     frames: Frame
     slots: i64
     long: i64
-    watches: Watches
+    checks: GuardChecks
     results: Result
     results_end: Result
     structure: Array[i64]
@@ -219,18 +219,18 @@ class Result(Struct):
     oldest: i64
 
 
-class Watches(Struct):
+class GuardChecks(Struct):
     """What a trace captured."""
 
-    end: Watch
-    first: Watch = inline()
+    end: GuardCheck
+    first: GuardCheck = inline()
 
 
-class Watch(Struct):
+class GuardCheck(Struct):
     """What one object has to hold."""
 
     kind: i64
-    watched: Object
+    subject: Object
     type: TypeObject
     count: i64
     names: Array[Object]
@@ -276,7 +276,7 @@ state = memory(State)
 
 
 class Kind(enum.IntEnum):
-    """What a node, a binding, a watch or a part of a result's structure is."""
+    """What a pattern, a binding, a check or a part of a result's structure is."""
 
     TENSOR = 0
     ARRAY = 1
@@ -298,12 +298,12 @@ class Kind(enum.IntEnum):
     NOTHING = 17
 
 
-# No object lies at these addresses: no record fits; the search has to begin from the first record.
+# No object lies at these addresses: no entry fits; the search has to begin from the first entry.
 MISS, AGAIN = Object(1), Object(2)
 ATTEMPTS = 100
 # How many methods a function knows.
 INSTANCES = 8
-MOST_NODES = MOST_RESULTS = 2000
+MOST_VALUES = MOST_RESULTS = 2000
 # The count of positional arguments in what a vectorcall is given for it.
 POSITIONAL = (1 << 63) - 1
 PY_EQ = 2

@@ -1,4 +1,4 @@
-"""What a traced function learns from its calls: how the next such call is found without the general path."""
+"""The inline cache of a traced function: how a call like one before is found without the general path."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tracejit.llvm.machine.native_subset.language import offset_of
 from tracejit.locks import Lock
 from tracejit.runtime.concrete_function import ConcreteFunction
 from tracejit.runtime.native import loader as native
-from tracejit.runtime.native.records import Program, Record, link
+from tracejit.runtime.native.cache_entries import CacheEntry, Program, link
 from tracejit.runtime.native.structures import INSTANCES, FunctionObject
 from tracejit.tracing.callshape import MOST_SHAPES, CallShape, Undescribable, call_shape
+from tracejit.tracing.guard_checks import Uncheckable, guard_checks
 from tracejit.tracing.guards import changed
 from tracejit.tracing.signature import Parameters
-from tracejit.tracing.watches import Unwatchable, watches
 
 # Slots of a function's object.
-_RECORDS, _METHODS = (offset_of(FunctionObject, field) // 8 for field in ("records", "methods"))
+_ENTRIES, _METHODS = (offset_of(FunctionObject, field) // 8 for field in ("entries", "methods"))
 
 
-class NativeCalls:
-    """The records of one function, in its native object."""
+class InlineCache:
+    """The entries of one function, in its native object."""
 
     def __init__(self, is_method: bool):
         self._is_method = is_method
-        self._records: list[Record] = []
+        self._entries: list[CacheEntry] = []
         self._is_led_to = True
         self._lock = Lock()
         self._remembered: dict[int, weakref.ref[Any]] = {}
@@ -44,38 +44,38 @@ class NativeCalls:
                 self._populate(function, concrete, call_shape(parameters, args, kwargs))
         except _Changing:
             return
-        except (Undescribable, Unwatchable) as reason:
+        except (Undescribable, Uncheckable) as reason:
             concrete.only_general = str(reason)
 
     def _populate(self, function: Any, concrete: ConcreteFunction, shape: CallShape) -> None:
         if concrete.program is None:
             concrete.program = _program(concrete)
         elif concrete.program.stale:
-            concrete.program.watch(_watches(concrete))
+            concrete.program.set_checks(_checks(concrete))
         elif not concrete.program.has_frame:
             concrete.program.add_frame()
-        known = {(id(record.program), record.shape.form) for record in self._records}
+        known = {(id(entry.program), entry.shape.form) for entry in self._entries}
         if (id(concrete.program), shape.form) not in known and len(known) < MOST_SHAPES:
-            self._keep([Record(concrete.program, shape, concrete.traced), *self._records], function)
+            self._keep([CacheEntry(concrete.program, shape, concrete.traced), *self._entries], function)
         elif not self._is_led_to:
             self._lead_to(function)
 
     def forget(self, function: Any, concrete: ConcreteFunction) -> None:
-        """Let go of the records of a trace that is not looked at any more."""
+        """Let go of the entries of a trace that is not looked at any more."""
         with self._lock:
-            self._keep([record for record in self._records if record.program is not concrete.program], function)
+            self._keep([entry for entry in self._entries if entry.program is not concrete.program], function)
 
-    def _keep(self, records: list[Record], function: Any) -> None:
+    def _keep(self, entries: list[CacheEntry], function: Any) -> None:
         self._is_led_to = False
-        _slots_of(function)[_RECORDS] = 0
-        before, self._records = self._records, records
+        _slots_of(function)[_ENTRIES] = 0
+        before, self._entries = self._entries, entries
         self._lead_to(function)
         del before  # now that nothing leads there any more
 
     def _lead_to(self, function: Any) -> None:
-        """Let calls find the records. Where an interrupt or a fork comes before the end, the next call noted does so."""
-        _slots_of(function)[_RECORDS] = link(self._records)
-        if self._records:
+        """Let calls find the entries. Where an interrupt or a fork comes before the end, the next call noted does so."""
+        _slots_of(function)[_ENTRIES] = link(self._entries)
+        if self._entries:
             native.dispatch(function, self._is_method)
         self._is_led_to = True
 
@@ -102,8 +102,8 @@ class _Changing(Exception):
     """What a trace captured changed while it was written down."""
 
 
-def _watches(concrete: ConcreteFunction) -> Any:
-    found = watches(concrete.guards)
+def _checks(concrete: ConcreteFunction) -> Any:
+    found = guard_checks(concrete.guards)
     if changed(concrete.guards) is not None:
         raise _Changing
     return found
@@ -112,4 +112,4 @@ def _watches(concrete: ConcreteFunction) -> Any:
 def _program(concrete: ConcreteFunction) -> Program:
     if concrete.only:
         raise Undescribable("a variable is an argument, and captured as well where it is not called")
-    return Program(concrete.step, concrete.traced, _watches(concrete), concrete.step.fail)
+    return Program(concrete.compiled, concrete.traced, _checks(concrete), concrete.compiled.fail)
