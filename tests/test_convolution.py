@@ -422,7 +422,7 @@ def test_filters_are_copied_where_their_features_are_not_neighbours() -> None:
         for shape in ((1, 5, 5, 1, 4), (3, 3, 1, 8, 4))
     )
     turned = ops.transpose(w, permutation=(0, 1, 2, 4, 3))
-    steps = CompiledFunction(Graph("g", [x, w], [ops.convolution(x, turned, strides=(1, 1), dilations=(1, 1))])).plan.steps
+    steps = CompiledFunction(Graph("g", [x, w], [ops.convolution(x, turned, strides=(1, 1), dilations=(1, 1))])).plan.calls
     assert [step.node.op.name if step.node else "copy" for step in steps] == ["copy", "convolution"]
 
 

@@ -181,7 +181,7 @@ def test_products_are_rounded_once(
                 return [alone, ops.maximum(ops.add(taken, bias), 0.0)]
 
             found, expected, step = machine_code(products, [*given, bias], target, monkeypatch)
-            assert any(each.product is not None and each.product is not each.node for each in step.plan.steps)
+            assert any(each.product is not None and each.product is not each.node for each in step.plan.calls)
             assert_same_bits(found[0], exact.astype(dtype.numpy))
             for one, wanted in zip(found, expected, strict=True):
                 assert_same_bits(one, wanted)

@@ -124,7 +124,7 @@ def test_a_blocking_is_decided_once(target: Target, flips: tuple[bool, bool], mo
     x, y = (make(ops.parameter, type=TensorType((700, 700), float32), name=name) for name in "xy")
     product = ops.matmul(x, y, transpose_a=flips[0], transpose_b=flips[1])
     planned = plan(passes.run(Graph("product", [x, y], [ops.sqrt(product)])), target)
-    (step,) = [step for step in planned.steps if step.product is not None]
+    (step,) = [step for step in planned.calls if step.product is not None]
     assert step.blocking is not None
     assert [view.shape for view in step.scratch] == [kind.shape for kind in step.blocking.scratch.values()]
 
@@ -266,7 +266,7 @@ def test_random_epilogues(blas: str, dtype: str, rng: np.random.Generator, monke
     for number in range(40):
         graph, arguments = epilogue_graph(rng, dtype, updates=number % 3 == 0)
         step = CompiledFunction(passes.run(graph))
-        merged += any(each.product is not None for each in step.plan.steps)
+        merged += any(each.product is not None for each in step.plan.calls)
         results, updates = interpret(graph, arguments)
         held = [each.copy() for each in arguments]
         found = [*(each.value for each in run_graph(step, held)), *(held[5] for _ in graph.updates)]
@@ -288,4 +288,4 @@ def test_a_variable_is_updated_where_its_gradient_is_computed() -> None:
     )
     gradient = ops.matmul(x, ct, transpose_a=True, transpose_b=False)
     step = CompiledFunction(passes.run(Graph("g", [x, ct, w], [], [(w, ops.sub(w, ops.mul(gradient, 0.5)))])))
-    assert len(step.plan.steps) == 1 and len(step.plan.in_place) == 1 and step.plan.arena_bytes == 0
+    assert len(step.plan.calls) == 1 and len(step.plan.in_place) == 1 and step.plan.arena_bytes == 0

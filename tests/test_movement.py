@@ -257,7 +257,7 @@ def test_shares_make_a_whole(emit: Any, shape: Any, out_shape: Any, wanted: Any,
 def copies(node: Node, of: Node) -> int:
     """How many copies a kernel that reads `node` costs."""
     graph = Graph("g", [of], [ops.argmax(node, axis=0)])
-    return sum(step.node is None for step in plan(graph, engine.host_target()).steps)
+    return sum(step.node is None for step in plan(graph, engine.host_target()).calls)
 
 
 def test_a_reshape_that_only_splits_axes_is_a_view() -> None:

@@ -63,7 +63,7 @@ def profile(function: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Pr
     entry = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(addresses[module.entry])
     plan = step.plan
     results = [empty((result.type.nbytes,), np.uint8) for result in plan.graph.results]  # type: ignore[union-attr]
-    ticks = np.zeros(len(plan.steps), np.uint64)
+    ticks = np.zeros(len(plan.calls), np.uint64)
     buffers = [copied(array, array.dtype) for array in arrays]
     kept = [*buffers, *results, empty((plan.arena_bytes,), np.uint8), ticks]
     frame = Slots([buffer.ctypes.data for buffer in kept], (kept, library))
@@ -81,6 +81,6 @@ def profile(function: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Pr
     shares = cycles / max(cycles.sum(), 1.0)
     kernels = [
         Kernel(*describe_step(each), float(share) * seconds, float(share), distinct_bytes([*each.operands, *each.outputs]))
-        for each, share in zip(plan.steps, shares, strict=True)
+        for each, share in zip(plan.calls, shares, strict=True)
     ]
     return Profile(function.name, seconds, kernels)

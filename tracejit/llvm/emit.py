@@ -1,7 +1,7 @@
 """Writes the module of a traced function: a function a kernel, and the entry that calls them in the plan's order.
 
 The entry is `i32 name(ptr arguments)`: an array of pointers, to the parameters, then the results, then the arena. It returns
-0, or the number of the step that failed, counted from 1; until it can fail no more it has written to no parameter.
+0, or the number of the call that failed, counted from 1; until it can fail no more it has written to no parameter.
 
 A kernel that is divided (`Builder.parallel_range`) is called by the pool (tracejit.llvm.machine.pool), a share of
 its chunks by each thread.
@@ -22,14 +22,14 @@ from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.loops import emit_fusion
 from tracejit.llvm.kernels.matmul import emit_matmul
 from tracejit.llvm.kernels.movement import emit_copy
-from tracejit.llvm.kernels.table import KERNELS
 from tracejit.llvm.machine.pool import PARALLEL
-from tracejit.llvm.plan.calls import Step
+from tracejit.llvm.plan.calls import KernelCall
 from tracejit.llvm.plan.plan import Plan
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import Target
 from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.types import MEMORY_TYPES, literal
+from tracejit.locks import importing
 from tracejit.memory import ALIGNMENT
 
 # Calls in one function: the time that instruction selection takes grows faster than a block's length.
@@ -38,7 +38,7 @@ _CYCLES = "  %{name} = call i64 @llvm.readcyclecounter()"
 
 
 class Module(NamedTuple):
-    """A module's text, the entry's name, the node of each step that can fail, by its status, and whether it calls the pool."""
+    """A module's text, the entry's name, the node of each call that can fail, by its status, and whether it calls the pool."""
 
     text: str
     entry: str
@@ -47,11 +47,11 @@ class Module(NamedTuple):
 
 
 def emit(plan: Plan, target: Target, *, timed: bool = False) -> Module:
-    """The module of `plan` for `target`. Where it is `timed` the array of pointers ends with one to a number a step, the
+    """The module of `plan` for `target`. Where it is `timed` the array of pointers ends with one to a number a call, the
     cycles that it took."""
     name = f"tracejit_{plan.graph.name}"
     kernels, lines = _kernels(plan, target, name)
-    numbered = map(Call, range(len(kernels)), plan.steps, kernels)
+    numbered = map(WrittenCall, range(len(kernels)), plan.calls, kernels)
     calls = [call for call in numbered if call.kernel.lines]
     written = list(dict.fromkeys(call.kernel for call in calls))
     divided = [kernel for kernel in written if kernel.chunks is not None]
@@ -65,36 +65,36 @@ def emit(plan: Plan, target: Target, *, timed: bool = False) -> Module:
     attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{target.machine.width * 8}" }}'
     parts = _entry(plan, name, calls, timed)
     text = "\n\n".join([*sorted(declarations), *constants, *functions, *parts, attributes, ""])
-    failing = {call.number + 1: call.step.node for call in calls if call.kernel.can_fail and call.step.node is not None}
+    failing = {each.number + 1: each.call.node for each in calls if each.kernel.can_fail and each.call.node is not None}
     return Module(text, name, failing, bool(divided))
 
 
-class Call(NamedTuple):
-    """Step `number` of a plan, which `kernel` computes."""
+class WrittenCall(NamedTuple):
+    """Call `number` of a plan, which `kernel` computes."""
 
     number: int
-    step: Step
+    call: KernelCall
     kernel: KernelBuilder
 
 
 def _kernels(plan: Plan, target: Target, name: str) -> tuple[list[KernelBuilder], dict[KernelBuilder, str]]:
-    """(The kernel of each step, written; for each the user's lines, as comments.) One serves all steps that compute alike."""
+    """(The kernel of each call, written; for each the user's lines, as comments.) One serves all calls that compute alike."""
     by_key: dict[Hashable, KernelBuilder] = {}
     lines: dict[KernelBuilder, dict[str, None]] = {}
     kernels = []
-    for number, step in enumerate(plan.steps):
-        key = step.key
+    for number, call in enumerate(plan.calls):
+        key = call.key
         if key not in by_key:
-            by_key[key] = _kernel(step, f"{name}.{number}.{step.node.op.name if step.node else 'copy'}", target)
+            by_key[key] = _kernel(call, f"{name}.{number}.{call.node.op.name if call.node else 'copy'}", target)
         kernel = by_key[key]
         own = lines.setdefault(kernel, {})
-        if step.node is not None and step.node.location:
-            own[f"; {step.node.location}\n"] = None
+        if call.node is not None and call.node.location:
+            own[f"; {call.node.location}\n"] = None
         kernels.append(kernel)
     return kernels, {kernel: "".join(own) for kernel, own in lines.items()}
 
 
-def _entry(plan: Plan, name: str, calls: Sequence[Call], timed: bool) -> list[str]:
+def _entry(plan: Plan, name: str, calls: Sequence[WrittenCall], timed: bool) -> list[str]:
     """The entry, which makes the `calls`; where they are many, after the functions that make them a part each."""
     parts = [_part(plan, list(part), timed) for _, part in itertools.groupby(calls, lambda call: call.number // _PART)]
     if len(parts) < 2:
@@ -106,12 +106,12 @@ def _entry(plan: Plan, name: str, calls: Sequence[Call], timed: bool) -> list[st
     ]
 
 
-def _part(plan: Plan, calls: Sequence[Call], timed: bool) -> list[str]:
+def _part(plan: Plan, calls: Sequence[WrittenCall], timed: bool) -> list[str]:
     """The lines that make the calls."""
     pointers = _Pointers(plan)
     lines: list[str] = []
-    for number, step, kernel in calls:
-        arguments = [pointers.of(view) for view in step.views]
+    for number, call, kernel in calls:
+        arguments = [pointers.of(view) for view in call.views]
         status = f"{number + 1}" if kernel.can_fail else None
         if timed:
             lines.append(_CYCLES.format(name=f"before.{number}"))
@@ -155,33 +155,36 @@ def _share(kernel: KernelBuilder) -> str:
     return "\n".join([head, *lines, "  ret i32 %status", "}"])
 
 
-def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
-    views = step.views
+def _kernel(call: KernelCall, name: str, target: Target) -> KernelBuilder:
+    views = call.views
     names = [
-        *(f"out{i}" for i in range(len(step.outputs))),
-        *(f"in{i}" for i in range(len(step.operands))),
-        *(f"scratch{i}" for i in range(len(step.scratch))),
+        *(f"out{i}" for i in range(len(call.outputs))),
+        *(f"in{i}" for i in range(len(call.operands))),
+        *(f"scratch{i}" for i in range(len(call.scratch))),
     ]
-    b = KernelBuilder(f'"{name}"', names, target, step.parallel)
-    first, second = len(step.outputs), len(step.outputs) + len(step.operands)
+    b = KernelBuilder(f'"{name}"', names, target, call.parallel)
+    first, second = len(call.outputs), len(call.outputs) + len(call.operands)
     arrays = [
-        Array(view.shape, view.strides, view.offset, view.dtype, f"%{each}", place < first and step.nontemporal[place])
+        Array(view.shape, view.strides, view.offset, view.dtype, f"%{each}", place < first and call.nontemporal[place])
         for place, (each, view) in enumerate(zip(names, views, strict=True))
     ]
     outputs, operands, scratch = arrays[:first], arrays[first:second], arrays[second:]
-    if step.node is None:
+    if call.node is None:
         emit_copy(b, outputs[0], operands[0], divided=True)
-    elif step.product is step.node:
+    elif call.product is call.node:
         x, y = operands
-        emit_matmul(b, step.node, step.blocking, outputs[0], x, y, scratch)
-    elif step.product is not None:
-        assert step.blocking is not None
-        emit_product_fusion(b, step.node.attrs["body"], step.product, step.blocking, outputs, operands, scratch)
-    elif step.schedule is not None:
-        assert step.layout is not None
-        emit_fusion(b, step.schedule, step.layout, arrays)
+        emit_matmul(b, call.node, call.blocking, outputs[0], x, y, scratch)
+    elif call.product is not None:
+        assert call.blocking is not None
+        emit_product_fusion(b, call.node.attrs["body"], call.product, call.blocking, outputs, operands, scratch)
+    elif call.schedule is not None:
+        assert call.layout is not None
+        emit_fusion(b, call.schedule, call.layout, arrays)
     else:
-        KERNELS[step.node.op](b, step.node, outputs[0], *operands)
+        with importing:  # 1 ms that a program of fusions and products does not pay
+            from tracejit.llvm.kernels.table import KERNELS
+
+        KERNELS[call.node.op](b, call.node, outputs[0], *operands)
     return b
 
 
@@ -220,7 +223,7 @@ class _Pointers:
         return self._names[buffer]
 
     def passed(self, number: int, arguments: list[str]) -> list[str]:
-        """The lines that put the arguments of step `number` into the array `%spread`."""
+        """The lines that put the arguments of call `number` into the array `%spread`."""
         self._most_spread = max(self._most_spread, len(arguments))
         lines = []
         for place, argument in enumerate(arguments):
@@ -229,7 +232,7 @@ class _Pointers:
         return lines
 
     def took(self, number: int) -> list[str]:
-        """The lines that note how many cycles step `number` took."""
+        """The lines that note how many cycles call `number` took."""
         if not self._cycles_loaded:
             self._load("%cycles", self._slots["arena"] + 1)
             self._cycles_loaded = True
@@ -241,7 +244,7 @@ class _Pointers:
         ]
 
     def allocated(self) -> list[str]:
-        """The line that makes that array, for whichever step has the most arguments."""
+        """The line that makes that array, for whichever call has the most arguments."""
         return [f"  %spread = alloca [{self._most_spread} x ptr], align 8"] if self._most_spread else []
 
     def _load(self, name: str, slot: int) -> None:

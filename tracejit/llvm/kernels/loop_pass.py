@@ -97,7 +97,7 @@ def emit_pass(rows: RowBlock, values: Values, number: int) -> Values:
     totals = empty if 0 in layout.lane_shape else _emit_axis(loop, [], empty)
     for node, total in zip(carried, totals, strict=True):
         value = horizontal_reduce(b, node, total, rows.rows, 1)
-        if schedule.place[node] == "row":
+        if schedule.kind[node] == "row":
             values = {**values, node: value}
         else:
             rows.accumulate(node, value, rows.bases)
@@ -106,7 +106,7 @@ def emit_pass(rows: RowBlock, values: Values, number: int) -> Values:
 
 def _lane_strides(rows: RowBlock, node: Node) -> tuple[int, ...]:
     """The strides of a reduction's result along the lanes' axes: all 0 where the lanes are reduced."""
-    return () if rows.nest.schedule.place[node] == "row" else rows.nest.layout.access[node, 0].lanes
+    return () if rows.nest.schedule.kind[node] == "row" else rows.nest.layout.access[node, 0].lanes
 
 
 def _is_kept(rows: RowBlock, number: int, node: Node) -> bool:
@@ -116,12 +116,12 @@ def _is_kept(rows: RowBlock, number: int, node: Node) -> bool:
 
 def _computed(rows: RowBlock, number: int, roots: Sequence[Node]) -> list[Node]:
     """The full values that a pass has to have, operands first; what an earlier one kept is not computed again."""
-    place = rows.nest.schedule.place
+    kind = rows.nest.schedule.kind
 
     def operands(node: Node) -> Sequence[Node]:
         if node.op in (ops.broadcast, ops.parameter) or _is_kept(rows, number, node):
             return ()
-        return [operand for operand in node.operands if place[operand] == "full"]
+        return [operand for operand in node.operands if kind[operand] == "point"]
 
     return operands_first(roots, operands)
 
@@ -135,7 +135,7 @@ def _prefetches(rows: RowBlock, number: int) -> list[Prefetch]:
     prefetches = []
     for key, access in layout.access.items():
         node, result = key
-        if schedule.place[node] == "full" and access.lane_step == 1 and access.row_step:
+        if schedule.kind[node] == "point" and access.lane_step == 1 and access.row_step:
             if result == -1 and node.op is ops.parameter:
                 prefetches.append(Prefetch(key, rows.rows, False))
             elif result >= 0 and schedule.number[node] > number:
@@ -178,9 +178,9 @@ class Line:
         values = {}
         for node in self.loop.nodes:
             if node.op is ops.broadcast and (node, -1) not in access:
-                values[node] = rows.spread(self.loop.values[node.operands[0]], width)
+                values[node] = rows.broadcast(self.loop.values[node.operands[0]], width)
             elif (node, -1) in access and node.op is not ops.iota and not any(access[node, -1].lanes):
-                values[node] = rows.spread(rows.load(node), width)
+                values[node] = rows.broadcast(rows.load(node), width)
         return values
 
     def block(self, position: Lanes, ahead: int, width: int, active: int | None) -> RegisterBlock:

@@ -91,7 +91,7 @@ def _emit_rows(nest: Nest, index: Sequence[Lanes], rows: int) -> None:
     values: Values = {}
     for number in range(len(schedule.passes)):
         values = emit_pass(block, values, number)
-    ends = [node for node in schedule.accumulators if schedule.place[node.operands[0]] == "row"]
+    ends = [node for node in schedule.accumulators if schedule.kind[node.operands[0]] == "row"]
     # All are computed before the first is stored: it may be stored over what another is computed from.
     values = block.values([*schedule.row_results, *(end.operands[0] for end in ends)], values)
     for node in schedule.row_results:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tracejit.ir.types import DType, float32
 from tracejit.llvm.math import division, halves
-from tracejit.llvm.math.vectormath import FUNCTIONS
 from tracejit.llvm.text.memory import MemoryBuilder
 from tracejit.llvm.text.types import Lanes
+from tracejit.locks import importing
 
 
 class MathBuilder(MemoryBuilder):
@@ -14,6 +14,9 @@ class MathBuilder(MemoryBuilder):
 
     def elementary(self, name: str, *operands: Lanes) -> Lanes:
         """The elementary function `name`: exp, log, tanh..."""
+        with importing:  # 2 ms that a program without them does not pay
+            from tracejit.llvm.math.vectormath import FUNCTIONS
+
         return FUNCTIONS[name](self, *operands)
 
     def floordiv(self, x: Lanes, y: Lanes) -> Lanes:

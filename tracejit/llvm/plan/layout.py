@@ -170,39 +170,39 @@ def _strides(
     read: Mapping[Node, int],
 ) -> dict[Key, tuple[int | None, _Ints]]:
     """The argument, none for a position, and its strides over the space, of what is read and written."""
-    place = schedule.place
+    kind = schedule.kind
     strides: dict[Key, tuple[int | None, _Ints]] = {}
     direct = {operand for node in body.nodes if node.op is not ops.broadcast for operand in node.operands}
     for node, argument in read.items():
         if node in direct:
-            strides[node, -1] = (argument, _over_space(schedule, arrays[argument].strides, place[node]))
+            strides[node, -1] = (argument, _over_space(schedule, arrays[argument].strides, kind[node]))
     for node in body.nodes:
         if node.op is ops.broadcast and node.operands[0] in read:
             argument = read[node.operands[0]]
             over = arrays[argument].broadcast(node.shape, node.attrs["axes"]).strides
-            strides[node, -1] = (argument, _over_space(schedule, over, place[node]))
+            strides[node, -1] = (argument, _over_space(schedule, over, kind[node]))
         elif node.op is ops.iota:
             unit = tuple(1 if axis == node.attrs["axis"] else 0 for axis in range(len(node.shape)))
-            strides[node, -1] = (None, _over_space(schedule, unit, place[node]))
+            strides[node, -1] = (None, _over_space(schedule, unit, kind[node]))
     for node, arguments in results.items():
         for number, argument in enumerate(arguments):
             strides[node, number] = (argument, _result_strides(schedule, node, arrays[argument].strides))
     return strides
 
 
-def _over_space(schedule: Schedule, strides: _Ints, place: str) -> _Ints:
+def _over_space(schedule: Schedule, strides: _Ints, kind: str) -> _Ints:
     """Strides over the space of what has them over the space, or over the rows only."""
-    if place == "full":
+    if kind == "point":
         return strides
     strides = strides if len(strides) == schedule.rows else (0,) * schedule.rows
     return strides + (0,) * (len(schedule.space) - schedule.rows)
 
 
 def _result_strides(schedule: Schedule, node: Node, strides: _Ints) -> _Ints:
-    place = schedule.place[node]
-    if place != "end":
-        return _over_space(schedule, strides, place)
+    kind = schedule.kind[node]
+    if kind != "accumulator":
+        return _over_space(schedule, strides, kind)
     source = node.operands[0]
     own = strides[1:] if node in schedule.partial else strides
     kept = kept_axes(len(source.shape), node.attrs["axes"])
-    return _over_space(schedule, broadcast_strides(node.shape, own, source.shape, kept), schedule.place[source])
+    return _over_space(schedule, broadcast_strides(node.shape, own, source.shape, kept), schedule.kind[source])

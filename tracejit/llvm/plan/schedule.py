@@ -39,7 +39,7 @@ _RECOMPUTED_OPS = 6
 
 # A point has a value of its own in each element of the space, a row one that its elements share, an accumulator one that is
 # complete only when all rows are.
-Place = Literal["full", "row", "end"]
+Kind = Literal["point", "row", "accumulator"]
 
 
 class LoopPass(NamedTuple):
@@ -52,13 +52,13 @@ class LoopPass(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """`place[node]` says what a value is; `number[node]` which of the `passes` computes a point, or for a row's value after how
+    """`kind[node]` says what a value is; `number[node]` which of the `passes` computes a point, or for a row's value after how
     many of them it is known. `rows` axes of the space are those of the rows. The rows are divided into `chunks`, which do not
     need each other."""
 
     space: tuple[int, ...]
     rows: int
-    place: Mapping[Node, Place]
+    kind: Mapping[Node, Kind]
     number: Mapping[Node, int]
     passes: tuple[LoopPass, ...]
     row_results: tuple[Node, ...]
@@ -73,13 +73,13 @@ class Schedule:
     @property
     def longest(self) -> int:
         """The number of the pass that computes most."""
-        counts = Counter(self.number[node] for node, place in self.place.items() if place == "full")
+        counts = Counter(self.number[node] for node, kind in self.kind.items() if kind == "point")
         return max(counts, key=counts.__getitem__, default=0)
 
     @property
     def widest(self) -> int:
         """The bytes in a register of the largest element of a point."""
-        return max((node.dtype.accumulator.size for node, place in self.place.items() if place == "full"), default=8)
+        return max((node.dtype.accumulator.size for node, kind in self.kind.items() if kind == "point"), default=8)
 
     def row_unroll(self, elements: int) -> int:
         """How many rows of so many elements are computed at one time, a power of two."""
@@ -125,48 +125,48 @@ class Schedule:
 def schedule(body: Graph, space: tuple[int, ...], rows: int, divide: bool = True) -> Schedule:
     """The schedule of a fusion's body; where it may be divided, with as many chunks as its shapes ask for: of them alone, so
     that sums are the same by any number of threads."""
-    place, number = _places(body, space, rows)
-    count = 1 + max((number[node] for node in place if place[node] == "full"), default=0)
+    kind, number = _kinds(body, space, rows)
+    count = 1 + max((number[node] for node in kind if kind[node] == "point"), default=0)
     reductions: list[list[Node]] = [[] for _ in range(count)]
     for node in body.nodes:
-        if isinstance(node.op.lower, Reduction) and place[node.operands[0]] == "full":
+        if isinstance(node.op.lower, Reduction) and kind[node.operands[0]] == "point":
             reductions[number[node.operands[0]]].append(node)
     results = tuple(dict.fromkeys(body.results))
-    stored = [tuple(node for node in results if place[node] == "full" and number[node] == current) for current in range(count)]
+    stored = [tuple(node for node in results if kind[node] == "point" and number[node] == current) for current in range(count)]
     passes = tuple(LoopPass(tuple(reduced), kept) for reduced, kept in zip(reductions, stored, strict=True))
-    spills = _spills(place, number, passes)
+    spills = _spills(kind, number, passes)
     passes = tuple(loop._replace(spills=tuple(kept)) for loop, kept in zip(passes, spills, strict=True))
-    row_results, accumulators = (tuple(node for node in results if place[node] == kind) for kind in ("row", "end"))
-    whole = Schedule(space, rows, place, number, passes, row_results, accumulators)
+    row_results, accumulators = (tuple(node for node in results if kind[node] == own) for own in ("row", "accumulator"))
+    whole = Schedule(space, rows, kind, number, passes, row_results, accumulators)
     if divide and whole.divided is not None and 0 not in space:
         return replace(whole, chunks=_chunks(whole, whole.divided))
     return whole
 
 
-def _places(body: Graph, space: tuple[int, ...], rows: int) -> tuple[dict[Node, Place], dict[Node, int]]:
+def _kinds(body: Graph, space: tuple[int, ...], rows: int) -> tuple[dict[Node, Kind], dict[Node, int]]:
     """What each value is, and the number of its pass."""
-    place: dict[Node, Place] = {}
+    kind: dict[Node, Kind] = {}
     number: dict[Node, int] = {}
     for parameter in body.parameters:
-        place[parameter], number[parameter] = ("full" if parameter.shape == space else "row"), 0
+        kind[parameter], number[parameter] = ("point" if parameter.shape == space else "row"), 0
     for node in body.nodes:
-        place[node] = _place(node, place, space, rows)
+        kind[node] = _kind(node, kind, space, rows)
         number[node] = max((number[operand] for operand in node.operands), default=0)
-        if place[node] == "row" and isinstance(node.op.lower, Reduction):
+        if kind[node] == "row" and isinstance(node.op.lower, Reduction):
             number[node] += 1
     lead = space[:rows]
-    assert all(place[node] != "row" or node.shape == lead or node in body.parameters or _is_constant(node) for node in place)
-    return place, number
+    assert all(kind[node] != "row" or node.shape == lead or node in body.parameters or _is_constant(node) for node in kind)
+    return kind, number
 
 
-def _place(node: Node, place: Mapping[Node, Place], space: tuple[int, ...], rows: int) -> Place:
+def _kind(node: Node, kind: Mapping[Node, Kind], space: tuple[int, ...], rows: int) -> Kind:
     if isinstance(node.op.lower, Reduction):
         (x,) = node.operands
         trailing = node.attrs["axes"] == tuple(range(rows, len(space)))
-        return "row" if place[x] == "full" and trailing and rows < len(space) else "end"
+        return "row" if kind[x] == "point" and trailing and rows < len(space) else "accumulator"
     if _is_constant(node):
         return "row"
-    return "full" if node.shape == space else "row"
+    return "point" if node.shape == space else "row"
 
 
 def _is_constant(node: Node) -> bool:
@@ -182,7 +182,7 @@ def _chunks(whole: Schedule, divided: int) -> int:
     return max(min(elements // _CHUNK_ELEMENTS, rows, most), 1)
 
 
-def _spills(place: Mapping[Node, Place], number: Mapping[Node, int], passes: Sequence[LoopPass]) -> list[list[Node]]:
+def _spills(kind: Mapping[Node, Kind], number: Mapping[Node, int], passes: Sequence[LoopPass]) -> list[list[Node]]:
     """What each pass keeps since a later one would have to compute it again at a cost: the last first, since what it wants kept
     is computed in an earlier one, from values that may be kept from one earlier still."""
     spills: list[list[Node]] = [[] for _ in passes]
@@ -192,11 +192,11 @@ def _spills(place: Mapping[Node, Place], number: Mapping[Node, int], passes: Seq
         stack = [*(reduction.operands[0] for reduction in loop.reductions), *loop.results, *spills[current]]
         while stack:
             node = stack.pop()
-            if node in seen or place[node] != "full" or node.op is ops.parameter:
+            if node in seen or kind[node] != "point" or node.op is ops.parameter:
                 continue
             seen.add(node)
             earlier = number[node]
-            if earlier < current and (node in passes[earlier].results or _is_costly(node, place, number)):
+            if earlier < current and (node in passes[earlier].results or _is_costly(node, kind, number)):
                 if node not in spills[earlier]:
                     spills[earlier].append(node)
             elif node.op is not ops.broadcast:
@@ -204,7 +204,7 @@ def _spills(place: Mapping[Node, Place], number: Mapping[Node, int], passes: Seq
     return spills
 
 
-def _is_costly(node: Node, place: Mapping[Node, Place], number: Mapping[Node, int]) -> bool:
+def _is_costly(node: Node, kind: Mapping[Node, Kind], number: Mapping[Node, int]) -> bool:
     """Whether computing `node` again runs an expensive op or more than a few cheap ones. What is costly of an earlier pass than
     its own is kept in any case."""
     stack, again = [node], set()
@@ -212,12 +212,12 @@ def _is_costly(node: Node, place: Mapping[Node, Place], number: Mapping[Node, in
         needed = stack.pop()
         if needed in again or needed.op in (ops.parameter, ops.broadcast, ops.constant_op, ops.iota):
             continue
-        if number[needed] < number[node] and _is_costly(needed, place, number):
+        if number[needed] < number[node] and _is_costly(needed, kind, number):
             continue
         again.add(needed)
         if (isinstance(needed.op.lower, Scalar) and needed.op.lower.costly) or len(again) > _RECOMPUTED_OPS:
             return True
-        stack.extend(operand for operand in needed.operands if place[operand] == "full")
+        stack.extend(operand for operand in needed.operands if kind[operand] == "point")
     return False
 
 
@@ -225,17 +225,17 @@ def may_overwrite(schedule: Schedule, body: Graph, operand: int, result: int) ->
     """Whether result number `result` may be written over operand number `operand`, which lies just as it does: each
     element is read for the last time no later than it is written."""
     parameter, value = body.parameters[operand], body.results[result]
-    if parameter.type is not value.type or schedule.place[value] == "end":
+    if parameter.type is not value.type or schedule.kind[value] == "accumulator":
         return False
     single_row = all(size == 1 for size in schedule.space[: schedule.rows])
     for node in body.nodes:
         if parameter in node.operands:
-            if schedule.place[value] == "row":
+            if schedule.kind[value] == "row":
                 # Written once its row is done; read by the rows after only if it is broadcast over them.
-                if not single_row and schedule.place[node] != "row":
+                if not single_row and schedule.kind[node] != "row":
                     return False
-            elif node.op is ops.broadcast or (isinstance(node.op.lower, Reduction) and schedule.place[parameter] != "full"):
+            elif node.op is ops.broadcast or (isinstance(node.op.lower, Reduction) and schedule.kind[parameter] != "point"):
                 return False
-    if schedule.place[value] == "full":
-        return schedule.place[parameter] == "full" and schedule.number[value] == len(schedule.passes) - 1
-    return schedule.place[parameter] == "row"
+    if schedule.kind[value] == "point":
+        return schedule.kind[parameter] == "point" and schedule.number[value] == len(schedule.passes) - 1
+    return schedule.kind[parameter] == "row"
