@@ -10,7 +10,7 @@ import enum
 import itertools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from tracejit.ir import dispatch
 from tracejit.ir.errors import InvalidArgumentError, fail
@@ -125,7 +125,7 @@ class Op:
         for operand in operands:
             if type(operand) is Node:
                 return make(self, *operands, **attrs)
-        return dispatch.interpreter.apply(self, operands, attrs)
+        return dispatch.apply(self, operands, attrs)
 
     def type_of(self, types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
         """`infer`, remembered for operand types and attributes seen before."""
@@ -201,6 +201,21 @@ def make(op: Op, *operands: Node, location: Location | None = None, **attrs: Any
 
 
 OPS: dict[str, Op] = {}
+
+
+class _ByName:
+    """The ops that are registered, as attributes: `registered.add` is OPS["add"]."""
+
+    def __init__(self) -> None:
+        self.__dict__ = OPS
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Op: ...
+
+
+# How the rules of an op name others, whose rules may name it: when they run, all are there.
+registered = _ByName()
 
 
 def find_op(name: str) -> Op:

@@ -6,14 +6,16 @@ derivative exists.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tracejit import ops
 from tracejit.ir.graph import InOrder, Node, reachable, rebuild
 from tracejit.ir.location import Location, Place, at, location_of
 from tracejit.ir.op import PURE, Op
+from tracejit.ir.op import registered as ops
 from tracejit.ir.types import TupleType
+from tracejit.ops.cotangents import Gapped, Scale, dense
+from tracejit.ops.operands import ones_like, zeros_like
 
 
 class Record(NamedTuple):
@@ -29,38 +31,6 @@ class Record(NamedTuple):
     def location(self) -> Location | None:
         """The user's line that applied the op."""
         return location_of(self.place)
-
-
-class Gapped(NamedTuple):
-    """A cotangent with zeros that stand for elements which an op left out, as `where` leaves out the branch not taken.
-
-    A rule gives one where it makes such zeros, and so does whoever gives seeds of the user's. What is computed from it has gaps
-    too. In a gap nothing arrives, however infinite the derivatives on the way: there a zero wins over an infinite factor.
-    Elsewhere zero times infinity is NaN, which hides nothing.
-    """
-
-    cotangent: Any
-
-
-def dense(cotangent: Any) -> Any:
-    """The value of a cotangent, which may be `Gapped` or None."""
-    return cotangent.cotangent if type(cotangent) is Gapped else cotangent
-
-
-class Scale(NamedTuple):
-    """The rule of an operand whose cotangent is the result's divided by `over` and multiplied by `times`, where they are
-    given: functions of the result, the operands and the attributes."""
-
-    times: Callable[..., Any] | None = None
-    over: Callable[..., Any] | None = None
-
-    def cotangent(self, gapped: bool, ct: Any, out: Any, *operands: Any, **attrs: Any) -> Any:
-        """The operand's cotangent; a zero of `ct` stays zero if it is `gapped`."""
-        if self.over is not None:
-            ct = (ops.div_or_zero if gapped else ops.div)(ct, self.over(out, *operands, **attrs))
-        if self.times is not None:
-            ct = (ops.mul_or_zero if gapped else ops.mul)(ct, self.times(out, *operands, **attrs))
-        return ct
 
 
 def differentiable_operands(record: Record) -> list[int]:
@@ -156,9 +126,7 @@ def _cotangents_of_several(
     vjp: Any, needed: list[int], arrived: list[Any], results: Any, operands: Any, attrs: Any, gapped: bool
 ) -> Any:
     """What the rule of an op with any number of operands and results gives, one an operand."""
-    cts = [
-        ops.zeros_like(result) if cotangent is None else cotangent for cotangent, result in zip(arrived, results, strict=True)
-    ]
+    cts = [zeros_like(result) if cotangent is None else cotangent for cotangent, result in zip(arrived, results, strict=True)]
     return vjp(needed, cts, results, operands, attrs, gapped)
 
 
@@ -233,9 +201,9 @@ def _derive(node: Node) -> tuple[Node, ...]:
     cone = reachable(targets, stop=lambda node: node in constant)
     records = records_of([each for each in cone if each not in constant])
     with at(node.location):
-        seeds = [*map(Gapped, node.operands[count:first])] if seeded else [ops.ones_like(target) for target in targets]
+        seeds = [*map(Gapped, node.operands[count:first])] if seeded else [ones_like(target) for target in targets]
         cotangents = reverse(records, targets, seeds, sources)
         return tuple(
-            ops.zeros_like(source) if cotangent is None else cotangent
+            zeros_like(source) if cotangent is None else cotangent
             for source, cotangent in zip(sources, cotangents, strict=True)
         )

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import ops
 from tracejit.ir.errors import DtypeError, IndexOutOfRangeError, InvalidArgumentError, fail
 from tracejit.ir.op import Kernel, Op, require
 from tracejit.ir.types import TensorType, array_type
-from tracejit.ops.autodiff import Gapped
+from tracejit.ops.cotangents import Gapped
 from tracejit.ops.elementwise import ALL, INTS, NUMBERS, require_dtype, sample_array
+from tracejit.ops.reduce import in_float32
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
 
@@ -115,7 +115,7 @@ gather: Op = Op(
     evaluate=_gather_evaluate,
     vjp=(
         lambda ct, out, params, indices, axis: Gapped(
-            ops.in_float32(scatter_add, ct, indices, axis=axis, size=params.type.shape[axis])
+            in_float32(scatter_add, ct, indices, axis=axis, size=params.type.shape[axis])
         ),
         None,
     ),

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import ops
 from tracejit.ir.op import Kernel, Op, Reduction, require
+from tracejit.ir.op import registered as ops
 from tracejit.ir.types import DType, TensorType, array_type, bool_, int64
-from tracejit.ops.autodiff import Gapped
+from tracejit.ops.cotangents import Gapped
 from tracejit.ops.elementwise import NUMBERS, require_dtype, sample_array
 
 _SAMPLES: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
