@@ -77,9 +77,9 @@ def regions(most: int) -> None:
             found.append((time.perf_counter() - start) / count)
         return min(found)
 
-    threads.ask(1)
+    threads.request(1)
     print(f"a kernel that does nothing, by 1 thread: {duration(seconds('empty', 1000, 0))}")
-    threads.ask(most)
+    threads.request(most)
     often(functions["empty"], most, 1)
     print(f"by {most} threads that are awake: {duration(seconds('empty', 1000, 0))}")
     print(f"by {most} threads that sleep, whose shares the caller takes: {duration(seconds('empty', 1, REST_SECONDS))}")
@@ -102,7 +102,7 @@ def times(call: Callable[[], Any], most: int, count: int) -> Times:
     for _ in range(ROUNDS):
         for (size, rest), seconds in found.items():
             turns = 1 if rest else count
-            threads.ask(size)
+            threads.request(size)
             call()
             time.sleep(rest)
             start = time.perf_counter()

@@ -174,9 +174,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.config.option.record_seconds and not hasattr(session.config, "workerinput"):
-        files = {name: row for name, row in seconds.read().files.items() if (_ROOT / "tests" / name).exists()}
-        new = {name: row.with_rest_of(files.get(name, seconds.Row())) for name, row in _recorded.items()}
-        seconds.write(seconds.Recorded(seconds.a_piece_of_work(), _start, {**files, **new}))
+        new = seconds.Recorded(seconds.a_piece_of_work(), _start, _recorded)
+        seconds.write(seconds.updated(seconds.read(), new, [path.name for path in (_ROOT / "tests").glob("test_*.py")]))
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,9 @@ class Row(NamedTuple):
             return self._replace(slow_tests=self.slow_tests + tests, slow_seconds=self.slow_seconds + seconds)
         return self._replace(tests=self.tests + tests, seconds=self.seconds + seconds)
 
+    def times(self, factor: float) -> Row:
+        return self._replace(seconds=self.seconds * factor, slow_seconds=self.slow_seconds * factor)
+
     def with_rest_of(self, other: Row) -> Row:
         """Where no test, or none that is slow, was run, what `other` says of those."""
         return Row(*(self if self.tests else other)[:2], *(self if self.slow_tests else other)[2:])
@@ -48,6 +51,16 @@ class Recorded(NamedTuple):
 
     def total(self) -> Row:
         return Row(*map(sum, zip(Row(), *self.files.values(), strict=True)))
+
+
+def updated(old: Recorded, new: Recorded, files: Iterable[str]) -> Recorded:
+    """`old` with what a later run of some tests took, had it run on the machine of `old`; of the `files` that there are."""
+    if not old.files:
+        return new
+    factor = old.piece / new.piece
+    rows = {name: row.times(factor).with_rest_of(old.files.get(name, Row())) for name, row in new.files.items()}
+    rows = {name: row for name, row in {**old.files, **rows}.items() if name in set(files)}
+    return Recorded(old.piece, new.start * factor if 2 * len(new.files) > len(rows) else old.start, rows)
 
 
 def used() -> float:

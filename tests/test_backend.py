@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
+import importlib
 import mmap
+import pkgutil
 import re
+import sys
 from typing import Any
 
 import numpy as np
@@ -14,19 +18,25 @@ from graphs import all_cases, cases_of, random_graph, sample_graph
 from machines import fits_host, use_target
 
 import tracejit as tj
+import tracejit.llvm
 from tracejit import ops, passes
 from tracejit.errors import InvalidArgumentError
 from tracejit.ir import OPS, Graph, TensorType, interpret, make, parse, reachable
 from tracejit.ir.op import Kernel
 from tracejit.ir.types import DTYPES, array_type, bool_, float32, int32, int64
 from tracejit.llvm.emit import emit
+from tracejit.llvm.kernels import body, loop_pass, nest
 from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.kernels.register_block import RegisterBlock
 from tracejit.llvm.kernels.table import KERNELS
 from tracejit.llvm.machine import engine
+from tracejit.llvm.plan.blocking import Blocking
+from tracejit.llvm.plan.layout import Layout
 from tracejit.llvm.plan.plan import Plan, plan
+from tracejit.llvm.plan.schedule import Schedule
 from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Target
 from tracejit.memory import ALIGNMENT
-from tracejit.runtime.step import Step, run_graph
+from tracejit.runtime.compiled_function import CompiledFunction, run_graph
 
 TARGET = Target(AVX2)
 
@@ -73,7 +83,7 @@ def train_step_graph() -> Graph:
 def _lives(plan: Plan) -> dict[Any, tuple[int, int]]:
     """The first and the last step that touches each buffer of the arena."""
     lives: dict[Any, tuple[int, int]] = {}
-    for index, step in enumerate(plan.steps):
+    for index, step in enumerate(plan.calls):
         for view in (*step.outputs, *step.operands, *step.scratch):
             if view.buffer.kind == "arena":
                 first, _ = lives.get(view.buffer, (index, index))
@@ -121,9 +131,9 @@ def test_nothing_is_written_before_all_that_may_fail() -> None:
     """A step that writes to a parameter stands behind every step that can fail."""
     for seed in range(120):
         graph, _ = random_graph(np.random.default_rng(seed))
-        steps = plan(passes.run(graph), TARGET).steps
+        steps = plan(passes.run(graph), TARGET).calls
         written = [index for index, step in enumerate(steps) for view in step.outputs if view.buffer.kind == "parameter"]
-        failing = [index for index, step in enumerate(steps) if step.fails]
+        failing = [index for index, step in enumerate(steps) if step.can_fail]
         assert not written or not failing or min(written) > max(failing), seed
 
 
@@ -167,7 +177,7 @@ def test_kernels_name_the_user_s_line() -> None:
 def _run_for(graph: Graph, target: Target, arguments: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     with monkeypatch.context() as patch:
         use_target(patch, target)
-        step = Step(graph)
+        step = CompiledFunction(graph)
     return [result.value for result in run_graph(step, arguments)]
 
 
@@ -253,7 +263,7 @@ def test_the_arena_is_not_overrun() -> None:
             expected, _ = interpret(graph, arguments)
         except InvalidArgumentError:
             continue
-        step = Step(passes.run(graph))
+        step = CompiledFunction(passes.run(graph))
         size = step.plan.arena_bytes
         memory = np.full(size + 2 * ALIGNMENT + 4096, 0xA5, np.uint8)
         start = -memory.ctypes.data % ALIGNMENT
@@ -278,7 +288,54 @@ def test_an_end_reduction_of_the_last_lane_axis_alone() -> None:
     outer = make(ops.parameter, type=TensorType((8, 5), float32), name="x")
     graph = Graph("g", [outer], [make(ops.fusion, outer, body=body, space=(8, 5), rows=0)])
     argument = np.arange(40, dtype=np.float32).reshape(8, 5)
-    assert_near(run_graph(Step(graph), [argument])[0].value, argument.sum(1))
+    assert_near(run_graph(CompiledFunction(graph), [argument])[0].value, argument.sum(1))
+
+
+# -- how a body is written
+
+
+def test_the_nodes_of_a_body_are_written_once_and_behind_their_operands() -> None:
+    x, y = (make(ops.parameter, type=TensorType((), float32), name=name) for name in "xy")
+    two = make(ops.constant_op, value=np.float32(2))
+    square = ops.mul(x, x)
+    root = ops.add(ops.mul(square, two), ops.add(square, y))
+    order = body.operands_first([root, square], lambda node: [each for each in node.operands if each is not two])
+    places = {node: place for place, node in enumerate(order)}
+    assert set(places) == {x, y, square, root, *root.operands} and len(order) == len(places)
+    assert all(places[operand] < places[node] for node in order for operand in node.operands if operand is not two)
+    b = KernelBuilder('"k"', [], TARGET)
+    known = {x: b.const(3, float32)}
+    values = body.emit_nodes(b, order, known, lambda node: b.const(5, float32) if node is y else None, lanes=4)
+    assert values.keys() == places.keys() and known.keys() == {x}
+    assert (values[x], values[y]) == (b.const(3, float32), b.const(5, float32))
+    assert [line.split()[2] for line in b.lines if "= f" in line] == ["fmul", "fadd", "fmul", "fadd"]
+    assert values[root].lanes == 4
+    with pytest.raises(KeyError):
+        body.emit_nodes(b, [root], known)
+
+
+def test_a_long_body_needs_no_deep_stack() -> None:
+    root = x = make(ops.parameter, type=TensorType((), float32), name="x")
+    for _ in range(3 * sys.getrecursionlimit()):
+        root = ops.neg(root)
+    assert body.operands_first([root], lambda node: node.operands)[0] is x
+
+
+def test_what_is_planned_and_written_with_is_never_changed() -> None:
+    names = [found.name for found in pkgutil.walk_packages(tracejit.llvm.__path__, "tracejit.llvm.")]
+    classes = [each for name in names for each in vars(importlib.import_module(name)).values() if isinstance(each, type)]
+    values = {each for each in classes if dataclasses.is_dataclass(each)}
+    assert values >= {
+        nest.Nest,
+        nest.RowBlock,
+        loop_pass.PassContext,
+        loop_pass.Line,
+        RegisterBlock,
+        Blocking,
+        Layout,
+        Schedule,
+    }
+    assert not [each for each in values if not each.__dataclass_params__.frozen]  # type: ignore[attr-defined]
 
 
 def test_every_kernel_has_one_writer() -> None:

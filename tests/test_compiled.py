@@ -18,7 +18,7 @@ from tracejit.ir import OPS, Graph, Node, interpret, make, reachable
 from tracejit.ir.op import Reduction, Scalar
 from tracejit.ir.types import array_type, bool_, float32, float64
 from tracejit.llvm.plan import schedule
-from tracejit.runtime.step import Step, run_graph
+from tracejit.runtime.compiled_function import CompiledFunction, run_graph
 
 # The vector math errs by a few ULP, and sums run in another order than NumPy's pairwise one: relative to the largest
 # element, since a sum that cancels has an error of the size of what it sums.
@@ -47,7 +47,7 @@ def assert_near(found: Any, expected: Any, where: object = "", factor: float = 1
 
 def compiled(graph: Graph, arguments: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """What `interpret` gives, by machine code: the results and the variables' new values."""
-    step = Step(passes.run(graph))
+    step = CompiledFunction(passes.run(graph))
     arguments = [np.array(argument, order="C") for argument in arguments]
     results = [result.value for result in run_graph(step, arguments)]
     # run_graph gives a step the very arrays where they are contiguous, so that is where the updates are.

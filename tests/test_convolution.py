@@ -16,7 +16,7 @@ from tracejit.ir import Graph, interpret, make
 from tracejit.ir.types import array_type, float32, float64
 from tracejit.llvm.kernels.convolution import Axis, choose_tile, split_depth
 from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Target
-from tracejit.runtime.step import Step, run_graph
+from tracejit.runtime.compiled_function import CompiledFunction, run_graph
 
 # Sums of up to 600 products of numbers below 1 in another order: some 100 ULP of the largest result.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
@@ -358,7 +358,7 @@ def test_for_other_targets(target: Target, dtype: Any, rng: np.random.Generator,
         arrays = [rng.uniform(-1, 1, each).astype(dtype.numpy) for each in (shape, window)]
         x, w = (make(ops.parameter, type=array_type(each), name=name) for each, name in zip(arrays, "xw", strict=True))
         graph = passes.run(Graph("g", [x, w], [ops.convolution(x, w, strides=(1, 2), dilations=(2, 1))]))
-        assert_near(run_graph(Step(graph), arrays)[0].value, interpret(graph, arrays)[0][0])
+        assert_near(run_graph(CompiledFunction(graph), arrays)[0].value, interpret(graph, arrays)[0][0])
 
 
 def test_the_tile_fits_into_the_registers() -> None:
@@ -405,12 +405,12 @@ def test_threads_share_it(
     turned = ops.transpose(x, permutation=(4, 1, 2, 3, 0)) if swapped else x
     graph = Graph("g", [x, w], [ops.convolution(turned, w, strides=(1, 1), dilations=(1, 1))])
     expected, _ = interpret(graph, arrays)
-    alone = run_graph(Step(graph), arrays)[0].value
+    alone = run_graph(CompiledFunction(graph), arrays)[0].value
     assert_near(alone, expected[0])
     change_machine(monkeypatch, parallel_seconds=0.0)
     for threads in (1, 2, 3):
         tj.config.threading.set_intra_op_parallelism_threads(threads)
-        step = Step(graph)
+        step = CompiledFunction(graph)
         assert step.module.parallel
         np.testing.assert_array_equal(run_graph(step, arrays)[0].value, alone)
     tj.config.threading.set_intra_op_parallelism_threads(0)
@@ -422,7 +422,7 @@ def test_filters_are_copied_where_their_features_are_not_neighbours() -> None:
         for shape in ((1, 5, 5, 1, 4), (3, 3, 1, 8, 4))
     )
     turned = ops.transpose(w, permutation=(0, 1, 2, 4, 3))
-    steps = Step(Graph("g", [x, w], [ops.convolution(x, turned, strides=(1, 1), dilations=(1, 1))])).plan.steps
+    steps = CompiledFunction(Graph("g", [x, w], [ops.convolution(x, turned, strides=(1, 1), dilations=(1, 1))])).plan.calls
     assert [step.node.op.name if step.node else "copy" for step in steps] == ["copy", "convolution"]
 
 

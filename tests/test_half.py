@@ -20,7 +20,7 @@ from tracejit.ir import Graph, Node, interpret, make
 from tracejit.ir.types import BY_SHORT, HALVES, DType, array_type, bfloat16, float16, float32, float64, int32
 from tracejit.llvm.machine.engine import host_target
 from tracejit.llvm.target import SSE, Target
-from tracejit.runtime.step import Step, run_graph
+from tracejit.runtime.compiled_function import CompiledFunction, run_graph
 
 each_half = pytest.mark.parametrize("dtype", HALVES, ids=lambda dtype: dtype.name)
 # This processor, and those without an instruction for float16.
@@ -30,12 +30,12 @@ TARGETS = (HOST, Target(SSE), Target(HOST.machine._replace(float16=False)))
 
 def machine_code(
     of: Callable[..., list[Node]], arrays: list[np.ndarray], target: Target, monkeypatch: pytest.MonkeyPatch
-) -> tuple[list[np.ndarray], list[np.ndarray], Step]:
+) -> tuple[list[np.ndarray], list[np.ndarray], CompiledFunction]:
     """What `of` gives for `arrays` by machine code for `target`, by the interpreter, and the step."""
     use_target(monkeypatch, target)
     parameters = [make(ops.parameter, type=array_type(array), name=f"x{place}") for place, array in enumerate(arrays)]
     graph = Graph("half", parameters, of(*parameters))
-    step = Step(passes.run(graph))
+    step = CompiledFunction(passes.run(graph))
     found = [result.value for result in run_graph(step, arrays)]
     with np.errstate(all="ignore"):
         expected, _ = interpret(graph, arrays)
@@ -181,7 +181,7 @@ def test_products_are_rounded_once(
                 return [alone, ops.maximum(ops.add(taken, bias), 0.0)]
 
             found, expected, step = machine_code(products, [*given, bias], target, monkeypatch)
-            assert any(each.product is not None and each.product is not each.node for each in step.plan.steps)
+            assert any(each.product is not None and each.product is not each.node for each in step.plan.calls)
             assert_same_bits(found[0], exact.astype(dtype.numpy))
             for one, wanted in zip(found, expected, strict=True):
                 assert_same_bits(one, wanted)

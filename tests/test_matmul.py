@@ -23,7 +23,7 @@ from tracejit.llvm.plan.plan import plan
 from tracejit.llvm.plan.tiles import choose_tile
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Machine, Target
-from tracejit.runtime.step import Step, run_graph
+from tracejit.runtime.compiled_function import CompiledFunction, run_graph
 
 DTYPES = ("float32", "float64", "int32", "int64")
 TARGETS = [Target(SSE), Target(AVX2), Target(AVX512), Target(NEON)]
@@ -38,13 +38,13 @@ def matrices(rng: np.random.Generator, dtype: str, batch: tuple[int, ...], rows:
     return [rng.uniform(-1, 1, shape).astype(dtype) for shape in shapes]
 
 
-def product_step(given: list[Any], transpose_a: bool, transpose_b: bool) -> Step:
+def product_step(given: list[Any], transpose_a: bool, transpose_b: bool) -> CompiledFunction:
     x, y = (make(ops.parameter, type=array_type(each), name=name) for each, name in zip(given, "xy", strict=True))
     product = ops.matmul(x, y, transpose_a=transpose_a, transpose_b=transpose_b)
-    return Step(passes.run(Graph("product", [x, y], [product])))
+    return CompiledFunction(passes.run(Graph("product", [x, y], [product])))
 
 
-def check(a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> Step:
+def check(a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> CompiledFunction:
     """The compiled product of a and b, as stored, against NumPy's. Each sum of k products of numbers below 1 is rounded k
     times: within k units in the last place of k, in whatever order."""
     flips = (transpose_a, transpose_b)
@@ -124,7 +124,7 @@ def test_a_blocking_is_decided_once(target: Target, flips: tuple[bool, bool], mo
     x, y = (make(ops.parameter, type=TensorType((700, 700), float32), name=name) for name in "xy")
     product = ops.matmul(x, y, transpose_a=flips[0], transpose_b=flips[1])
     planned = plan(passes.run(Graph("product", [x, y], [ops.sqrt(product)])), target)
-    (step,) = [step for step in planned.steps if step.product is not None]
+    (step,) = [step for step in planned.calls if step.product is not None]
     assert step.blocking is not None
     assert [view.shape for view in step.scratch] == [kind.shape for kind in step.blocking.scratch.values()]
 
@@ -265,8 +265,8 @@ def test_random_epilogues(blas: str, dtype: str, rng: np.random.Generator, monke
     merged = 0
     for number in range(40):
         graph, arguments = epilogue_graph(rng, dtype, updates=number % 3 == 0)
-        step = Step(passes.run(graph))
-        merged += any(each.product is not None for each in step.plan.steps)
+        step = CompiledFunction(passes.run(graph))
+        merged += any(each.product is not None for each in step.plan.calls)
         results, updates = interpret(graph, arguments)
         held = [each.copy() for each in arguments]
         found = [*(each.value for each in run_graph(step, held)), *(held[5] for _ in graph.updates)]
@@ -287,5 +287,5 @@ def test_a_variable_is_updated_where_its_gradient_is_computed() -> None:
         make(ops.parameter, type=TensorType(shape, float32), name=name) for shape, name in zip(types, "xcw", strict=True)
     )
     gradient = ops.matmul(x, ct, transpose_a=True, transpose_b=False)
-    step = Step(passes.run(Graph("g", [x, ct, w], [], [(w, ops.sub(w, ops.mul(gradient, 0.5)))])))
-    assert len(step.plan.steps) == 1 and len(step.plan.in_place) == 1 and step.plan.arena_bytes == 0
+    step = CompiledFunction(passes.run(Graph("g", [x, ct, w], [], [(w, ops.sub(w, ops.mul(gradient, 0.5)))])))
+    assert len(step.plan.calls) == 1 and len(step.plan.in_place) == 1 and step.plan.arena_bytes == 0

@@ -24,7 +24,7 @@ from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.machine import engine
 from tracejit.llvm.plan.plan import plan
 from tracejit.llvm.text.arrays import Array
-from tracejit.runtime.step import Step
+from tracejit.runtime.compiled_function import CompiledFunction
 
 SIZES = (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 18, 31, 32, 33, 63, 64, 65, 70)
 SMALL = SIZES[:12]
@@ -104,7 +104,7 @@ def test_copies_of_random_views(seed: int, width: int, fence: Any) -> None:
 def test_transpositions_of_several_tiles(
     dtype: DType, nontemporal: bool, width: int, fence: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the target does not lie at a multiple of a register, and caches are not passed by."""
+    """Also where the target does not lie at a multiple of a register, and where stores go through the caches."""
     last_cache = 2 if nontemporal else 1 << 30
     change_machine(monkeypatch, width=width, transposed_tile=max(128, 16 * dtype.size), l3=last_cache)
     for shape in ((200, 272), (64, 130), (2, 96, 96), (35, 2, 33)):
@@ -155,7 +155,7 @@ def test_an_index_outside_is_found_wherever_it_stands(count: int, dtype: DType, 
     """Before anything of the result is written."""
     x = make(ops.parameter, type=TensorType((7, 3), float32), name="x")
     indices = make(ops.parameter, type=TensorType((count,), dtype), name="indices")
-    step = Step(Graph("g", [x, indices], [ops.gather(x, indices, axis=0)]))
+    step = CompiledFunction(Graph("g", [x, indices], [ops.gather(x, indices, axis=0)]))
     params, out = np.ones((7, 3), np.float32), np.full((count, 3), -1, np.float32)
     for place in {0, count // 2, count - 1}:
         for wrong in (-1, 7, dtype.min, dtype.max):
@@ -173,7 +173,7 @@ def test_an_index_outside_is_found_wherever_it_stands(count: int, dtype: DType, 
 @pytest.mark.parametrize("dtype", [int32, int64], ids=lambda dtype: dtype.name)
 def test_ranges_up_to_all_there_is(low: int, high: int, dtype: DType) -> None:
     x = make(ops.parameter, type=TensorType((20,), dtype), name="x")
-    step = Step(Graph("g", [x], [ops.check_range(x, low=low, high=high, what="it", function="gather")]))
+    step = CompiledFunction(Graph("g", [x], [ops.check_range(x, low=low, high=high, what="it", function="gather")]))
     out = np.zeros(20, dtype.numpy)
     for value in (low - 1, low, high - 1, high, 0, dtype.min, dtype.max):
         if dtype.min <= value <= dtype.max:
@@ -257,7 +257,7 @@ def test_shares_make_a_whole(emit: Any, shape: Any, out_shape: Any, wanted: Any,
 def copies(node: Node, of: Node) -> int:
     """How many copies a kernel that reads `node` costs."""
     graph = Graph("g", [of], [ops.argmax(node, axis=0)])
-    return sum(step.node is None for step in plan(graph, engine.host_target()).steps)
+    return sum(step.node is None for step in plan(graph, engine.host_target()).calls)
 
 
 def test_a_reshape_that_only_splits_axes_is_a_view() -> None:

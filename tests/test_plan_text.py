@@ -85,7 +85,7 @@ def rows_of(text: str) -> dict[str, tuple[int, int, int, int]]:
 def check(found: Plan) -> None:
     text = print_plan(found)
     assert all(len(line) <= COLUMNS for line in text.splitlines())
-    assert re.findall(r"^k(\d+) ", text, re.MULTILINE) == [str(number) for number in range(len(found.steps))]
+    assert re.findall(r"^k(\d+) ", text, re.MULTILINE) == [str(number) for number in range(len(found.calls))]
     rows, arena = rows_of(text), found.arena
     assert sorted(rows.values()) == sorted(
         (arena.offsets[buffer], buffer.nbytes, life.first, life.last) for buffer, life in arena.lives.items()

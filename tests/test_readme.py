@@ -27,7 +27,7 @@ print(train_step.ir(x, y))
 
 
 def test_the_walk_shows_real_output(tmp_path: Path) -> None:
-    walk = README.split("## A train step, room by room")[1].split("\n## ")[0]
+    walk = README.split("## A train step, package by package")[1].split("\n## ")[0]
     blocks = re.findall(r"```(?:python)?\n(.*?)```", walk, re.DOTALL)
     program, traced, optimized = blocks
     (tmp_path / "train.py").write_text(BEFORE + program + AFTER, "utf-8")

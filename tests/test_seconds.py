@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from seconds import Recorded, Row, announcement, by_file, estimate, in_words, read, used, write
+from seconds import Recorded, Row, announcement, by_file, estimate, in_words, read, updated, used, write
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_SLOW = "not slow"
@@ -66,6 +66,16 @@ def test_a_run_of_some_keeps_what_was_recorded_of_others() -> None:
     assert Row(0, 0.0, 7, 8.0).with_rest_of(Row(1, 2.0, 5, 6.0)) == Row(1, 2.0, 7, 8.0)
 
 
+def test_a_run_of_some_is_told_in_the_seconds_of_the_machine_of_before() -> None:
+    later = Recorded(piece=0.02, start=8.0, files={"test_a.py": Row(11, 44.0)})
+    files = ["test_a.py", "test_b.py", "test_new.py"]
+    expected = {"test_a.py": Row(11, 22.0, 5, 50.0), "test_b.py": Row(30, 60.0)}
+    assert updated(SKETCH, later, files) == Recorded(0.01, 5.0, expected)
+    all_of_them = later._replace(files={"test_a.py": Row(11, 44.0), "test_b.py": Row(1, 2.0)})
+    assert updated(SKETCH, all_of_them, files).start == 4.0
+    assert updated(Recorded(0.0, 0.0, {}), later, files) == later
+
+
 def test_tests_are_counted_by_file() -> None:
     names = ["tests/test_a.py::test_x[1/2]", "tests/test_a.py::test_y", "tests/test_b.py::test_x"]
     assert by_file(names) == Counter({"test_a.py": 2, "test_b.py": 1})
@@ -77,9 +87,11 @@ def test_processor_time_of_children_counts() -> None:
     assert used() - before > 0.01
 
 
-def test_every_file_is_recorded() -> None:
+def test_files_are_recorded() -> None:
+    """But for some that are new."""
     files = {path.name for path in (ROOT / "tests").glob("test_*.py")}
-    assert set(read().files) == files, "python -m pytest -m '' --record-seconds"
+    recorded = set(read().files)
+    assert recorded <= files and len(files - recorded) <= 5, "python -m pytest -m '' --record-seconds"
 
 
 def test_the_readme_s_command_takes_three_minutes_on_two_cores() -> None:

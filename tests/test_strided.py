@@ -8,10 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from graphs import Case, all_cases
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracejit.ir.strided import Strided, collapse, collapsed, contiguous_strides
+from tracejit import ops
+from tracejit.ir import make
+from tracejit.ir.op import Alias
+from tracejit.ir.strided import Strided, collapse, collapsed, contiguous_strides, in_memory_order
 from tracejit.ir.types import TensorType, float32, int32
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.text.arrays import Array
@@ -49,12 +53,12 @@ def reverse(draw: Callable, pair: Pair) -> Pair:
     return Pair(pair.layout.reverse(axes), pair.array[(*turned, ...)])
 
 
-def sub(draw: Callable, pair: Pair) -> Pair:
+def sliced(draw: Callable, pair: Pair) -> Pair:
     starts = [draw(st.integers(0, size)) for size in pair.array.shape]
     strides = [draw(st.integers(1, 3)) for _ in starts]
     taken = tuple(slice(start, None, stride) for start, stride in zip(starts, strides, strict=True))
     array = pair.array[(*taken, ...)]
-    return Pair(pair.layout.sub(starts, array.shape, strides), array)
+    return Pair(pair.layout.slice(starts, array.shape, strides), array)
 
 
 def broadcast(draw: Callable, pair: Pair) -> Pair:
@@ -87,7 +91,7 @@ def reshape(draw: Callable, pair: Pair) -> Pair:
 def pairs(draw: Callable) -> Pair:
     """A random history of up to five views."""
     pair = begin(tuple(draw(st.lists(SIZES, max_size=4))))
-    for view in draw(st.lists(st.sampled_from([transpose, oriented, reverse, sub, broadcast, reshape]), max_size=5)):
+    for view in draw(st.lists(st.sampled_from([transpose, oriented, reverse, sliced, broadcast, reshape]), max_size=5)):
         if pair.array.size <= 1000:
             pair = view(draw, pair)
     return pair
@@ -145,12 +149,33 @@ def test_as_few_axes_as_possible(data: st.DataObject) -> None:
     assert collapse(first.array.shape, [each.strides for each in layouts]) == (shape, [each.strides for each in found])
 
 
+@given(pairs(), st.data())
+def test_in_memory_order(pair: Pair, data: st.DataObject) -> None:
+    """The same pairs of elements, the first one's as they lie."""
+    other = Strided(pair.array.shape, contiguous_strides(pair.array.shape), 0, int32)
+    first, second = in_memory_order(pair.layout, other)
+    assert first.shape == second.shape
+    together = sorted(zip(elements(first), elements(second), strict=True))
+    assert together == sorted(zip(elements(pair.layout), elements(other), strict=True))
+    assert not pair.array.size or list(first.strides) == sorted(map(abs, first.strides), reverse=True)
+    if len(set(elements(first))) == pair.array.size:
+        assert elements(first) == sorted(elements(first))
+
+
+@pytest.mark.parametrize("case", [case for case in all_cases() if isinstance(case.op.lower, Alias)], ids=str)
+def test_an_alias_is_what_the_op_gives(case: Case) -> None:
+    shape = case.arrays[0].shape
+    node = make(case.op, make(ops.parameter, type=TensorType(shape, int32), name="x"), **case.attrs)
+    layout, array = begin(shape)
+    assert elements(case.op.lower.layout(layout, node)) == case.op.evaluate(array, **case.attrs).reshape(-1).tolist()
+
+
 def test_what_was_found_by_hand() -> None:
     x = Strided((4, 6), (6, 1), 0, float32)
     assert x.transpose((1, 0)) == Strided((6, 4), (1, 6), 0, float32)
     assert x.reverse((1,)) == Strided((4, 6), (6, -1), 5, float32)
-    assert x.sub((1, 2), (2, 2), (2, 3)) == Strided((2, 2), (12, 3), 8, float32)
-    assert x.sub((4, 6), (0, 0), (1, 1)).offset == 0
+    assert x.slice((1, 2), (2, 2), (2, 3)) == Strided((2, 2), (12, 3), 8, float32)
+    assert x.slice((4, 6), (0, 0), (1, 1)).offset == 0
     assert Strided((0, 3), (3, 1), 0, float32).reverse((0,)).offset == 0
     assert x.broadcast((4, 3, 6), (0, 2)).strides == (6, 0, 1)
     assert x.transpose((1, 0)).reshape((24,)) is None
@@ -163,7 +188,7 @@ def test_a_view_stays_in_its_buffer_and_an_array_behind_its_pointer() -> None:
     view = View.whole_of(buffer, TensorType((4, 6), float32))
     assert view.whole and view.transpose((1, 0)).buffer is buffer and not view.transpose((1, 0)).whole
     array = Array(view.shape, view.strides, 0, float32, "%p", nontemporal=True)
-    assert array.sub((1, 0), (2, 6), (1, 1)) == Array((2, 6), (6, 1), 6, float32, "%p")
+    assert array.slice((1, 0), (2, 6), (1, 1)) == Array((2, 6), (6, 1), 6, float32, "%p")
     assert array != view
 
 

@@ -23,7 +23,7 @@ from tracejit.llvm.machine.engine import host_target
 from tracejit.llvm.plan.plan import Plan, plan
 from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Machine, Target
 from tracejit.memory import ALIGNMENT
-from tracejit.runtime.step import Step, run_graph
+from tracejit.runtime.compiled_function import CompiledFunction, run_graph
 
 MACHINES = (AVX512, AVX2, SSE, NEON)
 ROOT = Path(__file__).resolve().parent.parent
@@ -152,7 +152,7 @@ def test_what_is_written_for_another_machine_is_right(name: str, machine: Machin
     graph, arrays = graph_of(name)
     expected, updates = interpret(graph, [np.array(array) for array in arrays])
     use_target(monkeypatch, Target(machine))
-    step = Step(graph)
+    step = CompiledFunction(graph)
     assert f'"prefer-vector-width"="{8 * machine.width}"' in step.module.text
     found = run_graph(step, arrays)
     for result, value in zip(found, expected, strict=True):
@@ -173,5 +173,7 @@ def test_random_graphs_for_avx2(seed: int, monkeypatch: pytest.MonkeyPatch) -> N
         expected, _ = interpret(optimized, [np.array(each) for each in arguments])
     except InvalidArgumentError:
         return
-    for result, value in zip(run_graph(Step(optimized), [np.array(each) for each in arguments]), expected, strict=True):
+    for result, value in zip(
+        run_graph(CompiledFunction(optimized), [np.array(each) for each in arguments]), expected, strict=True
+    ):
         np.testing.assert_allclose(result.value.astype(np.float64), value.astype(np.float64), rtol=1e-3, atol=1e-4)

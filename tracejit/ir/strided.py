@@ -49,7 +49,7 @@ class Strided:
         """As an array of `shape`: axis i becomes axis `axes[i]`; repeated along the others, and where axis i has size 1."""
         return self.with_layout(shape, broadcast_strides(self.shape, self.strides, shape, axes))
 
-    def sub(self, starts: Sequence[int], sizes: Sequence[int], strides: Sequence[int]) -> Self:
+    def slice(self, starts: Sequence[int], sizes: Sequence[int], strides: Sequence[int]) -> Self:
         """The elements `start, start + stride...` of each axis, `sizes` of them."""
         offset = 0 if 0 in sizes else sum(start * own for start, own in zip(starts, self.strides, strict=True))
         return self.with_layout(sizes, [step * own for step, own in zip(strides, self.strides, strict=True)], offset)
@@ -119,3 +119,12 @@ def collapsed(arrays: Sequence[S]) -> list[S]:
     """The arrays, which have one shape, with as few axes as possible."""
     shape, layouts = collapse(arrays[0].shape, [array.strides for array in arrays])
     return [array.with_layout(shape, strides) for array, strides in zip(arrays, layouts, strict=True)]
+
+
+def in_memory_order(first: S, *others: S) -> list[S]:
+    """The arrays, which have one shape, with their axes permuted, reversed and joined so that the elements of `first` come in
+    order of their addresses, those of the others with them."""
+    axes = range(len(first.shape))
+    backwards = [axis for axis in axes if first.shape[axis] and first.strides[axis] < 0]
+    order = sorted(axes, key=lambda axis: -abs(first.strides[axis]))
+    return collapsed([array.reverse(backwards).transpose(order) for array in (first, *others)])

@@ -18,7 +18,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from tracejit import ops
 from tracejit.ir import Graph, Node
 from tracejit.llvm.plan.blocking import Blocking
-from tracejit.llvm.plan.calls import Step
+from tracejit.llvm.plan.calls import KernelCall
 from tracejit.llvm.plan.plan import Plan
 from tracejit.llvm.plan.schedule import Schedule
 from tracejit.llvm.plan.views import Buffer, View
@@ -40,23 +40,23 @@ class _Printer:
         graph = plan.graph
         self.parameters = [f"%{parameter.attrs['name']}" for parameter in graph.parameters]
         self.nodes = {node: f"%{number}" for number, node in enumerate(graph.nodes)}
-        views = [view for step in plan.steps for view in (*step.operands, *step.outputs, *step.scratch)]
+        views = [view for call in plan.calls for view in (*call.operands, *call.outputs, *call.scratch)]
         temporaries = dict.fromkeys(view.buffer for view in views if view.buffer.kind == "arena")
         self.letters = {buffer: _letters(number) for number, buffer in enumerate(temporaries)}
         self.values: dict[Buffer, list[str]] = {buffer: [] for buffer in temporaries}  # what each holds, one after the other
-        for step in plan.steps:
-            for view, value in (*zip(step.outputs, self._results(step), strict=True), *_kept(step)):
+        for call in plan.calls:
+            for view, value in (*zip(call.outputs, self._results(call), strict=True), *_kept(call)):
                 if view.buffer in self.values and value not in self.values[view.buffer]:
                     self.values[view.buffer].append(value)
 
     def lines(self) -> Iterator[str]:
         plan, machine = self.plan, self.plan.machine
         many = len(plan.updates)
-        distinct = len({step.key for step in plan.steps})
+        distinct = len({call.key for call in plan.calls})
         yield (
             f"plan {plan.graph.name} for {machine.name}, {machine.registers} registers of {machine.width} bytes: "
-            + _count(len(plan.steps), "kernel")
-            + (f", {distinct} of them distinct" if distinct < len(plan.steps) else "")
+            + _count(len(plan.calls), "kernel")
+            + (f", {distinct} of them distinct" if distinct < len(plan.calls) else "")
             + f", {_duration(plan.seconds)} on one core by the cost model"
         )
         yield (
@@ -64,9 +64,9 @@ class _Printer:
             f"in use at once; {len(plan.in_place)} of {_count(many, 'variable')} in place"
         )
         first: dict[Hashable, int] = {}
-        for number, step in enumerate(plan.steps):
+        for number, call in enumerate(plan.calls):
             yield ""
-            yield from self._step(number, step, first.setdefault(step.key, number))
+            yield from self._call(number, call, first.setdefault(call.key, number))
         if self.letters:
             yield ""
             yield from self._arena()
@@ -86,14 +86,14 @@ class _Printer:
         strides = "" if view.contiguous else f"({','.join(map(str, view.strides))})"
         return f"{name}{strides}" + (f"+{view.offset}" if view.offset else "")
 
-    def _results(self, step: Step) -> list[str]:
-        """What each output of a step is: the number of its node and its op."""
-        if step.node is None:
-            return [_COPIES.get(step.purpose, f"{{}} as {step.purpose}").format(self._buffer(step.operands[0].buffer))]
-        name = self.nodes.get(step.node)
-        if step.node.op is not ops.fusion:
-            return [f"{name} {step.node.op.name}"]
-        body = step.node.attrs["body"].results
+    def _results(self, call: KernelCall) -> list[str]:
+        """What each output of a call is: the number of its node and its op."""
+        if call.node is None:
+            return [_COPIES.get(call.purpose, f"{{}} as {call.purpose}").format(self._buffer(call.operands[0].buffer))]
+        name = self.nodes.get(call.node)
+        if call.node.op is not ops.fusion:
+            return [f"{name} {call.node.op.name}"]
+        body = call.node.attrs["body"].results
         if name is None:
             return [f"{result.op.name} of the units" for result in body]
         if len(body) == 1:
@@ -102,49 +102,49 @@ class _Printer:
 
     # -- kernels
 
-    def _step(self, number: int, step: Step, same: int) -> Iterator[str]:
-        """The lines of step `number`, which is served by the kernel of step `same`."""
-        operands = dict.fromkeys(map(self._view, step.operands))  # those of a product stand among its fusion's again
-        arrays = f"{', '.join(operands)} -> {', '.join(map(self._view, step.outputs))}".lstrip()
-        where = str(step.node.location or "") if step.node else ""
+    def _call(self, number: int, call: KernelCall, same: int) -> Iterator[str]:
+        """The lines of call `number`, which is served by the kernel of call `same`."""
+        operands = dict.fromkeys(map(self._view, call.operands))  # those of a product stand among its fusion's again
+        arrays = f"{', '.join(operands)} -> {', '.join(map(self._view, call.outputs))}".lstrip()
+        where = str(call.node.location or "") if call.node else ""
         first, *more = textwrap.wrap(arrays, _ARRAYS, break_long_words=False, break_on_hyphens=False)
-        head = f"k{number:<3d} {self._head(step)}"
-        yield f"{head:{_HEAD}s} {first:{_ARRAYS}s} {_duration(step.seconds):>11s}  {where}".rstrip()
+        head = f"k{number:<3d} {self._head(call)}"
+        yield f"{head:{_HEAD}s} {first:{_ARRAYS}s} {_duration(call.seconds):>11s}  {where}".rstrip()
         yield from (f"{'':{_HEAD}s} {line}" for line in more)
-        for line in self._details(step) if same == number else [f"the kernel of k{same}"]:
+        for line in self._details(call) if same == number else [f"the kernel of k{same}"]:
             indent = " " * (5 + len(line) - len(line.lstrip()))
             yield from textwrap.wrap(
                 line.strip(), _WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
             )
 
-    def _head(self, step: Step) -> str:
-        if step.node is None:
-            return f"copy {_PURPOSES.get(step.purpose, f'as {step.purpose}')}"
-        if step.node.op is not ops.fusion:
-            return f"{step.node.op.name} {self.nodes[step.node]}"
-        count = len(_working(step.node.attrs["body"].nodes))
-        if step.product is not None:
-            return f"matmul {self.nodes[step.node]} and {_count(count - 1, 'op')}"
-        if step.node not in self.nodes:
+    def _head(self, call: KernelCall) -> str:
+        if call.node is None:
+            return f"copy {_PURPOSES.get(call.purpose, f'as {call.purpose}')}"
+        if call.node.op is not ops.fusion:
+            return f"{call.node.op.name} {self.nodes[call.node]}"
+        count = len(_working(call.node.attrs["body"].nodes))
+        if call.product is not None:
+            return f"matmul {self.nodes[call.node]} and {_count(count - 1, 'op')}"
+        if call.node not in self.nodes:
             return "combine what units collected"
-        return f"fusion {self.nodes[step.node]} of {_count(count, 'op')}"
+        return f"fusion {self.nodes[call.node]} of {_count(count, 'op')}"
 
-    def _details(self, step: Step) -> Iterator[str]:
-        if step.fails:
+    def _details(self, call: KernelCall) -> Iterator[str]:
+        if call.can_fail:
             yield "may fail; nothing is written to a variable before"
-        if step.product is not None:
-            yield from self._product(step, step.blocking)
-        elif step.schedule is not None:
-            yield from self._fusion(step, step.schedule)
+        if call.product is not None:
+            yield from self._product(call, call.blocking)
+        elif call.schedule is not None:
+            yield from self._fusion(call, call.schedule)
         else:
-            view = step.outputs[0]
-            threads = ", on threads where it can be divided" if step.parallel else ""
+            view = call.outputs[0]
+            threads = ", on threads where it can be divided" if call.parallel else ""
             yield f"{view.dtype.short}[{','.join(map(str, view.shape))}]{threads}"
-        past = [self._view(view) for view, is_past in zip(step.outputs, step.nontemporal, strict=True) if is_past]
+        past = [self._view(view) for view, is_past in zip(call.outputs, call.nontemporal, strict=True) if is_past]
         if past:
-            yield f"past the caches: {', '.join(past)}"
+            yield f"nontemporal stores: {', '.join(past)}"
 
-    def _product(self, step: Step, blocking: Blocking | None) -> Iterator[str]:
+    def _product(self, call: KernelCall, blocking: Blocking | None) -> Iterator[str]:
         if blocking is None:
             yield "empty"
             return
@@ -155,7 +155,7 @@ class _Printer:
         if blocking.by_blas:
             yield "by the BLAS"
         else:
-            yield f"for {_units(blocking.units, step.parallel)}: {_chunks(blocking)}"
+            yield f"for {_units(blocking.units, call.parallel)}: {_chunks(blocking)}"
             if blocking.dot:
                 yield f"  tile {blocking.mr} x {blocking.nr}, vectors of {blocking.lanes} along the depth"
             else:
@@ -169,61 +169,61 @@ class _Printer:
         packed = ["left operand packed a chunk at a time"] * blocking.packed_x + ["right operand in panels"] * blocking.packed_y
         if packed:
             yield f"  {', '.join(packed)}"
-        scratch = [f"{_SCRATCH[name]} in {self._view(view)}" for name, view in zip(blocking.scratch, step.scratch, strict=True)]
+        scratch = [f"{_SCRATCH[name]} in {self._view(view)}" for name, view in zip(blocking.scratch, call.scratch, strict=True)]
         if scratch:
             yield f"  {', '.join(scratch)}"
-        if step.node is not None and step.node is not step.product:
-            body = step.node.attrs["body"]
-            others = _working(node for node in body.nodes if node is not step.product)
-            yield f"  on the tile, in registers: {_ops(others)} -> {self._written(step, body, body.results)}"
+        if call.node is not None and call.node is not call.product:
+            body = call.node.attrs["body"]
+            others = _working(node for node in body.nodes if node is not call.product)
+            yield f"  on the tile, in registers: {_ops(others)} -> {self._written(call, body, body.results)}"
 
-    def _fusion(self, step: Step, schedule: Schedule) -> Iterator[str]:
-        assert step.node is not None
-        body: Graph = step.node.attrs["body"]
-        layout = step.layout
+    def _fusion(self, call: KernelCall, schedule: Schedule) -> Iterator[str]:
+        assert call.node is not None
+        body: Graph = call.node.attrs["body"]
+        layout = call.layout
         assert layout is not None
-        units = f", {_units(schedule.units, step.parallel)}" if schedule.units > 1 else ""
+        units = f", {_units(schedule.chunks, call.parallel)}" if schedule.chunks > 1 else ""
         at_once = f", {layout.rows} at once" if layout.rows > 1 else ""
         lanes = " x ".join(map(str, layout.lane_shape)) or "1"
         if layout.row_shape:
             yield f"for {' x '.join(map(str, layout.row_shape))} rows of {lanes}{at_once}{units}"
         else:
             yield f"for {lanes}{units}"
-        spills = dict(zip(schedule.spills, step.scratch, strict=False))
-        for number, stage in enumerate(schedule.stages):
-            nodes = [node for node in body.nodes if schedule.place[node] == "full" and schedule.stage[node] == number]
+        spills = dict(zip(schedule.spills, call.scratch, strict=False))
+        for number, loop in enumerate(schedule.passes):
+            nodes = [node for node in body.nodes if schedule.kind[node] == "point" and schedule.number[node] == number]
             parts = [_ops(working)] if (working := _working(nodes)) else []
-            if stage.reductions:
-                parts.append(f"reduces {_ops(stage.reductions)}")
-            if stage.results:
-                parts.append(f"-> {self._written(step, body, stage.results)}")
-            if stage.spills:
-                kept = ", ".join(f"{node.op.name} in {self._view(spills[node])}" for node in stage.spills)
+            if loop.reductions:
+                parts.append(f"reduces {_ops(loop.reductions)}")
+            if loop.results:
+                parts.append(f"-> {self._written(call, body, loop.results)}")
+            if loop.spills:
+                kept = ", ".join(f"{node.op.name} in {self._view(spills[node])}" for node in loop.spills)
                 parts.append(f"keeps {kept}")
             if parts:
                 yield f"  pass {number + 1}: {'; '.join(parts)}"
-        collected = {node for stage in schedule.stages for node in stage.reductions}
-        shared = [node for node in body.nodes if schedule.place[node] == "row" and node not in collected]
+        collected = {node for loop in schedule.passes for node in loop.reductions}
+        shared = [node for node in body.nodes if schedule.kind[node] == "row" and node not in collected]
         parts = [_ops(working)] if (working := _working(shared)) else []
         if schedule.row_results:
-            parts.append(f"-> {self._written(step, body, schedule.row_results)}")
+            parts.append(f"-> {self._written(call, body, schedule.row_results)}")
         if parts:
             yield f"  {'a row' if layout.row_shape else 'then'}: {' '.join(parts)}"
-        if schedule.end_results:
+        if schedule.accumulators:
             own = " a unit" if schedule.partial else ""
             blocks = ", by blocks" if schedule.long else ""
-            written = self._written(step, body, schedule.end_results)
-            yield f"  at the end{own}{blocks}: {_ops(schedule.end_results)} -> {written}"
+            written = self._written(call, body, schedule.accumulators)
+            yield f"  at the end{own}{blocks}: {_ops(schedule.accumulators)} -> {written}"
 
-    def _written(self, step: Step, body: Graph, nodes: Iterable[Node]) -> str:
+    def _written(self, call: KernelCall, body: Graph, nodes: Iterable[Node]) -> str:
         wanted = set(nodes)
-        views = [view for result, view in zip(body.results, step.outputs, strict=True) if result in wanted]
+        views = [view for result, view in zip(body.results, call.outputs, strict=True) if result in wanted]
         return ", ".join(map(self._view, views)) or "nothing"
 
     # -- memory
 
     def _arena(self) -> Iterator[str]:
-        arena, count = self.plan.arena, len(self.plan.steps)
+        arena, count = self.plan.arena, len(self.plan.calls)
         each = -(-count // _LIFE)  # kernels a column
         ticks = "".join(f"{number * each * 10:<10d}" for number in range(-(-count // (10 * each))))
         note = f" (a column is {each} kernels)" if each > 1 else ""
@@ -260,16 +260,16 @@ _COPIES = {"aside": "{} aside", "in order": "{} in order", "panels": "panels of 
 _SCRATCH = {"packed_x": "chunks", "sums": "sums between blocks"}
 
 
-def _kept(step: Step) -> list[tuple[View, str]]:
-    """What the step's scratch holds."""
-    if step.blocking is not None:
-        names = [f"scratch: {_SCRATCH[name]}" for name in step.blocking.scratch]
-    elif step.schedule is not None:
-        names = [f"scratch: {node.op.name}" for node in step.schedule.spills]
-        names += [f"scratch: blocks of {node.op.name}" for node in step.schedule.long]
+def _kept(call: KernelCall) -> list[tuple[View, str]]:
+    """What the call's scratch holds."""
+    if call.blocking is not None:
+        names = [f"scratch: {_SCRATCH[name]}" for name in call.blocking.scratch]
+    elif call.schedule is not None:
+        names = [f"scratch: {node.op.name}" for node in call.schedule.spills]
+        names += [f"scratch: blocks of {node.op.name}" for node in call.schedule.long]
     else:
         names = []
-    return list(zip(step.scratch, names, strict=True))
+    return list(zip(call.scratch, names, strict=True))
 
 
 def _working(nodes: Iterable[Node]) -> list[Node]:

@@ -115,12 +115,12 @@ class Machine(NamedTuple):
 
     @property
     def nontemporal_result(self) -> int:
-        """A result of more bytes is written past the caches: nothing of it is left there when it is read next."""
+        """A result of more bytes is written by nontemporal stores: nothing of it is left there when it is read next."""
         return self.l3
 
     @property
     def nontemporal_transpose(self) -> int:
-        """A matrix of so many bytes, which with the one that it is read from fills the cache, is written past it."""
+        """A matrix of so many bytes, which with the one that it is read from fills the cache, is written so."""
         return self.l3 // 2
 
 

@@ -168,7 +168,7 @@ slice: Op = Op(
     infer=_slice_infer,
     evaluate=_slice_evaluate,
     vjp=(_slice_vjp,),
-    lower=Alias(lambda x, node: x.sub(**node.attrs)),
+    lower=Alias(lambda x, node: x.slice(**node.attrs)),
     samples=_sampler(
         ((7,), {"starts": (1,), "sizes": (3,), "strides": (2,)}),
         ((4, 5), {"starts": (1, 0), "sizes": (2, 5), "strides": (1, 1)}),

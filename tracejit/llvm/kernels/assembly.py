@@ -20,8 +20,8 @@ def emit_pad(b: KernelBuilder, node: Node, out: Array, x: Array) -> None:
         emit_fill(b, out, value)
     else:
         for border in _borders(out.shape, layout["starts"], x.shape):
-            emit_fill(b, out.sub(**border), value)
-    emit_copy(b, out.sub(**layout), x)
+            emit_fill(b, out.slice(**border), value)
+    emit_copy(b, out.slice(**layout), x)
 
 
 def _borders(shape: Sequence[int], starts: tuple[int, ...], sizes: tuple[int, ...]) -> Iterator[dict[str, Any]]:
@@ -39,4 +39,4 @@ def _borders(shape: Sequence[int], starts: tuple[int, ...], sizes: tuple[int, ..
 def emit_concat(b: KernelBuilder, node: Node, out: Array, *operands: Array) -> None:
     """Set `out` to the operands, one after the other along the node's axis."""
     for operand, part in zip(operands, concat_parts([x.shape for x in operands], node.attrs["axis"]), strict=True):
-        emit_copy(b, out.sub(**part), operand)
+        emit_copy(b, out.slice(**part), operand)

@@ -22,8 +22,8 @@ def emit_nodes(
     read: Callable[[Node], Lanes | None] | None = None,
     lanes: int | None = None,
 ) -> Values:
-    """The `known` values, and those of `nodes`, which come behind their operands. What `read` gives is not computed; what is
-    computed has so many `lanes`, or as many as its operands."""
+    """The `known` values, and those of `nodes`, which come behind their operands, but for constants, which need not be among
+    them. What `read` gives is not computed; what is computed has so many `lanes`, or as many as its operands."""
     values = dict(known)
     for node in nodes:
         if node not in values:
@@ -38,7 +38,7 @@ def emit_nodes(
 def _computed(b: KernelBuilder, node: Node, values: Values) -> Lanes:
     if node.op is ops.constant_op:
         return b.const(node.attrs["value"].item(), node.dtype)
-    operands = [values[operand] if operand in values else _computed(b, operand, values) for operand in node.operands]
+    operands = [_computed(b, operand, {}) if operand.op is ops.constant_op else values[operand] for operand in node.operands]
     if node.op is ops.broadcast:
         return operands[0]
     return node.op.lower.emit(b, *operands, **node.attrs)  # type: ignore[union-attr]

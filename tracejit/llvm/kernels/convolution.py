@@ -181,7 +181,7 @@ class _Contraction:
         b, dtype, lane, lanes = self.b, self.dtype, self.lane, self.lanes
         vectors = Vectors.over(columns, lanes)
         ends = [
-            [(b.address(places.out, dtype, out + place * lane.out), active) for place, active in vectors.places()]
+            [(b.address(places.out, dtype, out + place * lane.out), active) for place, active in vectors.columns()]
             for out, _ in offsets
         ]
         sums = self._summed(places, offsets, vectors, self.depth)

@@ -8,7 +8,7 @@ from tracejit import ops
 from tracejit.ir import Graph, Node
 from tracejit.llvm.kernels.body import emit_nodes
 from tracejit.llvm.kernels.kernel import KernelBuilder
-from tracejit.llvm.kernels.matmul import Place, write_matmul
+from tracejit.llvm.kernels.matmul import TileCoordinate, write_matmul
 from tracejit.llvm.kernels.tile import Sums, Vectors
 from tracejit.llvm.plan.blocking import Blocking
 from tracejit.llvm.text.arrays import Array
@@ -36,36 +36,36 @@ def emit_product_fusion(
             tiles |= {operand: arrays[operand] for operand in node.operands if operand in arrays}
     computed = [node for node in body.nodes if node is not product and node not in tiles]
 
-    def finish(place: Place, sums: Sums, vectors: Vectors) -> None:
+    def finish(tile: TileCoordinate, sums: Sums, vectors: Vectors) -> None:
         def address(array: Array, start: str, row: int, column: int) -> str:
-            down, along = place.strides(array)
+            down, along = tile.strides(array)
             return b.address(start, array.dtype, row * down + column * along)
 
-        starts = {node: place.start(array) for node, array in tiles.items()}
-        targets = [(array, place.start(array)) for array in outputs]
-        for number, (column, active) in enumerate(vectors.places()):
+        starts = {node: tile.start(array) for node, array in tiles.items()}
+        targets = [(array, tile.start(array)) for array in outputs]
+        for number, (column, active) in enumerate(vectors.columns()):
             shared: dict[Node, Lanes] = {}  # by all rows
             for row, values in enumerate(sums):
                 known = {product: b.cast(values[number], product.dtype), **shared}
                 for node, array in tiles.items():
                     if node not in known:
-                        down, along = place.strides(array)
+                        down, along = tile.strides(array)
                         at = address(array, starts[node], row, column)
                         known[node] = b.load_at(at, array.dtype, vectors.lanes, along, active)
                         if not down:
                             shared[node] = known[node]
-                found = emit_nodes(b, computed, known)
+                known = emit_nodes(b, computed, known)
                 for result, (array, start) in zip(body.results, targets, strict=True):
                     at = address(array, start, row, column)
-                    b.store_at(b.widen(found[result], vectors.lanes), at, place.strides(array)[1], active)
+                    b.store_at(b.widen(known[result], vectors.lanes), at, tile.strides(array)[1], active)
 
-    def prepare(place: Place, rows: int, vectors: Vectors) -> None:
+    def prepare(tile: TileCoordinate, rows: int, vectors: Vectors) -> None:
         """Ask memory for what the tile reads, which then comes while it is summed."""
         for array in tiles.values():
-            down, along = place.strides(array)
+            down, along = tile.strides(array)
             if not down or along != 1:
                 continue
-            start, line = place.start(array), b.machine.line // array.dtype.size
+            start, line = tile.start(array), b.machine.line // array.dtype.size
             for row in range(rows):
                 for column in range(0, vectors.number * vectors.lanes, line):
                     b.prefetch(b.address(start, array.dtype, row * down + column))

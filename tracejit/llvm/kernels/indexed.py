@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 
 from tracejit.ir import Node
-from tracejit.ir.strided import collapse
+from tracejit.ir.strided import collapse, collapsed, in_memory_order
 from tracejit.ir.types import DType, bool_, int32, int64
 from tracejit.llvm.kernels.kernel import KernelBuilder
-from tracejit.llvm.kernels.movement import arranged, emit_combine, emit_copy, emit_fill, overlapped_loop, overlapped_start
+from tracejit.llvm.kernels.movement import emit_combine, emit_copy, emit_fill
+from tracejit.llvm.kernels.tails import overlapped_loop, overlapped_start
 from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.powers import power_below
 from tracejit.llvm.text.types import SCALAR_TYPES, Lanes
@@ -34,7 +35,7 @@ def emit_check_nonzero(b: KernelBuilder, node: Node, out: Array, x: Array) -> No
 
 def _check(b: KernelBuilder, array: Array, low: int, high: int) -> None:
     """Fail unless every integer of `array` lies in low..high-1."""
-    (array,) = arranged(array)
+    (array,) = in_memory_order(array)
     if 0 in array.shape:
         return
     if high <= low:
@@ -46,7 +47,7 @@ def _check(b: KernelBuilder, array: Array, low: int, high: int) -> None:
     lanes = min(b.lanes_for(kind), power_below(count))
 
     def row(index: list[Lanes]) -> None:
-        start = b.place(b.subarray(array, 0, index))
+        start = b.first_element(b.subarray(array, 0, index))
 
         def vector(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
             first = overlapped_start(b, first, count, lanes)
@@ -66,16 +67,16 @@ def emit_gather(b: KernelBuilder, node: Node, out: Array, params: Array, indices
     """Set the slices of `out` to those of `params` at `indices`; nothing is written where one is outside."""
     axis = node.attrs["axis"]
     _check(b, indices, 0, params.shape[axis])
-    out, indices = _joined(out, indices, axis)
+    out, indices = _collapsed_indices(out, indices, axis)
 
     def before(outer: list[Lanes]) -> None:
         target, source = (b.subarray(array, 0, outer) for array in (out, params))
 
-        def each(position: list[Lanes]) -> None:
+        def one_slice(position: list[Lanes]) -> None:
             index = b.cast(b.load(indices, position), int64)
             emit_copy(b, b.subarray(target, 0, position), b.subarray(source, 0, [index]))
 
-        (b.loops if axis else b.loops_divided)(indices.shape, each)
+        (b.loops if axis else b.loops_divided)(indices.shape, one_slice)
 
     (b.loops_divided if axis else b.loops)(params.shape[:axis], before)
 
@@ -85,22 +86,22 @@ def emit_scatter_add(b: KernelBuilder, node: Node, out: Array, updates: Array, i
     axis = node.attrs["axis"]
     _check(b, indices, 0, out.shape[axis])
     emit_fill(b, out, 0)
-    updates, indices = _joined(updates, indices, axis)
+    updates, indices = _collapsed_indices(updates, indices, axis)
 
     def before(outer: list[Lanes]) -> None:
         target, source = (b.subarray(array, 0, outer) for array in (out, updates))
 
-        def each(position: list[Lanes]) -> None:
+        def one_slice(position: list[Lanes]) -> None:
             index = b.cast(b.load(indices, position), int64)
             slot = b.subarray(target, 0, [index])
             emit_combine(b, slot, [slot, b.subarray(source, 0, position)], b.add)
 
-        b.loops(indices.shape, each)
+        b.loops(indices.shape, one_slice)
 
     b.loops(out.shape[:axis], before)
 
 
-def _joined(array: Array, indices: Array, axis: int) -> tuple[Array, Array]:
+def _collapsed_indices(array: Array, indices: Array, axis: int) -> tuple[Array, Array]:
     """Both with as few axes as possible where `array` has those of `indices`, from `axis` on."""
     end = axis + len(indices.shape)
     shape, (along, own) = collapse(indices.shape, [array.strides[axis:end], indices.strides])
@@ -117,26 +118,26 @@ def emit_arg_extreme(b: KernelBuilder, node: Node, out: Array, x: Array, better:
     axis = node.attrs["axis"]
     step, count = x.strides[axis], x.shape[axis]
     rest = x.strides[:axis] + x.strides[axis + 1 :]
-    shape, (down, across) = collapse(out.shape, [out.strides, rest])
-    if 0 in shape:
+    target, source = collapsed([out, x.with_layout(out.shape, rest)])
+    if 0 in target.shape:
         return
     # The vectors lie along the axis with the nearest neighbours.
-    nearest = min(range(len(shape)), key=lambda each: abs(across[each]), default=None)
-    beside = nearest is not None and (count == 1 or abs(across[nearest]) < abs(step))
+    axes = range(len(target.shape))
+    nearest = min(axes, key=lambda axis: abs(source.strides[axis]), default=None)
+    beside = nearest is not None and (count == 1 or abs(source.strides[nearest]) < abs(step))
     if beside:
-        order = sorted(range(len(shape)), key=lambda each: each == nearest)
-        shape, down, across = (tuple(each[place] for place in order) for each in (shape, down, across))
-    target, source = out.with_layout(shape, down), x.with_layout(shape, across)
+        order = sorted(axes, key=lambda axis: axis == nearest)
+        target, source = target.transpose(order), source.transpose(order)
     search = _Search(b, x.dtype, count, step, better)
 
     def row(index: list[Lanes]) -> None:
-        to, at = (b.place(b.subarray(array, 0, index)) for array in (target, source))
+        to, at = (b.first_element(b.subarray(array, 0, index)) for array in (target, source))
         if beside:
-            search.beside(to, at, shape[-1], down[-1], across[-1])
+            search.beside(to, at, target.shape[-1], target.strides[-1], source.strides[-1])
         else:
             search.along(to, at)
 
-    b.loops_divided(shape[:-1] if beside else shape, row)
+    b.loops_divided(target.shape[:-1] if beside else target.shape, row)
 
 
 def _side_by_side(b: KernelBuilder) -> int:
@@ -165,8 +166,8 @@ class _Search:
             start, end = b.address(at, dtype, index=first, stride=across), b.address(to, int64, index=first, stride=down)
 
             def values(index: Lanes) -> list[Lanes]:
-                place = b.address(start, dtype, index=index, stride=self.step)
-                return [b.load_at(b.address(place, dtype, n * lanes * across), dtype, lanes, across) for n in range(times)]
+                row = b.address(start, dtype, index=index, stride=self.step)
+                return [b.load_at(b.address(row, dtype, n * lanes * across), dtype, lanes, across) for n in range(times)]
 
             best = b.loop(self.count, lambda index, best: self._step(best, values(index), index), self._begin(times, lanes))
             for n, position in enumerate(best[1::2]):
@@ -195,13 +196,13 @@ class _Search:
         )  # fmt: skip
         best = b.loop(count - whole, rest, best, step=lanes)
         # A lane knows at which vector it found its best; its own place in the block comes on top.
-        found = [[best[2 * n], b.add(best[2 * n + 1], self._numbers(lanes, n * lanes))] for n in range(times)]
-        while len(found) > 1:
-            found = [self._first(*found[n : n + 2]) for n in range(0, len(found), 2)]
-        (last,) = found
-        while last[0].lanes > 1:
-            last = self._first(*map(list, zip(*[_halves(b, each) for each in last], strict=True)))
-        b.store_at(b.cast(last[1], int64), to)
+        candidates = [[best[2 * n], b.add(best[2 * n + 1], self._numbers(lanes, n * lanes))] for n in range(times)]
+        while len(candidates) > 1:
+            candidates = [self._first(*candidates[n : n + 2]) for n in range(0, len(candidates), 2)]
+        (extreme,) = candidates
+        while extreme[0].lanes > 1:
+            extreme = self._first(*map(list, zip(*[_halves(b, value) for value in extreme], strict=True)))
+        b.store_at(b.cast(extreme[1], int64), to)
 
     def _begin(self, times: int, lanes: int) -> list[Lanes]:
         dtype, upwards = self.dtype, self.better == "gt"
@@ -212,9 +213,9 @@ class _Search:
         b = self.b
         position = b.widen(b.cast(index, self.kind), values[0].lanes)
         after: list[Lanes] = []
-        for value, held, place in zip(values, best[::2], best[1::2], strict=True):
+        for value, held, held_position in zip(values, best[::2], best[1::2], strict=True):
             wins = b.compare(self.better, value, held)
-            after += [b.select(wins, value, held), b.select(wins, position, place)]
+            after += [b.select(wins, value, held), b.select(wins, position, held_position)]
         return after
 
     def _numbers(self, lanes: int, first: int) -> Lanes:

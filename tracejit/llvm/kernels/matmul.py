@@ -12,6 +12,7 @@ from tracejit.llvm.kernels.gemm import call_blas
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.movement import emit_copy, emit_fill
 from tracejit.llvm.kernels.summation import added
+from tracejit.llvm.kernels.tails import masked_loop
 from tracejit.llvm.kernels.tile import Depth, Sums, Vectors, dot_tile, sum_tile
 from tracejit.llvm.plan.blocking import Blocking
 from tracejit.llvm.text.arrays import Array
@@ -26,23 +27,28 @@ class Position(NamedTuple):
     ahead: int = 0
 
 
-class Place:
-    """Where a tile lies in the product."""
+@dataclass(frozen=True)
+class TileCoordinate:
+    """Where a tile lies in the product: its first row and column, in the matrix at `batch`; of the transposes where they are
+    `swapped`."""
 
-    def __init__(self, b: KernelBuilder, batch: Sequence[Lanes], row: Position, column: Position, swapped: bool = False):
-        self._b, self._batch, self._row, self._column, self._swapped = b, batch, row, column, swapped
+    b: KernelBuilder
+    batch: Sequence[Lanes]
+    row: Position
+    column: Position
+    swapped: bool = False
 
     def strides(self, array: Array) -> tuple[int, int]:
         """How far apart the tile's rows, and its columns, lie in an array of the product's shape."""
         down, along = array.strides[-2:]
-        return (along, down) if self._swapped else (down, along)
+        return (along, down) if self.swapped else (down, along)
 
     def start(self, array: Array) -> str:
         """The address of the tile's first element in an array of the product's shape."""
-        b, dtype = self._b, array.dtype
+        b, dtype = self.b, array.dtype
         down, along = self.strides(array)
-        pointer = b.address(array.pointer, dtype, array.offset + self._row.ahead * down + self._column.ahead * along)
-        steps = zip((*self._batch, self._row.at, self._column.at), (*array.strides[:-2], down, along), strict=True)
+        pointer = b.address(array.pointer, dtype, array.offset + self.row.ahead * down + self.column.ahead * along)
+        steps = zip((*self.batch, self.row.at, self.column.at), (*array.strides[:-2], down, along), strict=True)
         for index, stride in steps:
             pointer = b.address(pointer, dtype, index=index, stride=stride)
         return pointer
@@ -51,26 +57,26 @@ class Place:
         """Write a tile to an array of the product's shape, in its dtype."""
         (down, along), start = self.strides(array), self.start(array)
         for row, values in enumerate(sums):
-            for value, (column, active) in zip(values, vectors.places(), strict=True):
-                value = self._b.cast(value, array.dtype)
-                self._b.store_at(value, self._b.address(start, array.dtype, row * down + column * along), along, active)
+            for value, (column, active) in zip(values, vectors.columns(), strict=True):
+                value = self.b.cast(value, array.dtype)
+                self.b.store_at(value, self.b.address(start, array.dtype, row * down + column * along), along, active)
 
     def load(self, array: Array, rows: int, vectors: Vectors) -> Sums:
         """Read a tile of an array of the product's shape."""
-        b, dtype = self._b, array.dtype
+        b, dtype = self.b, array.dtype
         (down, along), start = self.strides(array), self.start(array)
 
         def vector(row: int, column: int, active: int | None) -> Lanes:
-            place = b.address(start, dtype, row * down + column * along)
-            return b.load_at(place, dtype, vectors.lanes, along, active)
+            pointer = b.address(start, dtype, row * down + column * along)
+            return b.load_at(pointer, dtype, vectors.lanes, along, active)
 
-        return [[vector(row, *place) for place in vectors.places()] for row in range(rows)]
+        return [[vector(row, column, active) for column, active in vectors.columns()] for row in range(rows)]
 
 
 # What is done with a tile's sums: they are stored, or what is computed from them.
-Finish = Callable[[Place, Sums, Vectors], None]
+Finish = Callable[[TileCoordinate, Sums, Vectors], None]
 # What is done before a tile of so many rows is summed.
-Prepare = Callable[[Place, int, Vectors], None]
+Prepare = Callable[[TileCoordinate, int, Vectors], None]
 
 
 def emit_matmul(
@@ -81,7 +87,7 @@ def emit_matmul(
         if 0 not in out.shape:
             emit_fill(b, out, 0)
         return
-    write_matmul(b, node, blocking, x, y, scratch, lambda place, sums, vectors: place.store(out, sums, vectors), out=out)
+    write_matmul(b, node, blocking, x, y, scratch, lambda tile, sums, vectors: tile.store(out, sums, vectors), out=out)
 
 
 def write_matmul(
@@ -119,23 +125,17 @@ def write_matmul(
 def _finish_rows(b: KernelBuilder, sums: Array, finish: Finish) -> None:
     """`finish` a product that lies in memory, a vector at a time."""
     *_, columns = sums.shape
-    zero, lanes = b.const(0, int64), min(b.lanes_for(sums.dtype), power_above(columns))
+    lanes = min(b.lanes_for(sums.dtype), power_above(columns))
 
-    def each(index: list[Lanes]) -> None:
-        def vector(column: Position, width: int) -> None:
-            place, vectors = Place(b, index[:-1], Position(index[-1]), column), Vectors.over(width, lanes)
-            finish(place, place.load(sums, 1, vectors), vectors)
+    def row(index: list[Lanes]) -> None:
+        def vector(first: Lanes, ahead: int, active: int | None) -> None:
+            tile = TileCoordinate(b, index[:-1], Position(index[-1]), Position(first, ahead))
+            vectors = Vectors(1, lanes, active)
+            finish(tile, tile.load(sums, 1, vectors), vectors)
 
-        def step(column: Lanes, carried: list[Lanes]) -> list[Lanes]:
-            vector(Position(column), lanes)
-            return []
+        masked_loop(b, columns, lanes, vector)
 
-        whole = columns - columns % lanes
-        b.loop(whole, step, step=lanes)
-        if whole < columns:
-            vector(Position(zero, whole), columns - whole)
-
-    b.loops(sums.shape[:-1], each)
+    b.loops(sums.shape[:-1], row)
 
 
 # -- the loops
@@ -235,19 +235,19 @@ class _Product:
         x_down, x_along = self.x.strides[-2:]
 
         def tile(row: Position, height: int, x: str, down: int, along: int) -> None:
-            place = Place(b, batch, row, column, blocking.swapped)
+            at = TileCoordinate(b, batch, row, column, blocking.swapped)
             if depth.last and self.prepare is not None:
-                self.prepare(place, height, vectors)
+                self.prepare(at, height, vectors)
             sums = self._sums(x, [down * number for number in range(height)], along, y, vectors, depth.extent)
             if not depth.first:
                 assert self.sums is not None
-                before = place.load(self.sums, height, vectors)
+                before = at.load(self.sums, height, vectors)
                 sums = [added(b, *rows) for rows in zip(before, sums, strict=True)]
             if depth.last:
-                self.finish(place, sums, vectors)
+                self.finish(at, sums, vectors)
             else:
                 assert self.sums is not None, "a product that is not complete at once has memory for its sums"
-                place.store(self.sums, sums, vectors)
+                at.store(self.sums, sums, vectors)
 
         mr = blocking.mr
         lower = self.zero if blocking.chunks == 1 else b.mul(chunk.number, b.const(blocking.tiles_per_chunk, int64))
@@ -255,10 +255,10 @@ class _Product:
         def step(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
             row = Position(b.mul(number, b.const(mr, int64)))
             if packed is None:
-                tile(row, mr, Place(b, batch, row, depth.start).start(self.x), x_down, x_along)
+                tile(row, mr, TileCoordinate(b, batch, row, depth.start).start(self.x), x_down, x_along)
             else:
-                at = b.address(packed, blocking.dtype, index=b.sub(number, lower), stride=blocking.kc * mr)
-                tile(row, mr, at, 1, mr)
+                start = b.address(packed, blocking.dtype, index=b.sub(number, lower), stride=blocking.kc * mr)
+                tile(row, mr, start, 1, mr)
             return []
 
         b.loop_between(lower, self._upper(chunk, lower), step)
@@ -267,7 +267,7 @@ class _Product:
             row = Position(self.zero, blocking.tiles * mr)
 
             def below() -> None:
-                tile(row, rest, Place(b, batch, row, depth.start).start(self.x), x_down, x_along)
+                tile(row, rest, TileCoordinate(b, batch, row, depth.start).start(self.x), x_down, x_along)
 
             if blocking.chunks == 1:
                 below()
@@ -294,7 +294,7 @@ class _Product:
     def _panel_start(self, batch: list[Lanes], panel: Position, column: Position, depth: Position) -> str:
         b, dtype = self.b, self.blocking.dtype
         if not self.blocking.packed_y:
-            return Place(b, batch, depth, column).start(self.y)
+            return TileCoordinate(b, batch, depth, column).start(self.y)
         *_, panels, down, _ = self.y.strides
         at = b.address(self.y.pointer, dtype, self.y.offset + panel.ahead * panels + depth.ahead * down)
         for index, stride in zip((*batch, panel.at, depth.at), (*self.y.strides[:-3], panels, down), strict=True):
@@ -302,14 +302,14 @@ class _Product:
         return at
 
     def _packed(self, chunk: _Chunk, depth: _DepthBlock) -> str:
-        """The address of a chunk of the left operand, put together: tile by tile, for each place along the depth its rows."""
+        """The address of a chunk of the left operand, put together: tile by tile, for each step along the depth its rows."""
         b, blocking = self.b, self.blocking
         assert self.packed_x is not None
         mr, each, dtype = blocking.mr, blocking.tiles_per_chunk, blocking.dtype
         size = blocking.kc * mr
         slot = b.address(self.packed_x.pointer, dtype, self.packed_x.offset, self.first, each * size)
         row = Position(self.zero if blocking.chunks == 1 else b.mul(chunk.number, b.const(each * mr, int64)))
-        start = Place(b, chunk.batch, row, depth.start).start(self.x)
+        start = TileCoordinate(b, chunk.batch, row, depth.start).start(self.x)
         down, along = self.x.strides[-2:]
 
         def copy(tiles: int) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ir.strided import collapsed
+from tracejit.ir.strided import in_memory_order
 from tracejit.ir.types import DType, int64
 from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.kernels.tails import masked_loop, overlapped_loop, overlapped_start
 from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.powers import power_above, power_below
 from tracejit.llvm.text.types import Lanes
@@ -28,11 +29,11 @@ def emit_copy(b: KernelBuilder, target: Array, source: Array, divided: bool = Fa
     if target.dtype is not source.dtype:
         _combine_rows(b, target, [source], lambda x, y: x, b.loops_divided if divided else b.loops)
         return
-    target, source = arranged(target, source)
+    target, source = in_memory_order(target, source)
     if 0 in target.shape:
         return
     if not target.shape:
-        b.write(b.read(b.place(source), source.dtype), b.place(target), target.dtype)
+        b.write(b.read(b.first_element(source), source.dtype), b.first_element(target), target.dtype)
         return
     last = len(target.shape) - 1
     across = _across(target, source)
@@ -44,34 +45,9 @@ def emit_copy(b: KernelBuilder, target: Array, source: Array, divided: bool = Fa
         _copy_strided(b, target, source, divided)
 
 
-def arranged(target: Array, *others: Array) -> list[Array]:
-    """The arrays, of one shape, with their axes put in order, turned and joined so that `target` is gone through forwards."""
-    turned = [axis for axis, (size, stride) in enumerate(zip(target.shape, target.strides, strict=True)) if size and stride < 0]
-    order = sorted(range(len(target.shape)), key=lambda axis: -abs(target.strides[axis]))
-    return collapsed([array.reverse(turned).transpose(order) for array in [target, *others]])
-
-
-def overlapped_loop(b: KernelBuilder, count: int, step: int, body: Callable[[Lanes], None]) -> None:
-    """Run `body(first)` so that every index below `count` lies in a first..first+step-1; the last two may overlap."""
-
-    def each(index: Lanes, carried: list[Lanes]) -> list[Lanes]:
-        body(overlapped_start(b, index, count, step))
-        return []
-
-    b.loop(count, each, step=step)
-
-
-def overlapped_start(b: KernelBuilder, index: Lanes, count: int, step: int) -> Lanes:
-    """A loop's index, but not so far that less than `step` of the `count` are left."""
-    if not count % step:
-        return index
-    limit = b.const(count - step, int64)
-    return b.select(b.compare("lt", index, limit), index, limit)
-
-
 def _copy_runs(b: KernelBuilder, target: Array, source: Array, divided: bool) -> None:
     def run(index: list[Lanes]) -> None:
-        to, at = (b.place(b.subarray(array, 0, index)) for array in (target, source))
+        to, at = (b.first_element(b.subarray(array, 0, index)) for array in (target, source))
         b.move_bytes(to, at, target.dtype, target.shape[-1])
 
     (b.loops_divided if divided else b.loops)(target.shape[:-1], run)
@@ -98,11 +74,11 @@ def _copy_transposed(b: KernelBuilder, target: Array, source: Array, across: int
     def matrix(index: list[Lanes]) -> None:
         parts = []
         for array in (target, source):
-            place = b.place(array)
+            start = b.first_element(array)
             for position, axis in zip(index, others, strict=True):
-                place = b.address(place, array.dtype, index=position, stride=array.strides[axis])
+                start = b.address(start, array.dtype, index=position, stride=array.strides[axis])
             shape, strides = (array.shape[across], array.shape[last]), (array.strides[across], array.strides[last])
-            parts.append(Array(shape, strides, 0, array.dtype, place))
+            parts.append(Array(shape, strides, 0, array.dtype, start))
         if target.shape[last] <= _PICKED and target.strides[across] == target.shape[last]:
             _interleave(b, parts[0], parts[1])
         else:
@@ -116,15 +92,15 @@ def _interleave(b: KernelBuilder, target: Array, source: Array) -> None:
     dtype, (count, few) = target.dtype, target.shape
     lanes = min(b.lanes_for(dtype), power_below(count))
 
-    def some(first: Lanes) -> None:
+    def rows(first: Lanes) -> None:
         at = b.address(source.pointer, dtype, index=first)
         to = b.address(target.pointer, dtype, index=first, stride=few)
         columns = [b.read(b.address(at, dtype, column * source.strides[1]), dtype, lanes) for column in range(few)]
         for begin in range(0, few * lanes, lanes):
-            found = [(place % few, place // few) for place in range(begin, begin + lanes)]
-            b.write(b.pick(dtype, lanes, columns, found), b.address(to, dtype, begin), dtype, lanes)
+            picked = [(element % few, element // few) for element in range(begin, begin + lanes)]
+            b.write(b.pick(dtype, lanes, columns, picked), b.address(to, dtype, begin), dtype, lanes)
 
-    overlapped_loop(b, count, lanes, some)
+    overlapped_loop(b, count, lanes, rows)
 
 
 def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) -> None:
@@ -194,7 +170,7 @@ def _transposed(b: KernelBuilder, dtype: DType, rows: Sequence[str], lanes: int)
     if len(groups) == 1:
         if len(starts) == 1:
             return groups[0]
-        return [b.shuffle(dtype, each, "poison", range(start, start + piece), lanes) for start in starts for each in groups[0]]
+        return [b.shuffle(dtype, row, "poison", range(start, start + piece), lanes) for start in starts for row in groups[0]]
     columns = [list(column) for column in zip(*groups, strict=True)]
     even = [2 * start + lane for start in starts for lane in range(piece)]
     odd = [lane + piece for lane in even]
@@ -216,7 +192,7 @@ def _copy_strided(b: KernelBuilder, target: Array, source: Array, divided: bool)
     by_vectors = all(stride == 0 or b.picks(lanes, stride) for stride in (down, step))
 
     def row(index: list[Lanes]) -> None:
-        to, at = (b.place(b.subarray(array, 0, index)) for array in (target, source))
+        to, at = (b.first_element(b.subarray(array, 0, index)) for array in (target, source))
         if not by_vectors:
             _copy_elements(b, to, at, down, step, dtype, count)
             return
@@ -232,7 +208,7 @@ def _copy_strided(b: KernelBuilder, target: Array, source: Array, divided: bool)
 
 
 def _copy_elements(b: KernelBuilder, to: str, at: str, down: int, step: int, dtype: DType, count: int) -> None:
-    def some(times: int, begin: int) -> Callable[[Lanes, list[Lanes]], list[Lanes]]:
+    def unrolled(times: int, begin: int) -> Callable[[Lanes, list[Lanes]], list[Lanes]]:
         def body(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
             source = b.address(at, dtype, begin * step, first, step)
             target = b.address(to, dtype, begin * down, first, down)
@@ -244,8 +220,8 @@ def _copy_elements(b: KernelBuilder, to: str, at: str, down: int, step: int, dty
         return body
 
     whole = count - count % _UNROLL
-    b.loop(whole, some(_UNROLL, 0), step=_UNROLL)
-    b.loop(count - whole, some(1, whole))
+    b.loop(whole, unrolled(_UNROLL, 0), step=_UNROLL)
+    b.loop(count - whole, unrolled(1, whole))
 
 
 # -- without a source, and onto what is there
@@ -253,7 +229,7 @@ def _copy_elements(b: KernelBuilder, to: str, at: str, down: int, step: int, dty
 
 def emit_fill(b: KernelBuilder, target: Array, value: Any) -> None:
     """Set every element of `target` to the number `value`."""
-    (target,) = arranged(target)
+    (target,) = in_memory_order(target)
     dtype, count = target.dtype, target.shape[-1] if target.shape else 1
     stride = target.strides[-1] if target.shape else 1
     if 0 in target.shape:
@@ -262,7 +238,7 @@ def emit_fill(b: KernelBuilder, target: Array, value: Any) -> None:
     zero = not any(np.asarray(value, dtype.numpy).tobytes())
 
     def row(index: list[Lanes]) -> None:
-        to = b.place(b.subarray(target, 0, index))
+        to = b.first_element(b.subarray(target, 0, index))
 
         def vector(first: Lanes) -> None:
             b.store_at(b.const(value, dtype, lanes), b.address(to, dtype, index=first, stride=stride), stride)
@@ -278,7 +254,7 @@ def emit_fill(b: KernelBuilder, target: Array, value: Any) -> None:
 def emit_combine(b: KernelBuilder, target: Array, sources: Sequence[Array], operation: Callable[[Lanes, Lanes], Lanes]) -> None:
     """Set every element of `target` to those of `sources`, which have its shape, combined from the first on. One of them may be
     `target` itself."""
-    target, *sources = arranged(target, *sources)
+    target, *sources = in_memory_order(target, *sources)
     _combine_rows(b, target, sources, operation, b.loops)
 
 
@@ -294,24 +270,17 @@ def _combine_rows(
     down, *steps = (array.strides[-1] if array.shape else 1 for array in (target, *sources))
     dtypes = [array.dtype for array in sources]
     lanes = min(b.lanes_for(dtype), power_above(count))
-    whole = count - count % lanes
 
     def row(index: list[Lanes]) -> None:
-        to, *starts = (b.place(b.subarray(array, 0, index)) for array in (target, *sources))
+        to, *starts = (b.first_element(b.subarray(array, 0, index)) for array in (target, *sources))
 
-        def vector(begin: int, first: Lanes, active: int | None) -> None:
+        def vector(first: Lanes, ahead: int, active: int | None) -> None:
             values = [
-                b.cast(b.load_at(b.address(at, own, begin * step, first, step), own, lanes, step, active), dtype)
+                b.cast(b.load_at(b.address(at, own, ahead * step, first, step), own, lanes, step, active), dtype)
                 for at, own, step in zip(starts, dtypes, steps, strict=True)
             ]
-            b.store_at(functools.reduce(operation, values), b.address(to, dtype, begin * down, first, down), down, active)
+            b.store_at(functools.reduce(operation, values), b.address(to, dtype, ahead * down, first, down), down, active)
 
-        def each(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
-            vector(0, first, None)
-            return []
-
-        b.loop(whole, each, step=lanes)
-        if count > whole:
-            vector(whole, b.const(0, int64), count - whole)
+        masked_loop(b, count, lanes, vector)
 
     loops(target.shape[:-1], row)

@@ -124,7 +124,7 @@ class RowBlock:
 
         return emit_nodes(self.nest.b, operands_first(roots, operands), known, read)
 
-    def spread(self, value: Lanes, width: int) -> Lanes:
+    def broadcast(self, value: Lanes, width: int) -> Lanes:
         """A row value in all `width` lanes of its row."""
         lanes = [row for row in range(self.rows) for _ in range(width)]
         return self.nest.b.widen(value, len(lanes)) if value.lanes == 1 else shuffled(self.nest.b, value, lanes)

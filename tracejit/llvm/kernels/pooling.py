@@ -17,7 +17,7 @@ def emit_max_windows(b: KernelBuilder, node: Node, out: Array, x: Array) -> None
     def row(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
         index = b.unravel(number, (n, height))
         target = b.subarray(out, 0, index)
-        start = b.subarray(x.sub((0,) * 4, (n, height, width, channels), (1, sh, 1, 1)), 0, index)
+        start = b.subarray(x.slice((0,) * 4, (n, height, width, channels), (1, sh, 1, 1)), 0, index)
         parts = []
         for i in range(kh):
             for j in range(kw):

@@ -63,7 +63,7 @@ class RegisterBlock:
                 b.prefetch(b.address(self._pointer(key, row + ahead), dtype, element), written)
 
     def store(self, value: Lanes, key: Key) -> None:
-        b, stride, register = self.b, self.access[key].lane_step, self._streamed(key)
+        b, stride, register = self.b, self.access[key].lane_step, self._nontemporal_lanes(key)
         for row in range(self.rows):
             part = self._row(value, row)
             if not register:
@@ -74,7 +74,7 @@ class RegisterBlock:
                 target = b.address(self._pointer(key, row), value.dtype, start)
                 b.write(one.ref, target, value.dtype, register, nontemporal=True)
 
-    def _streamed(self, key: Key) -> int:
+    def _nontemporal_lanes(self, key: Key) -> int:
         """The elements of a register, where a result is written past the caches in whole ones; else 0."""
         access = self.access[key]
         register = self.b.lanes_for(access.dtype)

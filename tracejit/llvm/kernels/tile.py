@@ -41,7 +41,7 @@ class Vectors(NamedTuple):
         """As many as `columns` take."""
         return cls(-(-columns // lanes), lanes, columns % lanes or None)
 
-    def places(self) -> Iterator[tuple[int, int | None]]:
+    def columns(self) -> Iterator[tuple[int, int | None]]:
         """For each vector its first column, and how many of its lanes are active where not all are."""
         for number in range(self.number):
             yield number * self.lanes, self.active if number == self.number - 1 else None
@@ -64,7 +64,7 @@ def sum_tile(
     summed. `along` is how far apart the lanes of a vector lie in x, where they may all have one number, and in y."""
 
     def load(pointer: str, stride: int) -> list[Lanes]:
-        columns = vectors.places() if stride else [(0, None)]
+        columns = vectors.columns() if stride else [(0, None)]
         starts = ((b.address(pointer, dtype, column * stride), active) for column, active in columns)
         return [b.cast(b.load_at(start, dtype, vectors.lanes, stride, active), dtype.accumulator) for start, active in starts]
 
@@ -87,29 +87,29 @@ def sum_tile(
         apart = is_long(within)  # what lies within is summed by itself
         times = _UNROLL if axis == len(depth) - 1 else 1
 
-        def at(place: int, x: str, y: str, sums: list[Lanes]) -> list[Lanes]:
-            if place and not set(rows).isdisjoint(row + place * x_stride for row in rows):
+        def at(ahead: int, x: str, y: str, sums: list[Lanes]) -> list[Lanes]:
+            if ahead and not set(rows).isdisjoint(row + ahead * x_stride for row in rows):
                 b.compiler_fence()
-            x, y = b.address(x, dtype, place * x_stride), b.address(y, dtype, place * y_stride)
+            x, y = b.address(x, dtype, ahead * x_stride), b.address(y, dtype, ahead * y_stride)
             return added(b, sums, nest(axis + 1, x, y, zeros)) if apart else nest(axis + 1, x, y, sums)
 
         def step(position: Lanes, sums: list[Lanes]) -> list[Lanes]:
             moved_x = b.freeze(b.address(x, dtype, index=position, stride=x_stride))
             moved_y = b.freeze(b.address(y, dtype, index=position, stride=y_stride))
-            for place in range(times):
-                sums = at(place, moved_x, moved_y, sums)
+            for ahead in range(times):
+                sums = at(ahead, moved_x, moved_y, sums)
             return sums
 
         whole, roundings = extent - extent % times, times * (1 if apart else within)
         sums = sum_by_blocks(b, whole, step, sums, step=times, roundings=roundings)
-        for place in range(whole, extent):
-            sums = at(place, x, y, sums)
+        for ahead in range(whole, extent):
+            sums = at(ahead, x, y, sums)
         return sums
 
     x, y = b.freeze(x), b.freeze(y)
     zeros = [b.const(0, dtype.accumulator, vectors.lanes)] * (len(rows) * vectors.number)
     flat = nest(0, x, y, zeros)
-    return [flat[place : place + vectors.number] for place in range(0, len(flat), vectors.number)]
+    return [flat[row : row + vectors.number] for row in range(0, len(flat), vectors.number)]
 
 
 def dot_tile(b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Sequence[int], extent: int, dtype: DType) -> Sums:
@@ -152,7 +152,7 @@ def dot_tile(b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Seq
     for start in range(pairs, len(sums), pairs):
         totals = [b.add(total, other) for total, other in zip(totals, sums[start : start + pairs], strict=True)]
     flat = [b.sum_lanes(total) for total in totals]
-    return [flat[place : place + len(columns)] for place in range(0, pairs, len(columns))]
+    return [flat[row : row + len(columns)] for row in range(0, pairs, len(columns))]
 
 
 def multiply_add(b: KernelBuilder, x: Lanes, y: Lanes, total: Lanes) -> Lanes:

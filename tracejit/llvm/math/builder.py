@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tracejit.ir.types import DType, float32
 from tracejit.llvm.math import division, halves
-from tracejit.llvm.math.vectormath import FUNCTIONS
 from tracejit.llvm.text.memory import MemoryBuilder
 from tracejit.llvm.text.types import Lanes
+from tracejit.locks import importing
 
 
 class MathBuilder(MemoryBuilder):
@@ -14,6 +14,9 @@ class MathBuilder(MemoryBuilder):
 
     def elementary(self, name: str, *operands: Lanes) -> Lanes:
         """The elementary function `name`: exp, log, tanh..."""
+        with importing:  # 2 ms that a program without them does not pay
+            from tracejit.llvm.math.vectormath import FUNCTIONS
+
         return FUNCTIONS[name](self, *operands)
 
     def floordiv(self, x: Lanes, y: Lanes) -> Lanes:
@@ -31,7 +34,7 @@ class MathBuilder(MemoryBuilder):
     def binary(self, float_op: str | None, int_op: str, x: Lanes, y: Lanes) -> Lanes:
         if not x.dtype.is_half:
             return super().binary(float_op, int_op, x, y)
-        return self.rounded(super().binary(float_op, int_op, *(each._replace(dtype=float32) for each in (x, y))), x.dtype)
+        return self.rounded(super().binary(float_op, int_op, x._replace(dtype=float32), y._replace(dtype=float32)), x.dtype)
 
     def fma(self, x: Lanes, y: Lanes, z: Lanes) -> Lanes:
         return self.add(self.mul(x, y), z) if x.dtype.is_half else super().fma(x, y, z)

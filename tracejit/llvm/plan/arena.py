@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from tracejit.llvm.plan.calls import Step
+from tracejit.llvm.plan.calls import KernelCall
 from tracejit.llvm.plan.views import Buffer
 from tracejit.memory import ALIGNMENT
 
-# The arenas of plans with more buffers are laid out in the order of the steps. (The time to place the largest first grows
+# The arenas of plans with more buffers are laid out in the order of the calls. (The time to place the largest first grows
 # with the square of the number.)
 _PACKED_BY_SIZE = 1024
 
 
-class Life(NamedTuple):
-    """How many bytes a buffer of the arena takes there, and the first and the last step that touches it."""
+class LiveRange(NamedTuple):
+    """How many bytes a buffer of the arena takes there, and the first and the last call that touches it."""
 
     size: int
     first: int
@@ -29,29 +29,30 @@ class Arena(NamedTuple):
     time."""
 
     offsets: Mapping[Buffer, int]
-    lives: Mapping[Buffer, Life]
+    lives: Mapping[Buffer, LiveRange]
     nbytes: int
     peak: int
 
 
-def lives_of(steps: Sequence[Step]) -> dict[Buffer, Life]:
+def live_ranges_of(calls: Sequence[KernelCall]) -> dict[Buffer, LiveRange]:
     """The buffers of the arena."""
     first: dict[Buffer, int] = {}
     last: dict[Buffer, int] = {}
-    for number, step in enumerate(steps):
-        for view in step.views:
+    for number, call in enumerate(calls):
+        for view in call.views:
             if view.buffer.kind == "arena":
                 first.setdefault(view.buffer, number)
                 last[view.buffer] = number
     return {
-        buffer: Life(max(-(-buffer.nbytes // ALIGNMENT), 1) * ALIGNMENT, born, last[buffer]) for buffer, born in first.items()
+        buffer: LiveRange(max(-(-buffer.nbytes // ALIGNMENT), 1) * ALIGNMENT, born, last[buffer])
+        for buffer, born in first.items()
     }
 
 
-def lay_out(steps: Sequence[Step]) -> Arena:
-    """The arena of all that the steps have in one."""
-    lives = lives_of(steps)
-    change = [0] * (len(steps) + 1)
+def lay_out(calls: Sequence[KernelCall]) -> Arena:
+    """The arena of all that the calls have in one."""
+    lives = live_ranges_of(calls)
+    change = [0] * (len(calls) + 1)
     for size, first, last in lives.values():
         change[first] += size
         change[last + 1] -= size
@@ -60,7 +61,7 @@ def lay_out(steps: Sequence[Step]) -> Arena:
     return Arena(offsets, lives, nbytes, max(accumulate(change)))
 
 
-def pack_by_size(lives: Mapping[Buffer, Life]) -> dict[Buffer, int]:
+def pack_by_size(lives: Mapping[Buffer, LiveRange]) -> dict[Buffer, int]:
     """Offsets: the largest first, each at the lowest place that is free while it lives."""
     offsets: dict[Buffer, int] = {}
     placed: list[tuple[int, int, int, int]] = []
@@ -76,10 +77,10 @@ def pack_by_size(lives: Mapping[Buffer, Life]) -> dict[Buffer, int]:
     return offsets
 
 
-def pack_in_order(lives: Mapping[Buffer, Life]) -> dict[Buffer, int]:
+def pack_in_order(lives: Mapping[Buffer, LiveRange]) -> dict[Buffer, int]:
     """Offsets: in the order in which they come to life, each at the smallest place that is free then."""
     offsets: dict[Buffer, int] = {}
-    free = _Free()
+    free = FreeList()
     dying = sorted(lives, key=lambda buffer: -lives[buffer].last)
     for buffer, life in lives.items():
         while lives[dying[-1]].last < life.first:
@@ -89,7 +90,7 @@ def pack_in_order(lives: Mapping[Buffer, Life]) -> dict[Buffer, int]:
     return offsets
 
 
-class _Free:
+class FreeList:
     """The free places below `end`, behind which all is free. No two of them touch."""
 
     def __init__(self) -> None:

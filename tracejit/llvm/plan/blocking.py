@@ -95,15 +95,15 @@ def blocking(x: Strided, y: Strided, target: Target, *, fused: bool = False, hal
     """The blocking of x @ y, for matrices that are not empty and lie as their strides say. Where the product is `fused`, or its
     result is of a `half` dtype, what is not complete at once is no result yet."""
     (rows, depth), columns, dtype = x.shape[-2:], y.shape[-1], x.dtype
-    found = _tiling(rows, depth, columns, dtype, x.strides[-2:], y.strides[-2:], target)
+    tiling = _tiling(rows, depth, columns, dtype, x.strides[-2:], y.strides[-2:], target)
     by_blas = is_for_blas(target, x, y)
     return replace(
-        found,
+        tiling,
         batch=x.shape[:-2],
-        packed_x=found.packed_x and not by_blas,
-        packed_y=found.packed_y and not by_blas,
+        packed_x=tiling.packed_x and not by_blas,
+        packed_y=tiling.packed_y and not by_blas,
         by_blas=by_blas,
-        own_sums=(fused or half) and (by_blas or found.depth_blocks > 1),
+        own_sums=(fused or half) and (by_blas or tiling.depth_blocks > 1),
     )
 
 
@@ -166,11 +166,11 @@ def needs(node: Node, x: View, y: View, target: Target, new: Callable[[TensorTyp
         y, y_copy = _in_float32(y, new)
         copies += [x_copy, y_copy]
     x_matrices, y_matrices = x.oriented(node.attrs["transpose_a"]), y.oriented(node.attrs["transpose_b"])
-    found = blocking(x_matrices, y_matrices, target, fused=fused, half=node.dtype.is_half)
-    if found.packed_y:
-        y, panel_copies = _in_panels(y_matrices, found, new)
+    decided = blocking(x_matrices, y_matrices, target, fused=fused, half=node.dtype.is_half)
+    if decided.packed_y:
+        y, panel_copies = _in_panels(y_matrices, decided, new)
         copies += panel_copies
-    return Needs(x, y, found, copies)
+    return Needs(x, y, decided, copies)
 
 
 def _in_float32(matrices: View, new: Callable[[TensorType], View]) -> tuple[View, tuple[View, View]]:
@@ -178,28 +178,28 @@ def _in_float32(matrices: View, new: Callable[[TensorType], View]) -> tuple[View
     axes = [axis for axis, stride in enumerate(matrices.strides) if stride]
     axes.sort(key=lambda axis: -abs(matrices.strides[axis]))
     shape = tuple(matrices.shape[axis] for axis in axes)
-    found = new(TensorType(shape, float32))
+    converted = new(TensorType(shape, float32))
     source = matrices.with_layout(shape, [matrices.strides[axis] for axis in axes])
-    return found.broadcast(matrices.shape, axes), (found, source)
+    return converted.broadcast(matrices.shape, axes), (converted, source)
 
 
-def _in_panels(matrices: View, found: Blocking, new: Callable[[TensorType], View]) -> tuple[View, list[tuple[View, View]]]:
+def _in_panels(matrices: View, decided: Blocking, new: Callable[[TensorType], View]) -> tuple[View, list[tuple[View, View]]]:
     """The matrices as panels in memory of their own, and the copies that put them there. A batch axis along which they are the
     same stays one."""
     *batch_strides, down, along = matrices.strides
     batch = tuple(size if stride else 1 for size, stride in zip(matrices.shape[:-2], batch_strides, strict=True))
-    width, (whole, rest) = found.nr, divmod(found.columns, found.nr)
-    panels = new(TensorType((*batch, found.panels, found.depth, width), matrices.dtype))
+    width, (whole, rest) = decided.nr, divmod(decided.columns, decided.nr)
+    panels = new(TensorType((*batch, decided.panels, decided.depth, width), matrices.dtype))
     outer = panels.strides[:-3]
     copies = []
     if whole:
-        shape = (*batch, whole, found.depth, width)
+        shape = (*batch, whole, decided.depth, width)
         source = matrices.with_layout(shape, (*batch_strides, width * along, down, along))
         copies.append((panels.with_layout(shape, panels.strides), source))
     if rest:
-        shape = (*batch, found.depth, rest)
+        shape = (*batch, decided.depth, rest)
         source = matrices.with_layout(shape, (*batch_strides, down, along), whole * width * along)
-        target = panels.with_layout(shape, (*outer, width, 1), whole * found.depth * width)
+        target = panels.with_layout(shape, (*outer, width, 1), whole * decided.depth * width)
         copies.append((target, source))
     strides = [step if stride else 0 for step, stride in zip(outer, batch_strides, strict=True)]
     return panels.with_layout((*matrices.shape[:-2], *panels.shape[-3:]), (*strides, *panels.strides[-3:])), copies

@@ -14,12 +14,12 @@ from tracejit.llvm.plan.views import Buffer, View
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class KernelCall:
     """One kernel: `node` computes `outputs` from `operands`, with `scratch` for itself alone; where it is None, a copy for the
     `purpose`. How is said by `schedule` and `layout` for a fusion, by `blocking` for a `product` that is not empty.
 
     It takes about `seconds` on one core. `parallel` says that this is worth dividing; whether it can be, its kernel knows.
-    `nontemporal` says of each output whether it is better written past the caches.
+    `nontemporal` says of each output whether it is better written by nontemporal stores.
     """
 
     node: Node | None
@@ -36,12 +36,12 @@ class Step:
     nontemporal: tuple[bool, ...] = ()
 
     @classmethod
-    def copy(cls, target: View, source: View, purpose: str) -> Step:
+    def copy(cls, target: View, source: View, purpose: str) -> KernelCall:
         """The copy of `source` to `target`."""
         return cls(None, (target,), (source,), purpose=purpose)
 
     @property
-    def fails(self) -> bool:
+    def can_fail(self) -> bool:
         return self.node is not None and self.node.op.fails is not None
 
     @property
@@ -51,15 +51,15 @@ class Step:
 
     @property
     def key(self) -> Hashable:
-        """Equal for steps that one kernel can serve: the same computation over arrays that lie alike in their buffers."""
+        """Equal for calls that one kernel can serve: the same computation over arrays that lie alike in their buffers."""
         layouts = tuple([(view.shape, view.strides, view.offset, view.dtype) for view in self.views])
         if self.node is None:
             return self.parallel, layouts
         attrs = tuple([(name, attr_key(value)) for name, value in self.node.attrs.items()])
         return self.node.op.name, self.parallel, self.nontemporal, len(self.scratch), self.blocking, attrs, layouts
 
-    def over(self, moved: Mapping[Buffer, Buffer]) -> Step:
-        """The step with other buffers in the place of those that are `moved`."""
+    def over(self, moved: Mapping[Buffer, Buffer]) -> KernelCall:
+        """The call with other buffers in the place of those that are `moved`."""
         if not any(view.buffer in moved for view in self.views):
             return self
         outputs, operands = (

@@ -10,50 +10,50 @@ from typing import NamedTuple
 from tracejit import ops
 from tracejit.ir import Graph, Node
 from tracejit.ir.op import PURE
-from tracejit.llvm.plan.arena import lives_of
-from tracejit.llvm.plan.calls import Step
+from tracejit.llvm.plan.arena import live_ranges_of
+from tracejit.llvm.plan.calls import KernelCall
 from tracejit.llvm.plan.epilogue import may_overwrite as tile_may_overwrite
 from tracejit.llvm.plan.schedule import may_overwrite
 from tracejit.llvm.plan.views import Buffer, View
 
 
 class Update(NamedTuple):
-    """How a variable gets its new value: step number `step` writes it, over the old one where there is no reason why not, else
+    """How a variable gets its new value: call number `call` writes it, over the old one where there is no reason why not, else
     as a copy."""
 
     variable: Node
-    step: int
+    call: int
     why_not: str = ""
 
 
-def updates_last(steps: Sequence[Step], graph: Graph, view: Callable[[Node], View]) -> list[Step]:
-    """The steps, with those that serve nothing but updates at the end: by then all that may fail has run."""
+def updates_last(calls: Sequence[KernelCall], graph: Graph, view: Callable[[Node], View]) -> list[KernelCall]:
+    """The calls, with those that serve nothing but updates at the end: by then all that may fail has run."""
     updated = {view(value).buffer for _, value in graph.updates}
     kept = {view(result).buffer for result in graph.results}
-    read = {operand.buffer for step in steps for operand in step.operands}
+    read = {operand.buffer for call in calls for operand in call.operands}
 
-    def late(step: Step) -> bool:
-        buffers = [output.buffer for output in step.outputs]
-        pure = step.node is None or step.node.op.effects is PURE
-        return pure and not step.fails and all(b in updated and b not in kept and b not in read for b in buffers)
+    def late(call: KernelCall) -> bool:
+        buffers = [output.buffer for output in call.outputs]
+        pure = call.node is None or call.node.op.effects is PURE
+        return pure and not call.can_fail and all(b in updated and b not in kept and b not in read for b in buffers)
 
-    return sorted(steps, key=late)
+    return sorted(calls, key=late)
 
 
 def over_variables(
-    steps: Sequence[Step], graph: Graph, view: Callable[[Node], View], variables: Mapping[Node, Buffer]
+    calls: Sequence[KernelCall], graph: Graph, view: Callable[[Node], View], variables: Mapping[Node, Buffer]
 ) -> tuple[dict[Buffer, Buffer], dict[Node, Update]]:
     """(the variable's buffer for each in which a new value was to lie that can be written over the old one; how each variable
-    is updated, with -1 for the step of those that are to be copied).
+    is updated, with -1 for the call of those that are to be copied).
 
-    That is at the earliest by the last step that reads the old value, and never before one that may still fail.
+    That is at the earliest by the last call that reads the old value, and never before one that may still fail.
     """
     returned = {view(result).buffer for result in graph.results}
     count = Counter(value for _, value in graph.updates)
     assigned = {view(value).buffer for value in count}
-    makers = {output.buffer: (number, output) for number, step in enumerate(steps) for output in step.outputs}
-    readers = {operand.buffer: number for number, step in enumerate(steps) for operand in step.operands}  # the last
-    last_failing = max((number for number, step in enumerate(steps) if step.fails), default=-1)
+    makers = {output.buffer: (number, output) for number, call in enumerate(calls) for output in call.outputs}
+    readers = {operand.buffer: number for number, call in enumerate(calls) for operand in call.operands}  # the last
+    last_failing = max((number for number, call in enumerate(calls) if call.can_fail), default=-1)
     moved: dict[Buffer, Buffer] = {}
 
     def why_not(target: Buffer, value: Node) -> str:
@@ -73,7 +73,7 @@ def over_variables(
             return f"read later by k{readers[target]}"
         if last_failing >= maker:
             return f"k{last_failing} may still fail"
-        if readers.get(target) == maker and not _safe_over(steps[maker], output, target):
+        if readers.get(target) == maker and not _safe_over(calls[maker], output, target):
             return f"k{maker} reads other elements of it than it writes"
         return ""
 
@@ -87,42 +87,42 @@ def over_variables(
     return moved, updates
 
 
-def over_operands(steps: Sequence[Step]) -> list[Step]:
-    """The steps, where each writes over what it is the last to read, if the arena holds that and it lies alike."""
-    lives = lives_of(steps)
+def over_operands(calls: Sequence[KernelCall]) -> list[KernelCall]:
+    """The calls, where each writes over what it is the last to read, if the arena holds that and it lies alike."""
+    lives = live_ranges_of(calls)
     last = {buffer: life.last for buffer, life in lives.items()}
     over: dict[Buffer, Buffer] = {}
     after = []
-    for number, step in enumerate(steps):
-        step = step.over(over)
-        dying = {view.buffer: view for view in step.operands if last.get(view.buffer) == number and view.whole}
-        outputs = list(step.outputs)
+    for number, call in enumerate(calls):
+        call = call.over(over)
+        dying = {view.buffer: view for view in call.operands if last.get(view.buffer) == number and view.whole}
+        outputs = list(call.outputs)
         for place, new in enumerate(outputs if dying else ()):
             if new.buffer not in lives:
                 continue
             for old, view in dying.items():
-                if (view.shape, view.dtype) == (new.shape, new.dtype) and new.whole and _safe_over(step, new, old):
+                if (view.shape, view.dtype) == (new.shape, new.dtype) and new.whole and _safe_over(call, new, old):
                     over[new.buffer] = old
                     last[old] = last[new.buffer]
                     outputs[place] = replace(new, buffer=old)
                     del dying[old]
                     break
-        after.append(step if outputs == list(step.outputs) else replace(step, outputs=tuple(outputs)))
+        after.append(call if outputs == list(call.outputs) else replace(call, outputs=tuple(outputs)))
     return after
 
 
-def _safe_over(step: Step, new: View, target: Buffer) -> bool:
-    """Whether a step may write its output `new` over what it reads in `target`, where that lies just as it does."""
-    if step.node is None or step.node.op is not ops.fusion:
+def _safe_over(call: KernelCall, new: View, target: Buffer) -> bool:
+    """Whether a call may write its output `new` over what it reads in `target`, where that lies just as it does."""
+    if call.node is None or call.node.op is not ops.fusion:
         return False
-    result = step.outputs.index(new)
-    if step.product is not None and any(view.buffer is target for view in step.operands[:2]):
+    result = call.outputs.index(new)
+    if call.product is not None and any(view.buffer is target for view in call.operands[:2]):
         return False
-    body, schedule = step.node.attrs["body"], step.schedule
+    body, schedule = call.node.attrs["body"], call.schedule
     return all(
         view.whole
         and view.shape == new.shape
         and (may_overwrite(schedule, body, number, result) if schedule else tile_may_overwrite(body, number))
-        for number, view in enumerate(step.operands[2:] if step.product else step.operands)
+        for number, view in enumerate(call.operands[2:] if call.product else call.operands)
         if view.buffer is target
     )

@@ -105,8 +105,8 @@ def fusion_layout(
         unit = arrays[where].strides[0] if where is not None and copies else 0
         access[key] = Access(where, node.dtype, rows, lanes, unit, math.prod(lane_shape) if is_scratch else 0)
     innermost = row_shape[-1] if row_shape else 1
-    at_once = min(schedule.at_once(math.prod(lane_shape)), 1 << max(innermost, 1).bit_length() - 1)
-    ends = {node: results[node] for node in schedule.end_results}
+    at_once = min(schedule.row_unroll(math.prod(lane_shape)), 1 << max(innermost, 1).bit_length() - 1)
+    ends = {node: results[node] for node in schedule.accumulators}
     layout = Layout(row_shape, lane_shape, at_once, access, results, ends, spills, {})
     for argument, node in enumerate(schedule.long, own + len(spills)):
         layout = _collected(layout, schedule, node, argument, arrays[argument].strides[0])
@@ -122,7 +122,7 @@ def _collected(layout: Layout, schedule: Schedule, node: Node, argument: int, un
     rows, lanes = totals[0].rows, totals[0].lanes
     counts = [1 if stride else size for size, stride in zip(layout.row_shape, rows, strict=True)]
     if node in schedule.partial:
-        counts[0] = -(-counts[0] // schedule.units)
+        counts[0] = -(-counts[0] // schedule.chunks)
     counts[-1] = -(-counts[-1] // layout.rows)
     total = math.prod(counts)
     if total <= LONG:
@@ -170,39 +170,39 @@ def _strides(
     read: Mapping[Node, int],
 ) -> dict[Key, tuple[int | None, _Ints]]:
     """The argument, none for a position, and its strides over the space, of what is read and written."""
-    place = schedule.place
+    kind = schedule.kind
     strides: dict[Key, tuple[int | None, _Ints]] = {}
     direct = {operand for node in body.nodes if node.op is not ops.broadcast for operand in node.operands}
     for node, argument in read.items():
         if node in direct:
-            strides[node, -1] = (argument, _over_space(schedule, arrays[argument].strides, place[node]))
+            strides[node, -1] = (argument, _over_space(schedule, arrays[argument].strides, kind[node]))
     for node in body.nodes:
         if node.op is ops.broadcast and node.operands[0] in read:
             argument = read[node.operands[0]]
             over = arrays[argument].broadcast(node.shape, node.attrs["axes"]).strides
-            strides[node, -1] = (argument, _over_space(schedule, over, place[node]))
+            strides[node, -1] = (argument, _over_space(schedule, over, kind[node]))
         elif node.op is ops.iota:
             unit = tuple(1 if axis == node.attrs["axis"] else 0 for axis in range(len(node.shape)))
-            strides[node, -1] = (None, _over_space(schedule, unit, place[node]))
+            strides[node, -1] = (None, _over_space(schedule, unit, kind[node]))
     for node, arguments in results.items():
         for number, argument in enumerate(arguments):
             strides[node, number] = (argument, _result_strides(schedule, node, arrays[argument].strides))
     return strides
 
 
-def _over_space(schedule: Schedule, strides: _Ints, place: str) -> _Ints:
+def _over_space(schedule: Schedule, strides: _Ints, kind: str) -> _Ints:
     """Strides over the space of what has them over the space, or over the rows only."""
-    if place == "full":
+    if kind == "point":
         return strides
     strides = strides if len(strides) == schedule.rows else (0,) * schedule.rows
     return strides + (0,) * (len(schedule.space) - schedule.rows)
 
 
 def _result_strides(schedule: Schedule, node: Node, strides: _Ints) -> _Ints:
-    place = schedule.place[node]
-    if place != "end":
-        return _over_space(schedule, strides, place)
+    kind = schedule.kind[node]
+    if kind != "accumulator":
+        return _over_space(schedule, strides, kind)
     source = node.operands[0]
     own = strides[1:] if node in schedule.partial else strides
     kept = kept_axes(len(source.shape), node.attrs["axes"])
-    return _over_space(schedule, broadcast_strides(node.shape, own, source.shape, kept), schedule.place[source])
+    return _over_space(schedule, broadcast_strides(node.shape, own, source.shape, kept), schedule.kind[source])

@@ -1,4 +1,4 @@
-"""The plan of a compiled step: which kernels run in which order, and where every value lies.
+"""The plan of a compiled function: which kernels run in which order, and where every value lies.
 
 An arena, laid out once, holds what lives only during the call; results get buffers of their own; a variable is written in
 place, at the earliest by the last kernel that reads it and never before a kernel that may still fail.
@@ -13,9 +13,9 @@ from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType, make
 from tracejit.ir.op import Alias, Kernel
 from tracejit.ir.types import Type
-from tracejit.llvm.plan.arena import Arena, lay_out, lives_of
+from tracejit.llvm.plan.arena import Arena, lay_out, live_ranges_of
 from tracejit.llvm.plan.blocking import needs
-from tracejit.llvm.plan.calls import Step
+from tracejit.llvm.plan.calls import KernelCall
 from tracejit.llvm.plan.cost import estimated
 from tracejit.llvm.plan.epilogue import product_of
 from tracejit.llvm.plan.inplace import Update, over_operands, over_variables, updates_last
@@ -28,14 +28,14 @@ from tracejit.ops.region import Region
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What the emitter writes: `steps` over buffers, for a `machine`. `updates` say how each variable gets its new value.
+    """What the emitter writes: `calls` over buffers, for a `machine`. `updates` say how each variable gets its new value.
 
     All buffers of the `arena`, next to each other, would have `temporaries_bytes`.
     """
 
     graph: Graph
     machine: Machine
-    steps: tuple[Step, ...]
+    calls: tuple[KernelCall, ...]
     arena: Arena
     temporaries_bytes: int
     updates: tuple[Update, ...]
@@ -52,7 +52,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """About how long a run takes on one core."""
-        return sum(step.seconds for step in self.steps)
+        return sum(call.seconds for call in self.calls)
 
     @property
     def in_place(self) -> set[Node]:
@@ -61,7 +61,7 @@ class Plan:
 
     @property
     def constants(self) -> list[Buffer]:
-        views = [view for step in self.steps for view in (*step.operands, *step.outputs)]
+        views = [view for call in self.calls for view in (*call.operands, *call.outputs)]
         return list(dict.fromkeys(view.buffer for view in views if view.buffer.kind == "constant"))
 
 
@@ -73,7 +73,7 @@ def plan(graph: Graph, target: Target) -> Plan:
 class _Planner:
     def __init__(self, graph: Graph, target: Target):
         self.graph, self.target = graph, target
-        self.steps: list[Step] = []
+        self.calls: list[KernelCall] = []
         self.views: dict[Node, View | list[View]] = {}
         self.parameters: dict[Node, Buffer] = {}
         self.moved: dict[Buffer, Buffer] = {}  # where what was planned to lie in the arena lies instead
@@ -88,16 +88,16 @@ class _Planner:
             self.views[parameter] = View.whole_of(buffer, kind)
         for node in graph.nodes:
             self._add(node)
-        self.steps = updates_last(self.steps, graph, self.view)
-        self.moved, updates = over_variables(self.steps, graph, self.view, self.parameters)
+        self.calls = updates_last(self.calls, graph, self.view)
+        self.moved, updates = over_variables(self.calls, graph, self.view, self.parameters)
         self._place_results()
         self._commit(updates)
-        steps: Sequence[Step] = [step.over(self.moved) for step in self.steps]
-        temporaries = sum(buffer.nbytes for buffer in lives_of(steps))
-        steps = [estimated(step, self.target.machine) for step in over_operands(steps)]
-        return Plan(graph, self.target.machine, tuple(steps), lay_out(steps), temporaries, tuple(updates.values()))
+        calls: Sequence[KernelCall] = [call.over(self.moved) for call in self.calls]
+        temporaries = sum(buffer.nbytes for buffer in live_ranges_of(calls))
+        calls = [estimated(call, self.target.machine) for call in over_operands(calls)]
+        return Plan(graph, self.target.machine, tuple(calls), lay_out(calls), temporaries, tuple(updates.values()))
 
-    # -- a step a node
+    # -- a call a node
 
     def view(self, node: Node) -> View:
         found = self.views[node]
@@ -142,42 +142,42 @@ class _Planner:
             operands = [self.view(operand) for operand in node.operands]
             for number in lower.contiguous(node, operands) if lower.contiguous else ():
                 operands[number] = self._copied(operands[number])
-            self.steps.append(Step(node, (output,), tuple(operands)))
+            self.calls.append(KernelCall(node, (output,), tuple(operands)))
             self.views[node] = output
         else:
             raise TypeError(f"the op {node.op.name} has no lowering of its own; the passes have to replace it")
 
     def _add_product(self, node: Node, product: Node, operands: list[View], results: list[Type]) -> None:
-        """The step of `node`, which is `product` or a fusion that begins with it; the operands of that come first."""
+        """The call of `node`, which is `product` or a fusion that begins with it; the operands of that come first."""
         x, y, *others = operands
         needed = needs(product, x, y, self.target, self._new, fused=node is not product)
         for target, source in needed.copies:
-            self.steps.append(Step.copy(target, source, "panels" if target.dtype is source.dtype else str(target.dtype)))
+            self.calls.append(KernelCall.copy(target, source, "panels" if target.dtype is source.dtype else str(target.dtype)))
         outputs = tuple([self._new(kind) for kind in results])  # type: ignore[arg-type]
         scratch = tuple([self._new(kind) for kind in needed.blocking.scratch.values()]) if needed.blocking else ()
-        self.steps.append(
-            Step(node, outputs, (needed.x, needed.y, *others), scratch, product=product, blocking=needed.blocking)
+        self.calls.append(
+            KernelCall(node, outputs, (needed.x, needed.y, *others), scratch, product=product, blocking=needed.blocking)
         )
         self.views[node] = outputs[0] if len(outputs) == 1 else list(outputs)
 
     def _fusion(self, node: Node) -> list[View]:
-        """Add the step of a fusion, and those that combine what its units have collected: the views of its results."""
+        """Add the call of a fusion, and those that combine what its units have collected: the views of its results."""
         body = node.attrs["body"]
         found = schedule(body, node.attrs["space"], node.attrs["rows"])
         outputs = []
         for result in body.results:
-            shape = (found.units, *result.shape) if result in found.partial else result.shape
+            shape = (found.chunks, *result.shape) if result in found.partial else result.shape
             outputs.append(self._new(TensorType(shape, result.dtype)))
         scratch = [self._new(TensorType(found.scratch_shape, spill.dtype)) for spill in found.spills]
         scratch += [self._new(TensorType(found.block_shape(end), end.dtype)) for end in found.long]
         operands = tuple([self.view(operand) for operand in node.operands])
         layout = fusion_layout(body, found, outputs, operands, scratch)
-        self.steps.append(Step(node, tuple(outputs), operands, tuple(scratch), found, layout))
+        self.calls.append(KernelCall(node, tuple(outputs), operands, tuple(scratch), found, layout))
         results = zip(body.results, outputs, strict=True)
         return [self._combined(result, output) if result in found.partial else output for result, output in results]
 
     def _combined(self, reduction: Node, parts: View) -> View:
-        """Add the step that combines the units' `parts` of a reduction."""
+        """Add the call that combines the units' `parts` of a reduction."""
         part = make(ops.parameter, location=reduction.location, type=TensorType(parts.shape, parts.dtype), name="part")
         rows = len(parts.shape) if len(parts.shape) > 1 else 0
         region = Region()
@@ -187,12 +187,12 @@ class _Planner:
         body = node.attrs["body"]
         found = schedule(body, parts.shape, rows, divide=False)
         layout = fusion_layout(body, found, [total], [parts], [])
-        self.steps.append(Step(node, (total,), (parts,), schedule=found, layout=layout))
+        self.calls.append(KernelCall(node, (total,), (parts,), schedule=found, layout=layout))
         return total
 
     def _copied(self, source: View, purpose: str = "in order") -> View:
         target = self._new(TensorType(source.shape, source.dtype))
-        self.steps.append(Step.copy(target, source, purpose))
+        self.calls.append(KernelCall.copy(target, source, purpose))
         return target
 
     # -- results and variables
@@ -207,7 +207,7 @@ class _Planner:
                 self.moved[source.buffer] = buffer
             else:
                 target = View.whole_of(buffer, kind)
-                self.steps.append(Step.copy(target, source, "result"))
+                self.calls.append(KernelCall.copy(target, source, "result"))
 
     def _commit(self, updates: dict[Node, Update]) -> None:
         """Copy the other new values to their variables, the last thing that happens; first aside where one variable's new
@@ -218,5 +218,5 @@ class _Planner:
         for (variable, _), source in zip(rest, sources, strict=True):
             target = self.views[variable]
             assert isinstance(target, View)
-            updates[variable] = updates[variable]._replace(step=len(self.steps))
-            self.steps.append(Step.copy(target, source, "variable"))
+            updates[variable] = updates[variable]._replace(call=len(self.calls))
+            self.calls.append(KernelCall.copy(target, source, "variable"))

@@ -1,26 +1,26 @@
 """The native call path, in the native subset (tracejit.llvm.machine.native_subset): it is compiled and never run as Python.
 
-A function's records are tried one after the other, a record being one way to call one trace. On a hit no Python runs and
-nothing is allocated: the nodes of the record are compared with the arguments, the watches with what the trace captured, the
-addresses of the arrays are put into a frame, and the machine code is called with it. Whatever is not as a record expects is
-a miss, which goes to the Python path: that one traces, waits, converts and raises.
+A function's inline cache has entries, each one way to call one trace, which are probed one after the other. On a hit no Python
+runs and nothing is allocated: the patterns of the entry are compared with the arguments, the guard checks with what the trace
+captured, the addresses of the arrays are put into a frame, and the machine code is called with it. Whatever is not as an entry
+expects is a miss, which goes to the Python path: that one traces, waits, converts and raises.
 
 All of it runs with the interpreter's lock held, but for the machine code of a program that is marked `long`. Up to there
 nothing is called that could run Python code, so that nothing that was looked at can change; the one exception, a new result
-for the pool, begins again from the first record.
+for the pool, begins again from the first entry.
 """
 
 from __future__ import annotations
 
 from tracejit.llvm.machine.native_subset.language import Array, address, array, i32, i64, null, ptr
-from tracejit.runtime.native.callables import function_miss
-from tracejit.runtime.native.captured import holds
+from tracejit.runtime.native.arguments import is_array, matches
+from tracejit.runtime.native.function_types import function_miss
+from tracejit.runtime.native.guard_checks import holds
 from tracejit.runtime.native.python_api import (
     Py_DecRef,
     Py_IncRef,
     PyDict_DelItem,
     PyDict_GetItemWithError,
-    PyDict_Next,
     PyDict_SetItem,
     PyErr_BadInternalCall,
     PyErr_Clear,
@@ -30,33 +30,27 @@ from tracejit.runtime.native.python_api import (
     PyLong_FromVoidPtr,
     PyObject_CallNoArgs,
     PyObject_CallOneArg,
-    PyObject_RichCompareBool,
 )
-from tracejit.runtime.native.results import build, renew, unused
+from tracejit.runtime.native.results import allocate_result, build, find_free
 from tracejit.runtime.native.structures import (
     AGAIN,
     ATTEMPTS,
     MISS,
-    MOST_NODES,
     MOST_RESULTS,
+    MOST_VALUES,
     POSITIONAL,
-    PY_EQ,
     READABLE,
     WRITABLE,
     ArrayObject,
     BoundObject,
+    CacheEntry,
     DictObject,
-    FloatObject,
     Frame,
     FunctionObject,
     Kind,
-    ListObject,
-    Node,
     Object,
     Program,
-    Record,
     ScalarObject,
-    SizedObject,
     TensorObject,
     TupleObject,
     VariableObject,
@@ -85,12 +79,12 @@ def dispatch(function: FunctionObject, args: Array[Object], nargsf: i64, kwnames
     attempts = 0
     while attempts < ATTEMPTS and state.interpreted[0] == 0:
         result = MISS
-        record = function.records
-        while record != null and result == MISS:
-            if record.npositional == npositional and record.nkeywords == nkeywords:
-                result = attempt(record, args, kwnames)
-            if result == MISS:  # else the record may be gone
-                record = record.next
+        entry = function.entries
+        while entry != null and result == MISS:
+            if entry.npositional == npositional and entry.nkeywords == nkeywords:
+                result = probe(entry, args, kwnames)
+            if result == MISS:  # else the entry may be gone
+                entry = entry.next
         if result == MISS:
             break
         if result != AGAIN:
@@ -99,176 +93,40 @@ def dispatch(function: FunctionObject, args: Array[Object], nargsf: i64, kwnames
     return function_miss(function, args, nargsf, kwnames)
 
 
-def attempt(record: Record, args: Array[Object], kwnames: TupleObject) -> Object:
-    """The result; null where an exception is set; MISS; AGAIN where the search has to begin from the first record."""
-    objects = array(Object, MOST_NODES)
+def probe(entry: CacheEntry, args: Array[Object], kwnames: TupleObject) -> Object:
+    """The result; null where an exception is set; MISS; AGAIN where the search has to begin from the first entry."""
+    objects = array(Object, MOST_VALUES)
     i = 0
-    while i < record.nkeywords:
-        if kwnames.items[i] != record.keywords[i]:
+    while i < entry.nkeywords:
+        if kwnames.items[i] != entry.keywords[i]:
             return MISS
         i += 1
-    count = record.npositional + record.nkeywords
+    count = entry.npositional + entry.nkeywords
     i = 0
     while i < count:
         objects[i] = args[i]
         i += 1
-    if matches(record, objects) == 0:
+    if matches(entry, objects) == 0:
         return MISS
-    program = record.program
+    program = entry.program
     if holds(program) == 0:
         program.stale = 1
         return MISS
-    return run(record, program, objects)
+    return run(entry, program, objects)
 
 
-# -- what a call looks like
-
-
-def matches(record: Record, objects: Array[Object]) -> i64:
-    """1 where all nodes are as expected. A tensor's place is taken by its array, a structure's items are added."""
-    node = record.nodes
-    place = objects
-    while node != record.nodes_end:
-        object = place[0]
-        kind = node.kind
-        if kind == Kind.TENSOR:
-            if object.type != state.tensor_class or TensorObject(object).kind != node.expected:
-                return 0
-            value = TensorObject(object).value
-            if value.type != state.array_class or value.descr != node.other or i64(value.nd) != node.count:
-                return 0
-            if (value.flags & READABLE) != READABLE:
-                return 0
-            place[0] = value
-        elif kind == Kind.ARRAY:
-            if is_array(object, node.other, node.count, node.dims) == 0:
-                return 0
-        elif kind == Kind.VARIABLE:
-            if object.type != state.variable_class or VariableObject(object).kind != node.expected:
-                return 0
-            if VariableObject(object).trainable != node.other:
-                return 0
-            if stands_alone(record, objects, node, place, VariableObject(object)) == 0:
-                return 0
-        elif kind == Kind.SAME:
-            if object != node.expected:
-                return 0
-        elif kind == Kind.FLOAT:
-            if object.type != state.float_class or FloatObject(object).value != node.bits:
-                return 0
-        elif kind == Kind.EQUAL:
-            if object != node.expected and (
-                object.type != node.other or PyObject_RichCompareBool(object, node.expected, PY_EQ) != 1
-            ):
-                return 0
-        elif kind == Kind.SCALAR:
-            if object.type != node.expected:
-                return 0
-        elif kind == Kind.DICT:
-            if object.type != state.dict_class or DictObject(object).size != node.count:
-                return 0
-            if dict_items(DictObject(object), node, objects + node.first) == 0:
-                return 0
-        else:
-            if object.type != node.expected or SizedObject(object).size != node.count:
-                return 0
-            items = TupleObject(object).items
-            if kind == Kind.LIST:
-                items = ListObject(object).items
-            i = 0
-            while i < node.count:
-                objects[node.first + i] = items[i]
-                i += 1
-        node += 1
-        place += 1
-    return 1
-
-
-def is_array(object: Object, descr: Object, nd: i64, dims: Array[i64]) -> i64:
-    """1 for an ndarray of this dtype and shape that machine code can read."""
-    value = ArrayObject(object)
-    if object.type != state.array_class or value.descr != descr or i64(value.nd) != nd:
-        return 0
-    if (value.flags & READABLE) != READABLE:
-        return 0
-    i = 0
-    while i < nd:
-        if value.dims[i] != dims[i]:
-            return 0
-        i += 1
-    return 1
-
-
-def dict_items(names: DictObject, node: Node, place: Array[Object]) -> i64:
-    """Put the values at `place`, in the order of the record's keys; 0 where a key is not there."""
-    position = 0
-    key: Object = null
-    value: Object = null
-    i = 0
-    while i < node.count:
-        PyDict_Next(names, address(position), address(key), address(value))
-        if key != node.keys[i]:
-            return dict_items_in_another_order(names, node, place)
-        place[i] = value
-        i += 1
-    return 1
-
-
-def dict_items_in_another_order(names: DictObject, node: Node, place: Array[Object]) -> i64:
-    position = 0
-    key: Object = null
-    value: Object = null
-    while PyDict_Next(names, address(position), address(key), address(value)) != 0:
-        # To compare with anything else could run Python code.
-        if key.type != state.str_class and key.type != state.int_class:
-            return 0
-    i = 0
-    while i < node.count:
-        value = PyDict_GetItemWithError(names, node.keys[i])
-        if value == null:
-            return 0
-        place[i] = value
-        i += 1
-    return 1
-
-
-def stands_alone(record: Record, objects: Array[Object], node: Node, place: Array[Object], variable: VariableObject) -> i64:
-    """1 where a variable among the arguments is the one that it was (`first`, where it came earlier in the call), else
-    another than all that came before and than all that are captured."""
-    if node.first >= 0:
-        if objects[node.first] == variable:
-            return 1
-        return 0
-    before = record.nodes
-    earlier = objects
-    while earlier != place:
-        if before.kind == Kind.VARIABLE and earlier[0] == variable:
-            return 0
-        before += 1
-        earlier += 1
-    bind = record.variables
-    while bind != record.variables_end:
-        if bind.variable == variable:
-            return 0
-        bind += 1
-    return 1
-
-
-# -- the call
-
-
-def run(record: Record, program: Program, objects: Array[Object]) -> Object:
+def run(entry: CacheEntry, program: Program, objects: Array[Object]) -> Object:
     results = array(TensorObject, MOST_RESULTS)
-    holder = record.holder
+    owner = entry.owner
     count = 0
     spec = program.results
     while spec != program.results_end:
-        tensor = unused(spec)
+        tensor = find_free(spec)
         if tensor == null:
-            Py_IncRef(holder)
-            renewed = renew(spec)
-            Py_DecRef(holder)
-            return renewed
+            Py_IncRef(owner)
+            allocated = allocate_result(spec)
+            Py_DecRef(owner)
+            return allocated
         results[count] = tensor
         count += 1
         spec += 1
@@ -277,9 +135,9 @@ def run(record: Record, program: Program, objects: Array[Object]) -> Object:
         return MISS
     pointers = frame.pointers
     kept = Array[Object](pointers + program.slots)
-    if bind_variables(record, objects, pointers, kept) == 0:
+    if bind_variables(entry, objects, pointers, kept) == 0:
         return MISS
-    if bind_arrays(record, objects, pointers, kept) == 0:
+    if bind_arrays(entry, objects, pointers, kept) == 0:
         return MISS
     i = 0
     spec = program.results
@@ -288,11 +146,11 @@ def run(record: Record, program: Program, objects: Array[Object]) -> Object:
         pointers[spec.slot] = results[i].value.data
         spec += 1
         i += 1
-    Py_IncRef(holder)
+    Py_IncRef(owner)
     if program.long != 0:
-        status = run_long(record, program, objects, frame)
+        status = run_long(entry, program, objects, frame)
     else:
-        status = program.entry(pointers)
+        status = program.code(pointers)
     made: Object = null
     if status == 0:
         if program.structure == null:
@@ -310,19 +168,19 @@ def run(record: Record, program: Program, objects: Array[Object]) -> Object:
     while i < count:
         Py_DecRef(results[i])
         i += 1
-    Py_DecRef(holder)
+    Py_DecRef(owner)
     return made
 
 
-def bind_variables(record: Record, objects: Array[Object], pointers: Array[ptr], kept: Array[Object]) -> i64:
+def bind_variables(entry: CacheEntry, objects: Array[Object], pointers: Array[ptr], kept: Array[Object]) -> i64:
     """Write the addresses of the variables' arrays; 0 where one is not to be had without waiting, copying or converting."""
-    bind = record.variables
-    if bind != record.variables_end and state.held.size != 0:
+    bind = entry.variables
+    if bind != entry.variables_end and state.held.size != 0:
         return 0
-    while bind != record.variables_end:
+    while bind != entry.variables_end:
         variable = bind.variable
         if variable == null:
-            variable = VariableObject(objects[bind.node])
+            variable = VariableObject(objects[bind.value])
         tensor = variable.tensor
         if tensor.type != state.tensor_class:
             return 0
@@ -346,14 +204,14 @@ def bind_variables(record: Record, objects: Array[Object], pointers: Array[ptr],
     return 1
 
 
-def bind_arrays(record: Record, objects: Array[Object], pointers: Array[ptr], kept: Array[Object]) -> i64:
+def bind_arrays(entry: CacheEntry, objects: Array[Object], pointers: Array[ptr], kept: Array[Object]) -> i64:
     """Write the addresses of the arguments, and of captured arrays and tensors."""
-    bind = record.arrays
-    while bind != record.arrays_end:
+    bind = entry.arrays
+    while bind != entry.arrays_end:
         kind = bind.kind
         if kind == Kind.CONSTANT:
             pointers[bind.slot] = bind.data
-            kept[bind.slot] = null  # another record of the program may have had an argument here
+            kept[bind.slot] = null  # another entry of the program may have had an argument here
         elif kind == Kind.CAPTURED:
             captured = bind.array
             if is_array(captured, bind.descr, bind.count, bind.dims) == 0:
@@ -361,7 +219,7 @@ def bind_arrays(record: Record, objects: Array[Object], pointers: Array[ptr], ke
             pointers[bind.slot] = captured.data
             kept[bind.slot] = captured
         else:
-            object = objects[bind.node]
+            object = objects[bind.value]
             if kind == Kind.SCALAR:
                 pointers[bind.slot] = ScalarObject(object).value
             else:
@@ -371,25 +229,25 @@ def bind_arrays(record: Record, objects: Array[Object], pointers: Array[ptr], ke
     return 1
 
 
-def run_long(record: Record, program: Program, objects: Array[Object], frame: Frame) -> i32:
+def run_long(entry: CacheEntry, program: Program, objects: Array[Object], frame: Frame) -> i32:
     """Run without the interpreter's lock, on a frame that nobody else has, with everything alive that it points to, and
     with the variables held that it updates. -1 where an exception is set."""
     pointers = frame.pointers
     kept = Array[Object](pointers + program.slots)
-    variables = array(Object, MOST_NODES)
+    variables = array(Object, MOST_VALUES)
     updated = 0
     held = state.held
-    bind = record.variables
-    while bind != record.variables_end:
+    bind = entry.variables
+    while bind != entry.variables_end:
         if bind.updated != 0:
             variable = bind.variable
             if variable == null:
-                variable = VariableObject(objects[bind.node])
+                variable = VariableObject(objects[bind.value])
             key = PyLong_FromVoidPtr(variable)
             variables[updated] = key
             updated += 1
-            if key == null or PyDict_SetItem(held, key, record.holder) != 0:
-                let_go(held, variables, updated)
+            if key == null or PyDict_SetItem(held, key, entry.owner) != 0:
+                release(held, variables, updated)
                 return -1
         bind += 1
     program.frames = frame.next
@@ -399,9 +257,9 @@ def run_long(record: Record, program: Program, objects: Array[Object], frame: Fr
             Py_IncRef(kept[i])
         i += 1
     thread = PyEval_SaveThread()
-    status = program.entry(pointers)
+    status = program.code(pointers)
     PyEval_RestoreThread(thread)
-    let_go(held, variables, updated)
+    release(held, variables, updated)
     i = 0
     while i < program.slots:
         if kept[i] != null:
@@ -411,7 +269,7 @@ def run_long(record: Record, program: Program, objects: Array[Object], frame: Fr
     return status
 
 
-def let_go(held: DictObject, variables: Array[Object], count: i64) -> None:
+def release(held: DictObject, variables: Array[Object], count: i64) -> None:
     i = 0
     while i < count:
         key = variables[i]

@@ -32,7 +32,7 @@ from tracejit.runtime.native.structures import (
 )
 
 
-def unused(spec: Result) -> TensorObject:
+def find_free(spec: Result) -> TensorObject:
     """A tensor of the pool that nobody else refers to, nor to its array or that one's memory; null where there is none."""
     pool = spec.pool
     i = 0
@@ -48,7 +48,7 @@ def unused(spec: Result) -> TensorObject:
     return null
 
 
-def renew(spec: Result) -> Object:
+def allocate_result(spec: Result) -> Object:
     """A new result in the place of the oldest in the pool, which goes on living where it is used. AGAIN, or null."""
     made = new_array(spec)
     if made == null:

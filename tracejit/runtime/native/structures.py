@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import enum
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,8 +16,10 @@ from tracejit.llvm.machine.native_subset.language import (
     layout_of,
     measured,
     memory,
+    offset_of,
     ptr,
 )  # fmt: skip
+from tracejit.runtime.slots import Slots
 
 # -- objects, as they lie on a machine of 64 bits; `layout` measures what depends on more
 
@@ -121,7 +122,7 @@ class FunctionObject(Object):
     vectorcall: Callable[[FunctionObject, Array[Object], i64, TupleObject], Object]
     dict: Object
     weakrefs: ptr
-    records: Record
+    entries: CacheEntry
     bound: BoundObject
     methods: KnownMethod = inline()
 
@@ -135,24 +136,24 @@ class BoundObject(Object):
     weakrefs: ptr
 
 
-class Record(Struct):
+class CacheEntry(Struct):
     """One way to call a program."""
 
-    next: Record
+    next: CacheEntry
     npositional: i64
     nkeywords: i64
     keywords: Array[Object]
-    nodes: Node
-    nodes_end: Node
+    patterns: Pattern
+    patterns_end: Pattern
     variables: VariableBinding
     variables_end: VariableBinding
     arrays: ArrayBinding
     arrays_end: ArrayBinding
     program: Program
-    holder: Object
+    owner: Object
 
 
-class Node(Struct):
+class Pattern(Struct):
     """What one value of a call has to be: `expected` is what it, its type or its TensorType is; `other` an array's dtype, a
     variable's trainable, or the type of what is equal; `count`, `dims` and `keys` are an array's or a structure's."""
 
@@ -167,20 +168,20 @@ class Node(Struct):
 
 
 class VariableBinding(Struct):
-    """Whose array a parameter of the graph is: that of a variable that was captured, or is the value of a node."""
+    """Whose array a parameter of the graph is: that of a variable that was captured, or is one of the values of the call."""
 
     slot: i64
     variable: VariableObject
-    node: i64
+    value: i64
     updated: i64
 
 
 class ArrayBinding(Struct):
-    """Whose memory a parameter of the graph is: that of a node's value, a captured array's, or `data`."""
+    """Whose memory a parameter of the graph is: that of a value of the call, a captured array's, or `data`."""
 
     kind: i64
     slot: i64
-    node: i64
+    value: i64
     data: ptr
     array: ArrayObject
     descr: Object
@@ -191,11 +192,11 @@ class ArrayBinding(Struct):
 class Program(Struct):
     """A compiled trace."""
 
-    entry: Callable[[Array[ptr]], i32]
+    code: Callable[[Array[ptr]], i32]
     frames: Frame
     slots: i64
     long: i64
-    watches: Watches
+    checks: GuardChecks
     results: Result
     results_end: Result
     structure: Array[i64]
@@ -218,18 +219,18 @@ class Result(Struct):
     oldest: i64
 
 
-class Watches(Struct):
+class GuardChecks(Struct):
     """What a trace captured."""
 
-    end: Watch
-    first: Watch = inline()
+    end: GuardCheck
+    first: GuardCheck = inline()
 
 
-class Watch(Struct):
+class GuardCheck(Struct):
     """What one object has to hold."""
 
     kind: i64
-    watched: Object
+    subject: Object
     type: TypeObject
     count: i64
     names: Array[Object]
@@ -275,7 +276,7 @@ state = memory(State)
 
 
 class Kind(enum.IntEnum):
-    """What a node, a binding, a watch or a part of a result's structure is."""
+    """What a pattern, a binding, a check or a part of a result's structure is."""
 
     TENSOR = 0
     ARRAY = 1
@@ -297,12 +298,12 @@ class Kind(enum.IntEnum):
     NOTHING = 17
 
 
-# No object lies at these addresses: no record fits; the search has to begin from the first record.
+# No object lies at these addresses: no entry fits; the search has to begin from the first entry.
 MISS, AGAIN = Object(1), Object(2)
 ATTEMPTS = 100
 # How many methods a function knows.
 INSTANCES = 8
-MOST_NODES = MOST_RESULTS = 2000
+MOST_VALUES = MOST_RESULTS = 2000
 # The count of positional arguments in what a vectorcall is given for it.
 POSITIONAL = (1 << 63) - 1
 PY_EQ = 2
@@ -314,51 +315,29 @@ WRITABLE = READABLE | _WRITEABLE
 # -- how Python fills them
 
 
-class Memory:
-    """i64 slots at a fixed address. What they point to has to be kept alive as long: `keep` holds it."""
-
-    __slots__ = ("__weakref__", "address", "keep", "words")
-
-    def __init__(self, words: Sequence[int], keep: Any = None):
-        self.words = (ctypes.c_int64 * len(words))(*words)
-        self.address = ctypes.addressof(self.words)
-        self.keep = keep
-
-    @property
-    def end(self) -> int:
-        return self.address + ctypes.sizeof(self.words)
-
-
-def offset_of(struct: type[Struct], field: str) -> int:
-    """Where a structure has a field, in bytes."""
-    offset = layout_of(struct).fields[field].offset
-    assert offset is not None, f"where {struct.__name__}.{field} lies has to be measured"
-    return offset
-
-
 def row(struct: type[Struct], /, **values: int) -> list[int]:
     """The slots of one structure, 0 where a field is not named."""
-    words = [0] * (layout_of(struct).size // 8)
+    slots = [0] * (layout_of(struct).size // 8)
     for name, value in values.items():
-        words[offset_of(struct, name) // 8] = value
-    return words
+        slots[offset_of(struct, name) // 8] = value
+    return slots
 
 
-def table(rows: Sequence[Sequence[int]], keep: Any = None) -> Memory:
+def table(rows: Sequence[Sequence[int]], keep: Any = None) -> Slots:
     """Structures one after the other."""
-    return Memory([word for each in rows for word in each], keep)
+    return Slots([slot for each in rows for slot in each], keep)
 
 
-def addresses(objects: Sequence[Any]) -> Memory:
+def addresses(objects: Sequence[Any]) -> Slots:
     """The addresses of objects, which are kept alive."""
-    return Memory([id(each) for each in objects], list(objects))
+    return Slots([id(each) for each in objects], list(objects))
 
 
-def peek(memory: Memory, struct: type[Struct], field: str) -> int:
-    """A field of the first structure in `memory`."""
-    return memory.words[offset_of(struct, field) // 8]
+def peek(slots: Slots, struct: type[Struct], field: str) -> int:
+    """A field of the first structure in `slots`."""
+    return slots.values[offset_of(struct, field) // 8]
 
 
-def poke(memory: Memory, struct: type[Struct], field: str, value: int) -> None:
-    """Set a field of the first structure in `memory`."""
-    memory.words[offset_of(struct, field) // 8] = value
+def poke(slots: Slots, struct: type[Struct], field: str, value: int) -> None:
+    """Set a field of the first structure in `slots`."""
+    slots.values[offset_of(struct, field) // 8] = value

@@ -55,7 +55,7 @@ def function_traverse(function: FunctionObject, visit: Callable[[Object, ptr], i
 
 
 def function_clear(function: FunctionObject) -> i32:
-    function.records = null
+    function.entries = null
     names = function.dict
     function.dict = null
     if names != null:

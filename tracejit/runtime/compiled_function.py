@@ -1,4 +1,4 @@
-"""A compiled step: a graph as machine code, called with arrays."""
+"""A compiled function: a graph as machine code, called with arrays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tracejit.llvm.machine.engine import host_target
 from tracejit.locks import Lock
 from tracejit.memory import empty
 from tracejit.runtime import threads
-from tracejit.runtime.native.structures import Memory
+from tracejit.runtime.slots import Slots
 from tracejit.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 # A run that is estimated to take longer lets go of the interpreter's lock: to get it back may take as long as another thread
 # is allowed to keep it, and never less than a few microseconds.
 _LONG_SECONDS = 100e-6
-# How many results of each kind a step keeps, to use those again that nobody else refers to any more; large ones hold memory.
+# How many results of each kind are kept, to use those again that nobody else refers to any more; large ones hold memory.
 _KEPT, _KEPT_LARGE, _LARGE = 4, 2, 1 << 17
 
 
-class Step:
+class CompiledFunction:
     """One native function with what its calls need: frames, which are the addresses of a call and its arena, and results.
 
     Any number of threads may run it at once.
     """
 
     def __init__(self, graph: Graph, executable: Executable | None = None):
-        """The step of an optimized graph; of a traced one where its code is given."""
+        """The function of an optimized graph; of a traced one where its code is given."""
         self.executable = executable or Executable(Compilation(graph, host_target(), graph), use_cache=False)
         self.parameters = graph.parameters
         if self.executable.parallel:
@@ -54,11 +54,11 @@ class Step:
         self._pools = [new_pool(kind) for kind in self._results]
         self._oldest = [itertools.cycle(range(len(pool))) for pool in self._pools]
         self._choosing = Lock()
-        self._idle: list[Memory] = []
+        self._idle: list[Slots] = []
 
     @classmethod
-    def of_traced(cls, compilation: Compilation) -> Step:
-        """The step of a traced graph, from the cache where that has it."""
+    def of_traced(cls, compilation: Compilation) -> CompiledFunction:
+        """The function of a traced graph, from the cache where that has it."""
         return cls(compilation.traced, Executable(compilation))
 
     @property
@@ -76,12 +76,12 @@ class Step:
         """Its text for LLVM."""
         return self.executable.compilation.module
 
-    def new_frame(self) -> Memory:
-        """Memory for one call at a time: a word for the owner's use, the addresses that the machine code takes (parameters,
-        results, arena), and as many words for who keeps alive what lies there."""
+    def new_frame(self) -> Slots:
+        """Memory for one call at a time: a slot for the owner's use, the addresses that the machine code takes (parameters,
+        results, arena), and as many slots for who keeps alive what lies there."""
         slots = len(self.parameters) + len(self._results) + 1
         arena = empty((self.executable.arena_bytes,), np.uint8)
-        return Memory([0] * slots + [arena.ctypes.data] + [0] * slots, arena)
+        return Slots([0] * slots + [arena.ctypes.data] + [0] * slots, arena)
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[Tensor]:
         """Run on `arrays`, one a parameter, each as `buffer_of` gives it: the results; the variables' new values are over
@@ -95,13 +95,13 @@ class Step:
             frame = self._idle.pop()
         except IndexError:
             frame = self.new_frame()
-        words = frame.words
+        slots = frame.values
         place = 1
         for array in arrays:
-            words[place] = array.ctypes.data
+            slots[place] = array.ctypes.data
             place += 1
         for result in results:
-            words[place] = result.value.ctypes.data
+            slots[place] = result.value.ctypes.data
             place += 1
         status = self._entry(frame.address + 8)
         self._idle.append(frame)
@@ -148,7 +148,7 @@ _UNUSED = [
 
 
 def buffer_of(value: Any, kind: TensorType) -> np.ndarray:
-    """`value` as an array that a step can read: of the dtype, contiguous, in this machine's byte order."""
+    """`value` as an array that machine code can read: of the dtype, contiguous, in this machine's byte order."""
     array = np.asarray(value)
     if array.dtype is not kind.dtype.numpy or not array.flags.c_contiguous or not array.flags.aligned:
         array = np.require(array, kind.dtype.numpy, ("C", "A"))
@@ -163,13 +163,13 @@ def array_of(value: Any, kind: TensorType) -> np.ndarray:
     return buffer_of(value, kind)
 
 
-def run_graph(step: Step, arguments: Sequence[Any]) -> list[Tensor]:
-    """Run a step without variables on tensors or arrays, one a parameter."""
+def run_graph(compiled: CompiledFunction, arguments: Sequence[Any]) -> list[Tensor]:
+    """Run a function without variables on tensors or arrays, one a parameter."""
     arrays = []
-    for argument, parameter in zip(arguments, step.parameters, strict=True):
+    for argument, parameter in zip(arguments, compiled.parameters, strict=True):
         assert isinstance(parameter.type, TensorType)
         arrays.append(array_of(argument, parameter.type))
-    return step.run(arrays)
+    return compiled.run(arrays)
 
 
 def _raise(failure: Failure) -> NoReturn:

@@ -14,6 +14,7 @@ from tracejit.runtime.native.python_api import (
 from tracejit.runtime.native.structures import (
     CellObject,
     DictObject,
+    GuardCheck,
     Kind,
     ListObject,
     Object,
@@ -21,85 +22,84 @@ from tracejit.runtime.native.structures import (
     SizedObject,
     TupleObject,
     TypeObject,
-    Watch,
     state,
 )
 
 
 def holds(program: Program) -> i64:
     """1 where everything that the trace read from outside is what it was."""
-    watch = program.watches.first
-    end = program.watches.end
-    while watch != end:
-        watched = watch.watched
-        kind = watch.kind
+    check = program.checks.first
+    end = program.checks.end
+    while check != end:
+        subject = check.subject
+        kind = check.kind
         if kind == Kind.CELL:
-            if CellObject(watched).value != watch.values[0]:
+            if CellObject(subject).value != check.values[0]:
                 return 0
         elif kind == Kind.BASES:
-            if TypeObject(watched).bases != watch.values[0]:
+            if TypeObject(subject).bases != check.values[0]:
                 return 0
-        elif watched.type != watch.type:
+        elif subject.type != check.type:
             return 0
         elif kind == Kind.TUPLE or kind == Kind.LIST:
-            if SizedObject(watched).size != watch.count:
+            if SizedObject(subject).size != check.count:
                 return 0
-            items = TupleObject(watched).items
+            items = TupleObject(subject).items
             if kind == Kind.LIST:
-                items = ListObject(watched).items
+                items = ListObject(subject).items
             i = 0
-            while i < watch.count:
-                if items[i] != watch.values[i]:
+            while i < check.count:
+                if items[i] != check.values[i]:
                     return 0
                 i += 1
         elif kind == Kind.NAMES:
-            if names_hold(watch, DictObject(watched)) == 0:
+            if names_hold(check, DictObject(subject)) == 0:
                 return 0
-        elif kind == Kind.OBJECT and watch.count != 0:
-            names = PyObject_GenericGetDict(watched, null)
+        elif kind == Kind.OBJECT and check.count != 0:
+            names = PyObject_GenericGetDict(subject, null)
             if names == null:
                 PyErr_Clear()
                 return 0
-            same = names_hold(watch, names)
+            same = names_hold(check, names)
             Py_DecRef(names)
             if same == 0:
                 return 0
-        watch += 1
+        check += 1
     return 1
 
 
-def names_hold(watch: Watch, names: DictObject) -> i64:
-    """1 where a dict has the values that it had under the names that are watched. Its version, where Python keeps one,
+def names_hold(check: GuardCheck, names: DictObject) -> i64:
+    """1 where a dict has the values that it had under the names that are checked. Its version, where Python keeps one,
     spares looking them up."""
-    if state.dict_versions != 0 and names.version == watch.version:
+    if state.dict_versions != 0 and names.version == check.version:
         return 1
-    if watch.whole != 0:
-        return all_names_hold(watch, names)
+    if check.whole != 0:
+        return all_names_hold(check, names)
     i = 0
-    while i < watch.count:
-        value = PyDict_GetItemWithError(names, watch.names[i])
+    while i < check.count:
+        value = PyDict_GetItemWithError(names, check.names[i])
         if value == null and PyErr_Occurred() != null:
             PyErr_Clear()
             return 0
-        if value != watch.values[i]:
+        if value != check.values[i]:
             return 0
         i += 1
-    watch.version = names.version
+    check.version = names.version
     return 1
 
 
-def all_names_hold(watch: Watch, names: DictObject) -> i64:
+def all_names_hold(check: GuardCheck, names: DictObject) -> i64:
     """1 where a dict has nothing but what it had, in the same order."""
-    if names.size != watch.count:
+    if names.size != check.count:
         return 0
     position = 0
     key: Object = null
     value: Object = null
     i = 0
-    while i < watch.count:
+    while i < check.count:
         PyDict_Next(names, address(position), address(key), address(value))
-        if key != watch.names[i] or value != watch.values[i]:
+        if key != check.names[i] or value != check.values[i]:
             return 0
         i += 1
-    watch.version = names.version
+    check.version = names.version
     return 1

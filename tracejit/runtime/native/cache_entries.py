@@ -12,15 +12,16 @@ import numpy as np
 from tracejit import nest
 from tracejit.ir.types import TensorType
 from tracejit.objects import MISSING, is_a, items, namespace, type_name
+from tracejit.runtime.compiled_function import CompiledFunction, buffer_of, new_pool
 from tracejit.runtime.native import loader as native
 from tracejit.runtime.native import structures
-from tracejit.runtime.native.structures import MOST_NODES, MOST_RESULTS, Kind, Memory, addresses, peek, poke, row, table
-from tracejit.runtime.step import Step, buffer_of, new_pool
+from tracejit.runtime.native.structures import MOST_RESULTS, MOST_VALUES, Kind, addresses, peek, poke, row, table
+from tracejit.runtime.slots import Slots
 from tracejit.tensor import Tensor
-from tracejit.tracing.callshape import CallShape, Given, Node, Undescribable
+from tracejit.tracing.callshape import CallShape, Default, Pattern, Undescribable
+from tracejit.tracing.guard_checks import GuardCheck, is_plain
 from tracejit.tracing.guards import is_watched
 from tracejit.tracing.trace import Binding, Traced
-from tracejit.tracing.watches import Watch, is_plain
 from tracejit.variable import Variable
 
 # No object lies at this address.
@@ -30,45 +31,45 @@ _NO_OBJECT = 3
 class Program:
     """A compiled trace for the native call path: its machine code, frames, results, and what it captured."""
 
-    def __init__(self, step: Step, traced: Traced, watches: Sequence[Watch], fail: Callable[[int], Any]):
+    def __init__(self, compiled: CompiledFunction, traced: Traced, checks: Sequence[GuardCheck], fail: Callable[[int], Any]):
         graph = traced.graph
         if len(graph.results) > MOST_RESULTS:
             raise Undescribable(f"the function returns more than {MOST_RESULTS} tensors")
-        self.step, self._fail = step, fail
-        slots = len(graph.parameters)
+        self.compiled, self._fail = compiled, fail
+        parameters = len(graph.parameters)
         results = [
-            _result(result.type, slots + index)  # type: ignore[arg-type]
+            _result(result.type, parameters + index)  # type: ignore[arg-type]
             for index, result in enumerate(graph.results)
         ]
         self._results = table([each for each, _ in results], [kept for _, kept in results])
         self._structure = _structure(traced)
-        words = row(
+        slots = row(
             structures.Program,
-            entry=step.executable.address,
-            slots=slots + len(results) + 1,
-            long=int(step.long),
+            code=compiled.executable.address,
+            slots=parameters + len(results) + 1,
+            long=int(compiled.long),
             results=self._results.address,
             results_end=self._results.end,
             structure=0 if self._structure is None else self._structure.address,
             fail=id(fail),
         )
-        self.memory = Memory(words)
-        self.watch(watches)
+        self.memory = Slots(slots)
+        self.set_checks(checks)
         self.frames: list[Any] = []
         self.add_frame()
 
-    def watch(self, watches: Sequence[Watch]) -> None:
+    def set_checks(self, checks: Sequence[GuardCheck]) -> None:
         """Replace what is compared at every call."""
-        packed = [_watch(watch) for watch in watches]
-        made = table([row(structures.Watches), *[words for words, _ in packed]], [kept for _, kept in packed])
-        poke(made, structures.Watches, "end", made.end)
+        packed = [_check(check) for check in checks]
+        made = table([row(structures.GuardChecks), *[slots for slots, _ in packed]], [kept for _, kept in packed])
+        poke(made, structures.GuardChecks, "end", made.end)
         poke(self.memory, structures.Program, "stale", 0)
-        poke(self.memory, structures.Program, "watches", made.address)
-        self._watches = made  # the ones before go now that nothing leads there any more
+        poke(self.memory, structures.Program, "checks", made.address)
+        self._checks = made  # the ones before go now that nothing leads there any more
 
     def add_frame(self) -> None:
         """One more frame, for one more call at the same time."""
-        frame = self.step.new_frame()
+        frame = self.compiled.new_frame()
         self.frames.append(frame)
         native.add_frame(self.memory.address, frame.address)
 
@@ -79,85 +80,89 @@ class Program:
 
     @property
     def stale(self) -> bool:
-        """Whether what is watched was found changed."""
+        """Whether what is checked was found changed."""
         return peek(self.memory, structures.Program, "stale") != 0
 
 
-class Record:
+class CacheEntry:
     """One way to call a program."""
 
     def __init__(self, program: Program, shape: CallShape, traced: Traced):
-        if len(shape.nodes) > MOST_NODES or len(traced.bindings) > MOST_NODES:
-            raise Undescribable(f"a call has more than {MOST_NODES} arguments, items and captured tensors")
+        if len(shape.patterns) > MOST_VALUES or len(traced.bindings) > MOST_VALUES:
+            raise Undescribable(f"a call has more than {MOST_VALUES} arguments, items and captured tensors")
         self.program, self.shape = program, shape
         self._names = addresses(shape.keywords)
-        nodes = [_node(node) for node in shape.nodes]
-        self._nodes = table([words for words, _ in nodes], [kept for _, kept in nodes])
+        patterns = [_pattern(pattern) for pattern in shape.patterns]
+        self._patterns = table([slots for slots, _ in patterns], [kept for _, kept in patterns])
         variables, arrays = _binds(shape, traced)
-        self._variables = table([words for words, _ in variables], [kept for _, kept in variables])
-        self._arrays = table([words for words, _ in arrays], [kept for _, kept in arrays])
-        self.memory = Memory(
+        self._variables = table([slots for slots, _ in variables], [kept for _, kept in variables])
+        self._arrays = table([slots for slots, _ in arrays], [kept for _, kept in arrays])
+        self.memory = Slots(
             row(
-                structures.Record,
+                structures.CacheEntry,
                 npositional=shape.positional,
                 nkeywords=len(shape.keywords),
                 keywords=self._names.address,
-                nodes=self._nodes.address,
-                nodes_end=self._nodes.end,
+                patterns=self._patterns.address,
+                patterns_end=self._patterns.end,
                 variables=self._variables.address,
                 variables_end=self._variables.end,
                 arrays=self._arrays.address,
                 arrays_end=self._arrays.end,
                 program=program.memory.address,
-                holder=id(self),
+                owner=id(self),
             )
         )
 
 
-def link(records: Sequence[Record]) -> int:
-    """Let each record lead to the next; the address of the first, 0 where there is none."""
+def link(entries: Sequence[CacheEntry]) -> int:
+    """Let each entry lead to the next; the address of the first, 0 where there is none."""
     following = 0
-    for record in reversed(records):
-        poke(record.memory, structures.Record, "next", following)
-        following = record.memory.address
+    for entry in reversed(entries):
+        poke(entry.memory, structures.CacheEntry, "next", following)
+        following = entry.memory.address
     return following
 
 
-# -- the words of each structure, and what has to live as long as they do
+# -- the slots of each structure, and what has to live as long as they do
 
 
-def _dims(kind: TensorType) -> Memory:
-    return Memory(kind.shape)
+def _dims(kind: TensorType) -> Slots:
+    return Slots(kind.shape)
 
 
-def _node(node: Node) -> tuple[list[int], Any]:
-    kind = Kind[node.kind.upper()]
-    if node.kind in ("tensor", "array"):
-        dims = _dims(node.expected)
-        descr = node.expected.dtype.numpy
-        words = row(
-            structures.Node,
+def _pattern(pattern: Pattern) -> tuple[list[int], Any]:
+    kind = Kind[pattern.kind.upper()]
+    if pattern.kind in ("tensor", "array"):
+        dims = _dims(pattern.expected)
+        descr = pattern.expected.dtype.numpy
+        slots = row(
+            structures.Pattern,
             kind=kind,
-            expected=id(node.expected),
+            expected=id(pattern.expected),
             other=id(descr),
-            count=len(node.expected.shape),
+            count=len(pattern.expected.shape),
             dims=dims.address,
         )
-        return words, (node, dims)
-    if node.kind == "scalar":
-        return row(structures.Node, kind=kind, expected=id(node.type)), node
-    if node.kind == "variable":
-        return row(structures.Node, kind=kind, expected=id(node.expected), other=id(node.trainable), first=node.first), node
-    if node.kind == "float":
-        (bits,) = struct.unpack("<q", struct.pack("<d", node.expected))
-        return row(structures.Node, kind=kind, bits=bits), None
-    if node.kind == "equal":
-        return row(structures.Node, kind=kind, expected=id(node.expected), other=id(node.type)), node
-    if node.kind == "same":
-        return row(structures.Node, kind=kind, expected=id(node.expected)), node
-    keys = addresses(node.keys)
-    words = row(structures.Node, kind=kind, expected=id(node.type), count=node.size, keys=keys.address, first=node.first)
-    return words, (node, keys)
+        return slots, (pattern, dims)
+    if pattern.kind == "scalar":
+        return row(structures.Pattern, kind=kind, expected=id(pattern.type)), pattern
+    if pattern.kind == "variable":
+        return row(
+            structures.Pattern, kind=kind, expected=id(pattern.expected), other=id(pattern.trainable), first=pattern.first
+        ), pattern
+    if pattern.kind == "float":
+        (bits,) = struct.unpack("<q", struct.pack("<d", pattern.expected))
+        return row(structures.Pattern, kind=kind, bits=bits), None
+    if pattern.kind == "equal":
+        return row(structures.Pattern, kind=kind, expected=id(pattern.expected), other=id(pattern.type)), pattern
+    if pattern.kind == "same":
+        return row(structures.Pattern, kind=kind, expected=id(pattern.expected)), pattern
+    keys = addresses(pattern.keys)
+    slots = row(
+        structures.Pattern, kind=kind, expected=id(pattern.type), count=pattern.size, keys=keys.address, first=pattern.first
+    )
+    return slots, (pattern, keys)
 
 
 def _binds(shape: CallShape, traced: Traced) -> Any:
@@ -169,18 +174,18 @@ def _binds(shape: CallShape, traced: Traced) -> Any:
         source: Any = binding.source
         if binding.kind in ("argument", "argument variable"):
             source = shape.leaves[source]
-            if isinstance(source, Given):
+            if isinstance(source, Default):
                 source = source.value
             elif binding.kind == "argument variable":
-                variables.append((row(structures.VariableBinding, slot=slot, node=source, updated=parameter in updated), None))
+                variables.append((row(structures.VariableBinding, slot=slot, value=source, updated=parameter in updated), None))
                 continue
             else:
-                kind = Kind.SCALAR if shape.nodes[source].kind == "scalar" else Kind.ARRAY
-                arrays.append((row(structures.ArrayBinding, kind=kind, slot=slot, node=source), None))
+                kind = Kind.SCALAR if shape.patterns[source].kind == "scalar" else Kind.ARRAY
+                arrays.append((row(structures.ArrayBinding, kind=kind, slot=slot, value=source), None))
                 continue
         if isinstance(source, Variable):
-            words = row(structures.VariableBinding, slot=slot, variable=id(source), updated=parameter in updated)
-            variables.append((words, source))
+            slots = row(structures.VariableBinding, slot=slot, variable=id(source), updated=parameter in updated)
+            variables.append((slots, source))
         else:
             assert isinstance(parameter.type, TensorType)
             arrays.append(_captured(source, parameter.type, slot, binding))
@@ -192,30 +197,30 @@ def _captured(source: Any, kind: TensorType, slot: int, binding: Binding) -> tup
         if source.dtype is not kind.dtype.numpy or not (source.flags.c_contiguous and source.flags.aligned):
             raise Undescribable("a captured array is converted at every call: it has another dtype or is not contiguous")
         dims = _dims(kind)
-        words = row(
+        slots = row(
             structures.ArrayBinding, kind=Kind.CAPTURED, slot=slot, array=id(source), descr=id(kind.dtype.numpy),
             count=source.ndim, dims=dims.address,
         )  # fmt: skip
-        return words, (source, dims)
+        return slots, (source, dims)
     array = buffer_of(source.value if isinstance(source, Tensor) else source, kind)
     return row(structures.ArrayBinding, kind=Kind.CONSTANT, slot=slot, data=array.ctypes.data), (source, array)
 
 
 def _result(kind: TensorType, slot: int) -> tuple[list[int], Any]:
     pool = new_pool(kind)
-    dims, made = _dims(kind), Memory([0] * len(pool))
-    words = row(
+    dims, made = _dims(kind), Slots([0] * len(pool))
+    slots = row(
         structures.Result, expected=id(kind), descr=id(kind.dtype.numpy), nd=len(kind.shape), dims=dims.address,
         bytes=kind.nbytes, slot=slot, pool=id(pool), count=len(pool), made_arrays=made.address,
     )  # fmt: skip
-    return words, (pool, kind, dims, made)
+    return slots, (pool, kind, dims, made)
 
 
-def _structure(traced: Traced) -> Memory | None:
+def _structure(traced: Traced) -> Slots | None:
     """How to build what the function returns; None for a single tensor."""
     if traced.is_single:
         return None
-    words: list[int] = []
+    slots: list[int] = []
     kept: list[Any] = []
 
     def add(structure: Any) -> None:
@@ -226,47 +231,47 @@ def _structure(traced: Traced) -> Memory | None:
                 raise Undescribable(f"the function returns a {type_name(structure)}")
             kept.append(kind)
             content = items(structure)
-            words.extend((Kind.TUPLE if issubclass(kind, tuple) else Kind.LIST, len(content), id(kind) if is_own else 0))
+            slots.extend((Kind.TUPLE if issubclass(kind, tuple) else Kind.LIST, len(content), id(kind) if is_own else 0))
             for item in content:
                 add(item)
         elif is_a(structure, dict):
             if type(structure) is not dict:
                 raise Undescribable(f"the function returns a {type_name(structure)}")
-            words.extend((Kind.DICT, len(structure), 0))
+            slots.extend((Kind.DICT, len(structure), 0))
             for key in structure:
                 kept.append(key)
-                words.append(id(key))
+                slots.append(id(key))
                 add(structure[key])
         else:
-            words.extend((Kind.NOTHING,) if structure is None else (Kind.LEAF, structure))
+            slots.extend((Kind.NOTHING,) if structure is None else (Kind.LEAF, structure))
 
     add(nest.pack(traced.structure, iter(traced.constants)))
-    return Memory(words, kept)
+    return Slots(slots, kept)
 
 
-def _watch(watch: Watch) -> tuple[list[int], Any]:
-    names = addresses(watch.names)
-    values = Memory([0 if value is MISSING else id(value) for value in watch.values])
+def _check(check: GuardCheck) -> tuple[list[int], Any]:
+    names = addresses(check.names)
+    values = Slots([0 if value is MISSING else id(value) for value in check.values])
     kept: list[Any] = [names, values]
-    for index, value in enumerate(watch.values):
+    for index, value in enumerate(check.values):
         if value is not MISSING:
             kept.append(_protected(value, values, index))
-    kind = watch.kind if watch.kind != "items" else "tuple" if is_a(watch.watched, tuple) else "list"
-    if (watch.kind == "names" and not watch.whole) or watch.kind == "bases":
-        kept.append(watch.watched)
-    elif watch.kind == "object":
-        kept.append(type(watch.watched))
-    words = row(
-        structures.Watch, kind=Kind[kind.upper()], watched=id(watch.watched), type=id(type(watch.watched)),
-        count=len(watch.values), names=names.address, values=values.address, version=-1, whole=int(watch.whole),
+    kind = check.kind if check.kind != "items" else "tuple" if is_a(check.subject, tuple) else "list"
+    if (check.kind == "names" and not check.whole) or check.kind == "bases":
+        kept.append(check.subject)
+    elif check.kind == "object":
+        kept.append(type(check.subject))
+    slots = row(
+        structures.GuardCheck, kind=Kind[kind.upper()], subject=id(check.subject), type=id(type(check.subject)),
+        count=len(check.values), names=names.address, values=values.address, version=-1, whole=int(check.whole),
     )  # fmt: skip
-    return words, kept
+    return slots, kept
 
 
-def _protected(value: Any, values: Memory, index: int) -> Any:
+def _protected(value: Any, values: Slots, index: int) -> Any:
     """What sees to it that another object at the address of `value` is not taken for it: it is kept, or, since it may lead
     back to the object that the trace belongs to, its address is forgotten when it goes. A container needs neither, since
-    its items are watched."""
+    its items are checked."""
     if is_watched(value):
         return None
     if is_plain(value):
@@ -274,9 +279,9 @@ def _protected(value: Any, values: Memory, index: int) -> Any:
     memory = weakref.ref(values)
 
     def forget(_: Any) -> None:
-        words = memory()
-        if words is not None:
-            words.words[index] = _NO_OBJECT
+        slots = memory()
+        if slots is not None:
+            slots.values[index] = _NO_OBJECT
 
     try:
         return weakref.ref(value, forget)

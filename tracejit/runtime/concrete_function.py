@@ -15,8 +15,8 @@ from tracejit.ir import Graph
 from tracejit.ir.types import TensorType
 from tracejit.llvm.machine.engine import host_target
 from tracejit.locks import Lock
-from tracejit.runtime.recorded import Callee, operand_of, record_call
-from tracejit.runtime.step import Step, array_of
+from tracejit.runtime.compiled_function import CompiledFunction, array_of
+from tracejit.runtime.taped_calls import Callee, operand_of, record_call
 from tracejit.tracing.guards import Guard, changed
 from tracejit.tracing.trace import Traced
 from tracejit.variable import Variable, holding
@@ -33,7 +33,7 @@ class MemoryUse(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where a parameter's array comes from: a leaf of the call, or what was captured, and whether the step writes to it."""
+    """Where a parameter's array comes from: a leaf of the call, or what was captured, and whether it is written to."""
 
     leaf: int | None
     source: Any
@@ -41,7 +41,7 @@ class _Place(NamedTuple):
     updated: bool
 
 
-class Entry:
+class ConcreteFunction:
     """One trace, compiled when it is first called."""
 
     def __init__(self, key: Any, traced: Traced, guards: tuple[Guard, ...], cause: str, traced_seconds: float):
@@ -53,7 +53,7 @@ class Entry:
         # What the native call path needs of this trace; why only the general path can call it, where that is so.
         self.program: Any = None
         self.only_general: str | None = None
-        self._step: Step | None = None
+        self._compiled: CompiledFunction | None = None
         self._compilation: Compilation | None = None
         self._callee: Callee | None = None  # what a tape records of a call
         self._lock = Lock()
@@ -83,20 +83,20 @@ class Entry:
             return self._compilation
 
     @property
-    def step(self) -> Step:
+    def compiled(self) -> CompiledFunction:
         """The machine code."""
-        if self._step is None:
+        if self._compiled is None:
             # Two threads that call for the first time share one.
             with self._lock:
-                if self._step is None:
+                if self._compiled is None:
                     start = time.perf_counter()
-                    self._step = Step.of_traced(self.compilation)
+                    self._compiled = CompiledFunction.of_traced(self.compilation)
                     self.compiled_seconds = time.perf_counter() - start
-        return self._step
+        return self._compiled
 
     def forget(self) -> None:
         """Let go of the machine code of a trace that is not looked at any more."""
-        self._step = self._compilation = self.program = self._callee = None
+        self._compiled = self._compilation = self.program = self._callee = None
         self.forgotten = True
 
     def fits(self, leaves: Sequence[Any]) -> str | None:
@@ -110,17 +110,17 @@ class Entry:
         return changed(self.guards)
 
     def call(self, leaves: Sequence[Any]) -> Any:
-        """Run the step; the structure that the function returned comes back."""
-        step = self.step
+        """Run it; the structure that the function returned comes back."""
+        compiled = self.compiled
         operands = self._operands(leaves) if context.tapes else []
         if self._updates:
             with holding([self._value(place, leaves) for place in self._updates]):
-                results = step.run(self._arrays(leaves))
+                results = compiled.run(self._arrays(leaves))
         else:
-            results = step.run(self._arrays(leaves))
+            results = compiled.run(self._arrays(leaves))
         if context.tapes:
             if self._callee is None:
-                self._callee = Callee(self.traced.graph, lambda: step, self.traced.rules, self.traced.trace)
+                self._callee = Callee(self.traced.graph, lambda: compiled, self.traced.rules, self.traced.trace)
             record_call(self._callee, operands, results)
         return self.traced.pack(results)
 
@@ -150,18 +150,18 @@ class Entry:
 
     def memory(self) -> MemoryUse:
         """The bytes that calls of this trace take."""
-        facts = self.step.executable
+        facts = self.compiled.executable
         results = sum(result.type.nbytes for result in self.traced.graph.results if isinstance(result.type, TensorType))
         return MemoryUse(facts.arena_bytes, results, facts.peak_bytes, facts.temporaries_bytes)
 
     def describe(self) -> str:
         """Why it was made, where its code came from, how large it is, how long it took."""
-        step = self._step
-        cause = self.cause if step is None else f"{self.cause}; {step.executable.cause}"
+        compiled = self._compiled
+        cause = self.cause if compiled is None else f"{self.cause}; {compiled.executable.cause}"
         if self.forgotten:
             optimized = "dropped since"
         else:
-            optimized = f"{len(self.optimized.nodes) if step is None else step.executable.optimized_nodes} optimized"
+            optimized = f"{len(self.optimized.nodes) if compiled is None else compiled.executable.optimized_nodes} optimized"
         spent = f"{self.traced_seconds * 1e3:.1f} ms to trace"
         if self.compiled_seconds:
             spent += f", {self.compiled_seconds * 1e3:.1f} ms to compile"

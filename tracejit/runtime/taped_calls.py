@@ -19,7 +19,7 @@ from tracejit.ir.op import Op
 from tracejit.ir.types import TensorType, TupleType
 from tracejit.llvm.machine.engine import host_target
 from tracejit.ops import Gapped, Record, dense, differentiated, gapped_reverse, reached_from, records_of
-from tracejit.runtime.step import Step, buffer_of, run_graph
+from tracejit.runtime.compiled_function import CompiledFunction, buffer_of, run_graph
 from tracejit.tensor import Tensor
 from tracejit.tracing.trace import Binding, Trace, within
 from tracejit.variable import Variable
@@ -30,9 +30,9 @@ class Callee:
     traced in `trace`, and the values that variables were assigned."""
 
     def __init__(
-        self, graph: Graph, step: Callable[[], Step], rules: Sequence[Record] = (), trace: Trace | None = None
+        self, graph: Graph, compiled: Callable[[], CompiledFunction], rules: Sequence[Record] = (), trace: Trace | None = None
     ) -> None:
-        self.graph, self.step, self.rules, self.trace = graph, step, rules, trace
+        self.graph, self.compiled, self.rules, self.trace = graph, compiled, rules, trace
         self._parts: list[Part] | None = None
         # By the operands whose gradient is needed, and whether the cotangents of the results are gapped.
         self.backwards: dict[tuple[tuple[int, ...], bool], Backward] = {}
@@ -91,7 +91,7 @@ def _split(callee: Callee) -> list[Part]:
     parts = []
     for numbers, places, _, _ in groups:
         part = Graph(graph.name, graph.parameters, [results[number] for number in numbers])
-        parts.append(Part(Callee(part, callee.step, rules, callee.trace), numbers, tuple(sorted(places))))
+        parts.append(Part(Callee(part, callee.compiled, rules, callee.trace), numbers, tuple(sorted(places))))
     return parts
 
 
@@ -150,7 +150,7 @@ def operand_of(value: Any, kind: TensorType) -> Tensor:
 
 def _call(callee: Callee, operands: Sequence[Tensor]) -> list[Tensor]:
     """Run a callee on tensors; the active tapes record it."""
-    results = run_graph(callee.step(), operands)
+    results = run_graph(callee.compiled(), operands)
     record_call(callee, operands, results)
     return results
 
@@ -205,13 +205,13 @@ def _derive(callee: Callee, needed: tuple[int, ...], gapped: bool) -> Backward:
     backward = verify(Graph(f"{graph.name}_gradient", [*graph.parameters, *cotangents, *captured], kept))
 
     @functools.cache
-    def step() -> Step:
-        return Step.of_traced(Compilation(backward, host_target()))
+    def compiled() -> CompiledFunction:
+        return CompiledFunction.of_traced(Compilation(backward, host_target()))
 
     if inner is None:
-        return Backward(Callee(backward, step, callee.rules), kinds)
+        return Backward(Callee(backward, compiled, callee.rules), kinds)
     bindings = [(binding, node.type) for binding, node in zip(inner.bindings, captured, strict=True)]
-    return Backward(Callee(backward, step, [*callee.rules, *inner.rules], inner), kinds, bindings)
+    return Backward(Callee(backward, compiled, [*callee.rules, *inner.rules], inner), kinds, bindings)
 
 
 def _run_rules(trace: Trace, records: list[Record], targets: list[Node], seeds: list[Any], sources: list[Node]) -> list[Any]:
