@@ -114,7 +114,7 @@ def _custom_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: di
 
 # A rule of the user's for the cotangents of some values: `backward` takes the cotangents of its results and gives those of its
 # operands. Only tapes and traces hold one, as a record; in a graph its results are identities.
-custom_gradient: Op = Op("custom_gradient", infer=lambda *types, backward: TupleType(types), vjp=_custom_vjp, remember=False)
+custom_gradient: Op = Op("custom_gradient", infer=lambda *types, backward: TupleType(types), vjp=_custom_vjp, memoize=False)
 
 
 def _fusion_infer(*types: TensorType, body: Graph, space: tuple[int, ...], rows: int) -> Type:
@@ -131,4 +131,4 @@ def _fusion_evaluate(*arrays: Any, body: Graph, space: tuple[int, ...], rows: in
 
 
 # A loop nest that computes all of `body` at once; made by the pass `fuse`.
-fusion: Op = Op("fusion", infer=_fusion_infer, evaluate=_fusion_evaluate, remember=False)
+fusion: Op = Op("fusion", infer=_fusion_infer, evaluate=_fusion_evaluate, memoize=False)
