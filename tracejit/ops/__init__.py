@@ -1,7 +1,7 @@
 """The op registry: one entry an op, a file a family. What is composed of these ops lives in tracejit.functions."""
 
 from tracejit.ops.autodiff import (
-    Record, differentiated, expand_gradient, expand_gradients, gapped_reverse, reached_from, records_of, reverse,
+    TapeEntry, differentiated, expand_gradient, expand_gradients, gapped_reverse, reached_from, entries_of, reverse,
 )  # fmt: skip
 from tracejit.ops.activations import depending, if_positive, leaky_relu, relu, silu, softplus
 from tracejit.ops.bits import (
