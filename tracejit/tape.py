@@ -18,7 +18,7 @@ from tracejit import nest, ops
 from tracejit.context import RecordingTape, context, interpreted, interpreting, settle
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.graph import Node, make, reachable
-from tracejit.ir.location import place
+from tracejit.ir.location import source_position
 from tracejit.ir.op import Op
 from tracejit.operators import Operators
 from tracejit.ops import TapeEntry
@@ -26,8 +26,8 @@ from tracejit.ops.autodiff import differentiable_operands
 from tracejit.tensor import Tensor, convert_to_tensor
 from tracejit.variable import Variable
 
-# The frames of an op's call in front of the user's, where they are fewest: place, record, what applies the op, the op's own
-# call. To look at them would add a sixth to what recording costs; a test says when there are fewer.
+# The frames of an op's call in front of the user's, where they are fewest: source_position, record, what applies the op, the
+# op's own call. To look at them would add a sixth to what recording costs; a test says when there are fewer.
 _CALLERS = 4
 
 
@@ -119,7 +119,7 @@ class GradientTape:
             return
         for result in results:
             tracked[id(result)] = result
-        self._entries.append(_new_entry(TapeEntry, (op, tuple(operands), attrs, tuple(results), place(_CALLERS))))
+        self._entries.append(_new_entry(TapeEntry, (op, tuple(operands), attrs, tuple(results), source_position(_CALLERS))))
 
     def note_read(self, variable: Variable, tensor: Tensor) -> None:
         """Watch `tensor`, the value of `variable` that was read, where the tape watches the variable."""

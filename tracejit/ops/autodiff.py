@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tracejit.ir.graph import InOrder, Node, reachable, rebuild
-from tracejit.ir.location import Location, Place, at, location_of
+from tracejit.ir.location import Location, SourcePosition, at, location_of
 from tracejit.ir.op import PURE, Op
 from tracejit.ir.op import registered as ops
 from tracejit.ir.types import TupleType
@@ -25,12 +25,12 @@ class TapeEntry(NamedTuple):
     operands: tuple[Any, ...]
     attrs: Mapping[str, Any]
     results: tuple[Any, ...]
-    place: Place | None
+    position: SourcePosition | None
 
     @property
     def location(self) -> Location | None:
         """The user's line that applied the op."""
-        return location_of(self.place)
+        return location_of(self.position)
 
 
 def differentiable_operands(entry: TapeEntry) -> list[int]:
@@ -82,7 +82,7 @@ def gapped_reverse(
             _add(cotangents, id(target), seed)
     line = at(None)
     with line:
-        for (op, operands, attrs, results, place), needed in reversed(path):
+        for (op, operands, attrs, results, position), needed in reversed(path):
             arrived, gapped = [], False
             for result in results:
                 key = id(result)
@@ -92,7 +92,7 @@ def gapped_reverse(
                 arrived.append(cotangent)
             if not arrived or (arrived[0] is None and all(cotangent is None for cotangent in arrived)):
                 continue
-            line.move(place)
+            line.move(position)
             vjp = op.vjp
             if type(vjp) is not tuple:
                 gapped = gapped or any(cotangent is None for cotangent in arrived)
