@@ -229,8 +229,8 @@ def tile(input: Any, multiples: Any, name: str | None = None) -> Any:
     if min(counts, default=0) < 0:
         fail(InvalidArgumentError, "tile", (x,), f"multiples {shown(list(counts))} has a negative number")
     arguments.check_size("tile", [count * size for count, size in zip(counts, shape, strict=True)], x.type.dtype, (x,))
-    spread = tuple(size for pair in zip(counts, shape, strict=True) for size in pair)
-    repeated = ops.broadcast(x, shape=spread, axes=tuple(range(1, 2 * len(shape), 2)))
+    repeated_shape = tuple(size for pair in zip(counts, shape, strict=True) for size in pair)
+    repeated = ops.broadcast(x, shape=repeated_shape, axes=tuple(range(1, 2 * len(shape), 2)))
     return ops.reshape(repeated, shape=tuple(count * size for count, size in zip(counts, shape, strict=True)))
 
 

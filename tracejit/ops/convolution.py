@@ -119,9 +119,9 @@ def _transposed_by_blocks(ct: Any, filters: Any, size: Ints, strides: Ints, dila
     high = tuple(count - old for count, old in zip(blocks, ct.type.shape[1:3], strict=True))
     padded = ops.pad(ct, low=(0, *low, 0, 0), high=(0, *high, 0, 0), interior=(0,) * 5, value=0.0)
     result = ops.reshape(convolution(padded, merged, strides=(1, 1), dilations=dilations), shape=(n, *blocks, *block, channels))
-    spread = ops.transpose(result, permutation=(0, 1, 3, 2, 4, 5))
+    interleaved = ops.transpose(result, permutation=(0, 1, 3, 2, 4, 5))
     gaps = (0, 0, strides[0] - block[0], 0, strides[1] - block[1], 0)
-    filled = ops.pad(spread, low=(0,) * 6, high=gaps, interior=(0,) * 6, value=0.0) if any(gaps) else spread
+    filled = ops.pad(interleaved, low=(0,) * 6, high=gaps, interior=(0,) * 6, value=0.0) if any(gaps) else interleaved
     places = (blocks[0] * strides[0], blocks[1] * strides[1])
     return ops.slice(
         ops.reshape(filled, shape=(n, *places, 1, channels)), starts=(0,) * 5, sizes=(n, *size, 1, channels), strides=(1,) * 5
