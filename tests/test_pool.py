@@ -408,7 +408,7 @@ def checked_copy() -> Iterator[Op]:
         infer=lambda x: x,
         evaluate=lambda x: x,
         lower=Kernel(),
-        fails=lambda types: (tj.errors.InvalidArgumentError, "checked_copy", "a number is negative"),
+        runtime_error=lambda types: (tj.errors.InvalidArgumentError, "checked_copy", "a number is negative"),
     )
     KERNELS[op] = write
     yield op
