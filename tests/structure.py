@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,11 +60,7 @@ def imports(tree: ast.AST, package: str, typing: bool = False) -> Iterator[Impor
             base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
             yield from (Import(module, alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
-            "importlib.import_module",
-            "import_module",
-            "__import__",
-        ):
+        elif isinstance(node, ast.Call) and _name(node.func) in ("import_module", "__import__"):
             wanted = node.args[0]
             start = wanted.values[0] if isinstance(wanted, ast.JoinedStr) else wanted
             if isinstance(start, ast.Constant):
@@ -71,8 +68,19 @@ def imports(tree: ast.AST, package: str, typing: bool = False) -> Iterator[Impor
         yield from imports(node, package, typing)
 
 
-def imports_of(path: Path, typing: bool = False) -> list[Import]:
-    return list(imports(ast.parse(path.read_text("utf-8")), package_of(path), typing))
+def _name(function: ast.expr) -> str:
+    """The last part of a name."""
+    return function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+@cache
+def imports_of(path: Path, typing: bool = False) -> tuple[Import, ...]:
+    return tuple(imports(tree_of(path), package_of(path), typing))
 
 
 def arrows(gathered: Container[str] = ()) -> dict[str, set[str]]:
@@ -115,16 +123,14 @@ GROUPS = {
     "names": ("", "errors", "math", "linalg", "bitwise", "config", "data", "demo", "__main__"),
 }
 _GROUP = {name: group for group, names in GROUPS.items() for name in names}
-_OPEN = ("llvm", "runtime")  # packages of which the drawing shows the inside
 
 
 def place(module: str) -> str:
-    """The box of the drawing in which the module lies."""
+    """The box of the drawing in which the module lies: that of its package, of which llvm has one a package or file inside."""
     parts = module.split(".")[1:]
     first = parts[0] if parts else ""
-    if first in _OPEN and (ROOT / "tracejit" / "/".join(parts[:2])).is_dir():
-        return "/".join(parts[:2])
-    return _GROUP.get(first, first)
+    is_inner = first == "llvm" or parts[:2] == ["runtime", "native"]
+    return "/".join(parts[:2]) if is_inner else _GROUP.get(first, first)
 
 
 def between(arrows: Arrows) -> dict[str, set[str]]:
@@ -136,9 +142,14 @@ def between(arrows: Arrows) -> dict[str, set[str]]:
 
 
 def essential(arrows: Arrows) -> dict[str, set[str]]:
-    """Without the arrows that lead where others lead as well."""
+    """Without the arrows that lead where others lead as well, by ways that do not lead back."""
+    reached = {name: _reached(name, arrows) for name in arrows}
+
+    def leads_on(name: str, way: str, other: str) -> bool:
+        return way != other and other in reached[way] and name not in reached[way]
+
     return {
-        name: {other for other in others if not any(other in _reached(way, arrows) for way in others - {other})}
+        name: {other for other in others if not any(leads_on(name, way, other) for way in others)}
         for name, others in arrows.items()
     }
 
@@ -156,7 +167,7 @@ def drawing() -> str:
 
 def idea(path: Path) -> str:
     """The first sentence of the module's docstring; empty where it has none."""
-    words = " ".join((ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n\n")[0].split())
+    words = " ".join((ast.get_docstring(tree_of(path)) or "").partition("\n\n")[0].split())
     return (words + " ").partition(". ")[0].rstrip(". ")
 
 

@@ -21,7 +21,7 @@ from tracejit.llvm.machine.native_subset import language
 from tracejit.llvm.machine.native_subset.compiler import Compiled, Source, compile_sources, source_of
 from tracejit.llvm.machine.native_subset.language import Array, Struct, at, i8, i16, i32, i64, inline, layout_of, measured
 from tracejit.llvm.machine.native_subset.types import NativeSubsetError
-from tracejit.runtime.native import callables, captured, dispatcher, layout, python_api, results
+from tracejit.runtime.native import arguments, callables, captured, dispatcher, layout, python_api, results
 
 
 class Pair(Struct):
@@ -233,23 +233,25 @@ _PROGRAMS = {
     """,
     "what is assigned before every end of a loop": """
     def f(n: i64, m: i64) -> i64:
+        i = n
         while True:
-            if n > m:
-                r = n
+            if i > m:
+                r = i
                 break
-            elif n < -2:
+            elif i < -2:
                 r = m
                 break
             else:
-                n += 3
+                i += 3
         return r
     """,
     "a return on every path": """
     def f(n: i64, m: i64) -> i64:
-        while n > 0:
-            if n == m:
-                return n
-            n -= 2
+        i = n
+        while i > 0:
+            if i == m:
+                return i
+            i -= 2
         if m > 2:
             return -1
         else:
@@ -262,8 +264,9 @@ _PROGRAMS = {
         return f(n - 1, m) + g(n)
 
     def g(n: i64) -> i64:
-        n *= 3
-        return n
+        r = n
+        r *= 3
+        return r
     """,
 }
 
@@ -444,8 +447,8 @@ def _blocks(draw: Any, depth: int = 2) -> list[str]:
 @given(block=_blocks(), numbers=st.lists(INTEGERS, min_size=3, max_size=3), memory=st.binary(min_size=72, max_size=72))
 @settings(max_examples=40, deadline=None)
 def test_random_programs_do_what_they_do_in_python(block: list[str], numbers: list[int], memory: bytes) -> None:
-    lines = ["turns = 0", *block, "return i64(a ^ b ^ c)"]
-    text = "def f(o: Pair, a: i64, b: i64, c: i64) -> i64:\n" + "".join(f"    {line}\n" for line in lines)
+    lines = ["turns = 0", "a = x", "b = y", "c = z", *block, "return i64(a ^ b ^ c)"]
+    text = "def f(o: Pair, x: i64, y: i64, z: i64) -> i64:\n" + "".join(f"    {line}\n" for line in lines)
     one, other = (PairMemory.from_buffer_copy(memory.ljust(ctypes.sizeof(PairMemory))) for _ in "12")
     assert native(text)(ctypes.addressof(one), *numbers) == python(text)(other, *numbers), text
     assert bytes(one) == bytes(other), text
@@ -612,7 +615,8 @@ def test_a_declared_function_may_be_linked_by_another_name() -> None:
 
 # -- what is refused
 
-# What a body of `f(a: i64, o: Pair, t: Tree) -> i64` is refused for, the number of the line, and what is said of it.
+# What a body of `f(n: i64, o: Pair, t: Tree) -> i64` that begins with `a = n` is refused for, the number of the line without that
+# one, and what is said of it.
 _REFUSED = {
     "undeclared C function": ("    Py_DecReff(o)\n    return a\n", 2, "expected a function that is declared, and Py_DecReff is none: Py_DecReff\\(o\\)"),
     "misspelt function as a value": ("    t.visit = swapp\n    return a\n", 2, "expected a variable, a constant or a function, and swapp is none"),
@@ -636,7 +640,7 @@ _REFUSED = {
     "structure in a field": ("    t.pair = t\n    return a\n", 2, "expected Pair, not Tree: t$"),
     "function in a field": ("    t.visit = g\n    return a\n", 2, r"expected Callable\[\[Tree, i64\], i64\], not Callable\[\[i64, Pair\], i64\]: g$"),
     "shorter structure": ("    l: LongTree = t\n    return a\n", 2, "expected LongTree, not Tree: t$"),
-    "any address as a structure": ("    o = ptr(t)\n    return a\n", 2, "expected Pair, not ptr"),
+    "any address as a structure": ("    p: Pair = ptr(t)\n    return a\n", 2, "expected Pair, not ptr"),
     "array of something else": ("    p: Array[i32] = o.items\n    return a\n", 2, r"expected Array\[i32\], not Array\[i64\]"),
     "type of an item": ("    o.items[0] = t\n    return a\n", 2, "expected i64, not Tree: t$"),
     "item of a structure": ("    return o[0]\n", 2, "expected an array, not Pair: o\\[0\\]"),
@@ -647,6 +651,9 @@ _REFUSED = {
         "    while True:\n        if a > 0:\n            break\n        b = 1\n        if b > a:\n            break\n    return b\n", 8, "b is not assigned"),
     "unassigned, by an address": ("    if a > 0:\n        b = 1\n    return address(b)[0]\n", 4, "b is not assigned"),
     "unassigned, in a change": ("    b += 1\n    return a\n", 2, "expected a variable, a constant or a function, and b is none"),
+    "parameter that is assigned": ("    n = 1\n    return a\n", 2, "n is a parameter, which keeps its value: n"),
+    "parameter that is changed": ("    n += 1\n    return a\n", 2, "n is a parameter, which keeps its value: n"),
+    "address of a parameter": ("    return address(n)[0]\n", 2, "expected a local variable or a field"),
     "variable of another type": ("    b = 1\n    b = o\n    return a\n", 3, "expected i64, not Pair: o$"),
     "variable of two types": ("    b: i64 = 1\n    b: Pair = o\n    return a\n", 3, "b is declared already"),
     "variable without a type": ("    b = null\n    return a\n", 2, "expected a value with a type, not null"),
@@ -711,7 +718,10 @@ _REFUSED = {
 @pytest.mark.filterwarnings("ignore:.*is.* with:SyntaxWarning")
 @pytest.mark.parametrize(("body", "line", "said"), _REFUSED.values(), ids=_REFUSED)
 def test_what_does_not_fit_is_refused_with_file_line_and_function(body: str, line: int, said: str) -> None:
-    text = f"def f(a: i64, o: Pair, t: Tree) -> i64:\n{body}\ndef g(a: i64, b: Pair) -> i64:\n    return a\n{DECLARED}"
+    text = (
+        f"def f(n: i64, o: Pair, t: Tree) -> i64:\n    a = n\n{body}\ndef g(a: i64, b: Pair) -> i64:\n    return a\n{DECLARED}"
+    )
+    line += line > 1
     with pytest.raises(NativeSubsetError, match=rf"^test.py:{line}: in f: .*{said}") as refused:
         compile_sources([source(text)])
     assert (refused.value.file, refused.value.line, refused.value.function) == ("test.py", line, "f")
@@ -748,7 +758,7 @@ def test_what_is_no_source_is_refused(text: str, said: str) -> None:
 
 def call_path(replaced: str, by: str) -> Compiled:
     """The call path, with one text of its sources replaced."""
-    made = [source_of(module) for module in (dispatcher, captured, results)]
+    made = [source_of(module) for module in (dispatcher, arguments, captured, results)]
     assert any(replaced in each.text for each in made)
     changed = [each._replace(text=each.text.replace(replaced, by)) for each in made]
     return compile_sources(changed, None, layout.offsets(), [source_of(python_api), source_of(callables)])

@@ -201,7 +201,7 @@ def test_what_is_summed_over_many_rows_is_combined_from_parts() -> None:
     found = plan(passes.run(Graph("g", [x], [ops.reduce_sum(y, axes=(0,)), ops.reduce_sum(y, axes=(1,))])), TARGET)
     first, second = found.steps
     assert first.schedule is not None and second.schedule is not None
-    assert (first.schedule.units, second.schedule.units) == (8, 1)
+    assert (first.schedule.chunks, second.schedule.chunks) == (8, 1)
     assert sorted(view.shape for view in first.outputs) == [(8, 64), (4096,)]
     assert [view.shape for view in (*second.operands, *second.outputs)] == [(8, 64), (64,)]
 

@@ -24,7 +24,6 @@ from tracejit.context import context, interpreted, settle
 from tracejit.ir import Graph, verify
 from tracejit.ir.errors import SignatureError
 from tracejit.ir.types import array_type
-from tracejit.locks import importing
 from tracejit.objects import Wrapper, attribute, in_class, is_a, is_exactly, module_of, type_name
 from tracejit.runtime.calls import NativeCalls
 from tracejit.runtime.eagerly import functions_run_eagerly
@@ -236,21 +235,7 @@ class Function(Wrapper):
         its memory), "llvm" or "asm". Without arguments, where there is one trace, that one. ValueError for another stage,
         TypeError where the arguments do not fit.
         """
-        entry = self._entry(args, kwargs)
-        if stage == "traced":
-            return entry.traced.graph.text()
-        if stage == "optimized":
-            return entry.optimized.text()
-        if stage in ("plan", "llvm", "asm"):
-            return entry.step.text(stage)
-        with importing:
-            from tracejit import passes
-
-        for name, graph in passes.stages(entry.traced.graph):
-            if name == stage:
-                return graph.text()
-        known = ", ".join(["traced", *passes.PIPELINE, "optimized", "plan", "llvm", "asm"])
-        raise ValueError(f"there is no stage {stage!r}; the stages are {known}")
+        return self._entry(args, kwargs).compilation.text(stage)
 
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
         """The optimized graph for a call with these arguments."""

@@ -14,7 +14,7 @@ from tracejit.inspect.report import describe_step, distinct_bytes
 from tracejit.llvm.machine import engine, pool
 from tracejit.locks import importing
 from tracejit.memory import copied, empty
-from tracejit.runtime.native.structures import Memory
+from tracejit.runtime.slots import Slots
 
 
 class Kernel(NamedTuple):
@@ -66,7 +66,7 @@ def profile(function: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Pr
     ticks = np.zeros(len(plan.steps), np.uint64)
     buffers = [copied(array, array.dtype) for array in arrays]
     kept = [*buffers, *results, empty((plan.arena_bytes,), np.uint8), ticks]
-    frame = Memory([buffer.ctypes.data for buffer in kept], (kept, library))
+    frame = Slots([buffer.ctypes.data for buffer in kept], (kept, library))
     found, clock = [], []
     for _ in range(runs + 1):  # the first, which pays for the pages, is thrown away
         for buffer, array in zip(buffers, arrays, strict=True):

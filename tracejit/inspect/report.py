@@ -39,8 +39,8 @@ def describe_step(step: Step) -> tuple[str, str]:
     body, shape = step.node.attrs["body"], ",".join(map(str, step.node.attrs["space"]))
     if step.product is not None:
         return f"matmul and {len(body.nodes) - 1} over [{shape}]", where
-    sweeps = len(step.schedule.stages) if step.schedule else 1
-    return f"fusion of {len(body.nodes)} over [{shape}]" + (f", {sweeps} sweeps" if sweeps > 1 else ""), where
+    passes = len(step.schedule.passes) if step.schedule else 1
+    return f"fusion of {len(body.nodes)} over [{shape}]" + (f", {passes} passes" if passes > 1 else ""), where
 
 
 def distinct_bytes(views: Sequence[View]) -> int:

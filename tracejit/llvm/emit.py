@@ -9,7 +9,8 @@ its chunks by each thread.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import itertools
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import Target
 from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.types import MEMORY_TYPES, literal
+from tracejit.memory import ALIGNMENT
 
 # Calls in one function: the time that instruction selection takes grows faster than a block's length.
 _PART = 64
@@ -48,59 +50,82 @@ def emit(plan: Plan, target: Target, *, timed: bool = False) -> Module:
     """The module of `plan` for `target`. Where it is `timed` the array of pointers ends with one to a number a step, the
     cycles that it took."""
     name = f"tracejit_{plan.graph.name}"
-    kernels: dict[Hashable, KernelBuilder] = {}  # one serves all steps that compute alike
-    places: dict[Hashable, dict[str, None]] = {}  # the user's lines of those steps
-    failing: dict[int, Node] = {}
-    parts: list[str] = []
-    for start in range(0, len(plan.steps), _PART):
-        pointers = _Pointers(plan)
-        calls: list[str] = []
-        for number, step in enumerate(plan.steps[start : start + _PART], start):
-            key = step.key
-            if key not in kernels:
-                kernels[key] = _kernel(step, f"{name}.{number}.{step.node.op.name if step.node else 'copy'}", target)
-            kernel = kernels[key]
-            if not kernel.lines:
-                continue
-            if step.node is not None and step.node.location:
-                places.setdefault(key, {})[f"; {step.node.location}\n"] = None
-            arguments = [pointers.of(view) for view in step.views]
-            status = f"{number + 1}" if kernel.can_fail else None
-            if timed:
-                calls.append(_CYCLES.format(name=f"before.{number}"))
-            if kernel.chunks is None:
-                calls.append(_call(number, f"{kernel.name}({', '.join(f'ptr {each}' for each in arguments)})", status))
-            else:
-                calls += pointers.spread(number, arguments)
-                calls.append(_call(number, f"{PARALLEL}(ptr @{_shared(kernel)}, ptr %spread, i64 {kernel.chunks})", status))
-            if timed:
-                calls += pointers.took(number)
-            if kernel.can_fail:
-                assert step.node is not None
-                failing[number + 1] = step.node
-        lines = [*pointers.allocated(), *pointers.lines, *calls]
-        parts.append(_entry(f"{name}.part{len(parts)}", lines, "internal "))
-    if len(parts) == 1:
-        parts = [_entry(name, lines)]
-    else:
-        calls = [_call(number, f"{name}.part{number}(ptr %arguments)", f"%s{number}") for number in range(len(parts))]
-        parts.append(_entry(name, calls))
-    written = [(key, kernel) for key, kernel in kernels.items() if kernel.lines]
-    declarations = {line for _, kernel in written for line in kernel.declarations}
+    kernels, lines = _kernels(plan, target, name)
+    numbered = map(Call, range(len(kernels)), plan.steps, kernels)
+    calls = [call for call in numbered if call.kernel.lines]
+    written = list(dict.fromkeys(call.kernel for call in calls))
+    divided = [kernel for kernel in written if kernel.chunks is not None]
+    declarations = {line for kernel in written for line in kernel.declarations}
     if timed:
         declarations.add("declare i64 @llvm.readcyclecounter()")
-    functions = ["".join(places.get(key, ())) + kernel.text() for key, kernel in written]
-    divided = [kernel for _, kernel in written if kernel.chunks is not None]
-    functions += map(_share, divided)
     if divided:
         declarations.add(f"declare i32 @{PARALLEL}(ptr, ptr, i64)")
+    functions = [lines[kernel] + kernel.text() for kernel in written] + [_share(kernel) for kernel in divided]
     constants = [_constant(buffer) for buffer in plan.constants]
     attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{target.machine.width * 8}" }}'
+    parts = _entry(plan, name, calls, timed)
     text = "\n\n".join([*sorted(declarations), *constants, *functions, *parts, attributes, ""])
+    failing = {call.number + 1: call.step.node for call in calls if call.kernel.can_fail and call.step.node is not None}
     return Module(text, name, failing, bool(divided))
 
 
-def _entry(name: str, lines: list[str], linkage: str = "") -> str:
+class Call(NamedTuple):
+    """Step `number` of a plan, which `kernel` computes."""
+
+    number: int
+    step: Step
+    kernel: KernelBuilder
+
+
+def _kernels(plan: Plan, target: Target, name: str) -> tuple[list[KernelBuilder], dict[KernelBuilder, str]]:
+    """(The kernel of each step, written; for each the user's lines, as comments.) One serves all steps that compute alike."""
+    by_key: dict[Hashable, KernelBuilder] = {}
+    lines: dict[KernelBuilder, dict[str, None]] = {}
+    kernels = []
+    for number, step in enumerate(plan.steps):
+        key = step.key
+        if key not in by_key:
+            by_key[key] = _kernel(step, f"{name}.{number}.{step.node.op.name if step.node else 'copy'}", target)
+        kernel = by_key[key]
+        own = lines.setdefault(kernel, {})
+        if step.node is not None and step.node.location:
+            own[f"; {step.node.location}\n"] = None
+        kernels.append(kernel)
+    return kernels, {kernel: "".join(own) for kernel, own in lines.items()}
+
+
+def _entry(plan: Plan, name: str, calls: Sequence[Call], timed: bool) -> list[str]:
+    """The entry, which makes the `calls`; where they are many, after the functions that make them a part each."""
+    parts = [_part(plan, list(part), timed) for _, part in itertools.groupby(calls, lambda call: call.number // _PART)]
+    if len(parts) < 2:
+        return [_function(name, parts[0] if parts else [])]
+    numbers = range(len(parts))
+    return [
+        *(_function(f"{name}.part{number}", parts[number], "internal ") for number in numbers),
+        _function(name, [_call(number, f"{name}.part{number}(ptr %arguments)", f"%s{number}") for number in numbers]),
+    ]
+
+
+def _part(plan: Plan, calls: Sequence[Call], timed: bool) -> list[str]:
+    """The lines that make the calls."""
+    pointers = _Pointers(plan)
+    lines: list[str] = []
+    for number, step, kernel in calls:
+        arguments = [pointers.of(view) for view in step.views]
+        status = f"{number + 1}" if kernel.can_fail else None
+        if timed:
+            lines.append(_CYCLES.format(name=f"before.{number}"))
+        if kernel.chunks is None:
+            lines.append(_call(number, f"{kernel.name}({', '.join(f'ptr {argument}' for argument in arguments)})", status))
+        else:
+            lines += pointers.passed(number, arguments)
+            lines.append(_call(number, f"{PARALLEL}(ptr @{_shared(kernel)}, ptr %spread, i64 {kernel.chunks})", status))
+        if timed:
+            lines += pointers.took(number)
+    return [*pointers.allocated(), *pointers.lines, *lines]
+
+
+def _function(name: str, lines: list[str], linkage: str = "") -> str:
     return f"define {linkage}i32 @{name}(ptr %arguments) #0 {{\nstart:\n" + "\n".join([*lines, "  ret i32 0", "}"])
 
 
@@ -194,7 +219,7 @@ class _Pointers:
             self._names[buffer] = name
         return self._names[buffer]
 
-    def spread(self, number: int, arguments: list[str]) -> list[str]:
+    def passed(self, number: int, arguments: list[str]) -> list[str]:
         """The lines that put the arguments of step `number` into the array `%spread`."""
         self._most_spread = max(self._most_spread, len(arguments))
         lines = []
@@ -234,4 +259,4 @@ def _constant(buffer: Buffer) -> str:
         items = [f"{element} {int(item)}" for item in array.reshape(-1).tolist()]
     else:
         items = [f"{element} {literal(item, dtype)}" for item in array.reshape(-1).tolist()]
-    return f"@constant.{buffer.index} = private constant [{len(items)} x {element}] [{', '.join(items)}], align 64"
+    return f"@constant.{buffer.index} = private constant [{len(items)} x {element}] [{', '.join(items)}], align {ALIGNMENT}"

@@ -182,7 +182,7 @@ class _Printer:
         body: Graph = step.node.attrs["body"]
         layout = step.layout
         assert layout is not None
-        units = f", {_units(schedule.units, step.parallel)}" if schedule.units > 1 else ""
+        units = f", {_units(schedule.chunks, step.parallel)}" if schedule.chunks > 1 else ""
         at_once = f", {layout.rows} at once" if layout.rows > 1 else ""
         lanes = " x ".join(map(str, layout.lane_shape)) or "1"
         if layout.row_shape:
@@ -190,30 +190,30 @@ class _Printer:
         else:
             yield f"for {lanes}{units}"
         spills = dict(zip(schedule.spills, step.scratch, strict=False))
-        for number, stage in enumerate(schedule.stages):
-            nodes = [node for node in body.nodes if schedule.place[node] == "full" and schedule.stage[node] == number]
+        for number, loop in enumerate(schedule.passes):
+            nodes = [node for node in body.nodes if schedule.place[node] == "full" and schedule.number[node] == number]
             parts = [_ops(working)] if (working := _working(nodes)) else []
-            if stage.reductions:
-                parts.append(f"reduces {_ops(stage.reductions)}")
-            if stage.results:
-                parts.append(f"-> {self._written(step, body, stage.results)}")
-            if stage.spills:
-                kept = ", ".join(f"{node.op.name} in {self._view(spills[node])}" for node in stage.spills)
+            if loop.reductions:
+                parts.append(f"reduces {_ops(loop.reductions)}")
+            if loop.results:
+                parts.append(f"-> {self._written(step, body, loop.results)}")
+            if loop.spills:
+                kept = ", ".join(f"{node.op.name} in {self._view(spills[node])}" for node in loop.spills)
                 parts.append(f"keeps {kept}")
             if parts:
                 yield f"  pass {number + 1}: {'; '.join(parts)}"
-        collected = {node for stage in schedule.stages for node in stage.reductions}
+        collected = {node for loop in schedule.passes for node in loop.reductions}
         shared = [node for node in body.nodes if schedule.place[node] == "row" and node not in collected]
         parts = [_ops(working)] if (working := _working(shared)) else []
         if schedule.row_results:
             parts.append(f"-> {self._written(step, body, schedule.row_results)}")
         if parts:
             yield f"  {'a row' if layout.row_shape else 'then'}: {' '.join(parts)}"
-        if schedule.end_results:
+        if schedule.accumulators:
             own = " a unit" if schedule.partial else ""
             blocks = ", by blocks" if schedule.long else ""
-            written = self._written(step, body, schedule.end_results)
-            yield f"  at the end{own}{blocks}: {_ops(schedule.end_results)} -> {written}"
+            written = self._written(step, body, schedule.accumulators)
+            yield f"  at the end{own}{blocks}: {_ops(schedule.accumulators)} -> {written}"
 
     def _written(self, step: Step, body: Graph, nodes: Iterable[Node]) -> str:
         wanted = set(nodes)

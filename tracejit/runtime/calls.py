@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracejit.context import context
+from tracejit.llvm.machine.native_subset.language import offset_of
 from tracejit.locks import Lock
 from tracejit.runtime.entry import Entry
 from tracejit.runtime.native import loader as native
 from tracejit.runtime.native.records import Program, Record, link
-from tracejit.runtime.native.structures import INSTANCES, FunctionObject, offset_of
+from tracejit.runtime.native.structures import INSTANCES, FunctionObject
 from tracejit.tracing.callshape import MOST_SHAPES, CallShape, Undescribable, call_shape
 from tracejit.tracing.guards import changed
 from tracejit.tracing.signature import Parameters
@@ -64,34 +65,34 @@ class NativeCalls:
 
     def _keep(self, records: list[Record], function: Any) -> None:
         self._is_led_to = False
-        _words_of(function)[_RECORDS] = 0
+        _slots_of(function)[_RECORDS] = 0
         before, self._records = self._records, records
         self._lead_to(function)
         del before  # now that nothing leads there any more
 
     def _lead_to(self, function: Any) -> None:
         """Let calls find the records. Where an interrupt or a fork comes before the end, the next call noted does so."""
-        _words_of(function)[_RECORDS] = link(self._records)
+        _slots_of(function)[_RECORDS] = link(self._records)
         if self._records:
             native.dispatch(function, self._is_method)
         self._is_led_to = True
 
     def remember(self, function: Any, instance: Any, method: Any) -> None:
         """Let `function.__get__` find the method of `instance` by itself, for as long as the instance lives."""
-        words = _words_of(function)
+        slots = _slots_of(function)
         address = id(instance)
         place = (address >> 4) % INSTANCES
         first = _METHODS + 2 * place
 
         def forget(_: Any) -> None:
-            if words[first] == address:
-                words[first] = 0
+            if slots[first] == address:
+                slots[first] = 0
 
-        words[first : first + 2] = address, id(method)
+        slots[first : first + 2] = address, id(method)
         self._remembered[place] = weakref.ref(instance, forget)
 
 
-def _words_of(function: Any) -> Any:
+def _slots_of(function: Any) -> Any:
     return (ctypes.c_int64 * (_METHODS + 2 * INSTANCES)).from_address(id(function))
 
 

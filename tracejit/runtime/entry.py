@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tracejit.compilation import Compilation
 from tracejit.context import context
 from tracejit.ir import Graph
 from tracejit.ir.types import TensorType
-from tracejit.locks import Lock, importing
+from tracejit.llvm.machine.engine import host_target
+from tracejit.locks import Lock
 from tracejit.runtime.recorded import Callee, operand_of, record_call
 from tracejit.runtime.step import Step, array_of
 from tracejit.tracing.guards import Guard, changed
@@ -52,7 +54,7 @@ class Entry:
         self.program: Any = None
         self.only_general: str | None = None
         self._step: Step | None = None
-        self._optimized: Graph | None = None
+        self._compilation: Compilation | None = None
         self._callee: Callee | None = None  # what a tape records of a call
         self._lock = Lock()
         updated = {parameter for parameter, _ in traced.graph.updates}
@@ -70,15 +72,15 @@ class Entry:
     def optimized(self) -> Graph:
         """The graph after all passes."""
         with self._lock:
-            if self._optimized is None:
-                self._optimized = self._run_passes() if self._step is None else self._step.graph
-            return self._optimized
+            return self.compilation.optimized
 
-    def _run_passes(self) -> Graph:
-        with importing:  # where the code comes from the cache, nobody needs them
-            from tracejit import passes
-
-        return passes.run(self.traced.graph)
+    @property
+    def compilation(self) -> Compilation:
+        """The way from the trace to the machine code."""
+        with self._lock:
+            if self._compilation is None:
+                self._compilation = Compilation(self.traced.graph, host_target())
+            return self._compilation
 
     @property
     def step(self) -> Step:
@@ -88,13 +90,13 @@ class Entry:
             with self._lock:
                 if self._step is None:
                     start = time.perf_counter()
-                    self._step = Step.of_traced(self.traced.graph, self._optimized)
+                    self._step = Step.of_traced(self.compilation)
                     self.compiled_seconds = time.perf_counter() - start
         return self._step
 
     def forget(self) -> None:
         """Let go of the machine code of a trace that is not looked at any more."""
-        self._step = self._optimized = self.program = self._callee = None
+        self._step = self._compilation = self.program = self._callee = None
         self.forgotten = True
 
     def fits(self, leaves: Sequence[Any]) -> str | None:

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tracejit import ops
+from tracejit.compilation import Compilation
 from tracejit.context import context
 from tracejit.ir import Graph, Node, make, verify
 from tracejit.ir.errors import TracingError
 from tracejit.ir.op import Op
 from tracejit.ir.types import TensorType, TupleType
+from tracejit.llvm.machine.engine import host_target
 from tracejit.ops import Gapped, Record, dense, differentiated, gapped_reverse, reached_from, records_of
 from tracejit.runtime.step import Step, buffer_of, run_graph
 from tracejit.tensor import Tensor
@@ -204,7 +206,7 @@ def _derive(callee: Callee, needed: tuple[int, ...], gapped: bool) -> Backward:
 
     @functools.cache
     def step() -> Step:
-        return Step.of_traced(backward)
+        return Step.of_traced(Compilation(backward, host_target()))
 
     if inner is None:
         return Backward(Callee(backward, step, callee.rules), kinds)

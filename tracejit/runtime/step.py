@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from tracejit.compilation import Compilation
 from tracejit.ir import Graph, TensorType
 from tracejit.ir.errors import fail
 from tracejit.ir.location import at
 from tracejit.ir.types import float64
 from tracejit.llvm.executable import Executable, Failure
 from tracejit.llvm.machine.engine import host_target
-from tracejit.locks import Lock, importing
+from tracejit.locks import Lock
 from tracejit.memory import empty
 from tracejit.runtime import threads
-from tracejit.runtime.native.structures import Memory
+from tracejit.runtime.slots import Slots
 from tracejit.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Step:
 
     def __init__(self, graph: Graph, executable: Executable | None = None):
         """The step of an optimized graph; of a traced one where its code is given."""
-        self.executable = executable or Executable(graph, host_target(), graph, use_cache=False)
+        self.executable = executable or Executable(Compilation(graph, host_target(), graph), use_cache=False)
         self.parameters = graph.parameters
         if self.executable.parallel:
             threads.prepare()
@@ -53,46 +54,34 @@ class Step:
         self._pools = [new_pool(kind) for kind in self._results]
         self._oldest = [itertools.cycle(range(len(pool))) for pool in self._pools]
         self._choosing = Lock()
-        self._idle: list[Memory] = []
+        self._idle: list[Slots] = []
 
     @classmethod
-    def of_traced(cls, graph: Graph, optimized: Graph | None = None) -> Step:
-        """The step of a traced graph, from the cache where that has it. `optimized` is the graph after all passes, where it
-        is known."""
-        return cls(graph, Executable(graph, host_target(), optimized))
+    def of_traced(cls, compilation: Compilation) -> Step:
+        """The step of a traced graph, from the cache where that has it."""
+        return cls(compilation.traced, Executable(compilation))
 
     @property
     def graph(self) -> Graph:
         """The optimized graph."""
-        return self.executable.optimized
+        return self.executable.compilation.optimized
 
     @property
     def plan(self) -> Plan:
         """Its kernels, and where every value lies."""
-        return self.executable.plan
+        return self.executable.compilation.plan
 
     @property
     def module(self) -> Module:
         """Its text for LLVM."""
-        return self.executable.module
+        return self.executable.compilation.module
 
-    def text(self, stage: str) -> str:
-        """The "plan", the module for "llvm", or the machine code as the assembler writes it ("asm")."""
-        if stage == "llvm":
-            return self.module.text
-        if stage == "asm":
-            return self.executable.assembly()
-        with importing:
-            from tracejit.llvm.plan_text import print_plan
-
-        return print_plan(self.plan)
-
-    def new_frame(self) -> Memory:
-        """Memory for one call at a time: a word for the owner's use, the addresses that the machine code takes (parameters,
-        results, arena), and as many words for who keeps alive what lies there."""
+    def new_frame(self) -> Slots:
+        """Memory for one call at a time: a slot for the owner's use, the addresses that the machine code takes (parameters,
+        results, arena), and as many slots for who keeps alive what lies there."""
         slots = len(self.parameters) + len(self._results) + 1
         arena = empty((self.executable.arena_bytes,), np.uint8)
-        return Memory([0] * slots + [arena.ctypes.data] + [0] * slots, arena)
+        return Slots([0] * slots + [arena.ctypes.data] + [0] * slots, arena)
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[Tensor]:
         """Run on `arrays`, one a parameter, each as `buffer_of` gives it: the results; the variables' new values are over
@@ -106,13 +95,13 @@ class Step:
             frame = self._idle.pop()
         except IndexError:
             frame = self.new_frame()
-        words = frame.words
+        slots = frame.values
         place = 1
         for array in arrays:
-            words[place] = array.ctypes.data
+            slots[place] = array.ctypes.data
             place += 1
         for result in results:
-            words[place] = result.value.ctypes.data
+            slots[place] = result.value.ctypes.data
             place += 1
         status = self._entry(frame.address + 8)
         self._idle.append(frame)

@@ -1,5 +1,7 @@
-"""What a fusion accumulates over its rows, the results that are complete only at their end: where it begins, and how a long one
-is collected by blocks of rows, each in memory of its own that is then combined with the result."""
+"""What a fusion accumulates over its rows, complete only at their end: where it begins, how a long one is collected by blocks.
+
+A block of rows has memory of its own, which is then combined with the result.
+"""
 
 from __future__ import annotations
 

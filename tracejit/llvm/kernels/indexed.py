@@ -47,7 +47,7 @@ def _check(b: KernelBuilder, array: Array, low: int, high: int) -> None:
     lanes = min(b.lanes_for(kind), power_below(count))
 
     def row(index: list[Lanes]) -> None:
-        start = b.place(b.subarray(array, 0, index))
+        start = b.first_element(b.subarray(array, 0, index))
 
         def vector(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
             first = overlapped_start(b, first, count, lanes)
@@ -131,7 +131,7 @@ def emit_arg_extreme(b: KernelBuilder, node: Node, out: Array, x: Array, better:
     search = _Search(b, x.dtype, count, step, better)
 
     def row(index: list[Lanes]) -> None:
-        to, at = (b.place(b.subarray(array, 0, index)) for array in (target, source))
+        to, at = (b.first_element(b.subarray(array, 0, index)) for array in (target, source))
         if beside:
             search.beside(to, at, target.shape[-1], target.strides[-1], source.strides[-1])
         else:

@@ -52,7 +52,7 @@ class KernelBuilder(MathBuilder):
 
         nest(0, [])
 
-    def place(self, array: Array) -> str:
+    def first_element(self, array: Array) -> str:
         """The pointer to the first element."""
         return self.address(array.pointer, array.dtype, array.offset)
 
@@ -71,9 +71,9 @@ class KernelBuilder(MathBuilder):
     def subarray(self, array: Array, axis: int, index: Sequence[Lanes]) -> Array:
         """The array without the axes `axis, axis + 1...`, at `index` along them."""
         end = axis + len(index)
-        pointer = self.place(array)
-        for each, stride in zip(index, array.strides[axis:end], strict=True):
-            pointer = self.address(pointer, array.dtype, index=each, stride=stride)
+        pointer = self.first_element(array)
+        for position, stride in zip(index, array.strides[axis:end], strict=True):
+            pointer = self.address(pointer, array.dtype, index=position, stride=stride)
         shape, strides = array.shape[:axis] + array.shape[end:], array.strides[:axis] + array.strides[end:]
         return Array(shape, strides, 0, array.dtype, pointer)
 

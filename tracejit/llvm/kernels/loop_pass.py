@@ -16,7 +16,7 @@ from tracejit.llvm.kernels.nest import RowBlock, chunk_loop
 from tracejit.llvm.kernels.register_block import RegisterBlock
 from tracejit.llvm.kernels.summation import Add, sum_by_blocks
 from tracejit.llvm.plan.layout import Key
-from tracejit.llvm.plan.schedule import Stage
+from tracejit.llvm.plan.schedule import LoopPass
 from tracejit.llvm.plan.summation import is_long
 from tracejit.llvm.text.powers import power_above
 from tracejit.llvm.text.types import Lanes
@@ -36,13 +36,13 @@ class Prefetch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LoopPass:
+class PassContext:
     """The pass `number` over the rows of a block, which computes `nodes` by `width` elements of a row at one time. `values` are
     those that a row shares and that it needs; `carried` its reductions whose totals all elements of a row go into."""
 
     rows: RowBlock
     number: int
-    stage: Stage
+    planned: LoopPass
     nodes: Sequence[Node]
     width: int
     values: Mapping[Node, Lanes]
@@ -79,8 +79,8 @@ class LoopPass:
 def emit_pass(rows: RowBlock, values: Values, number: int) -> Values:
     """Write the pass `number`; what a row shares comes back, the `values` from before and what the pass reduced to one."""
     b, schedule, layout = rows.nest.b, rows.nest.schedule, rows.nest.layout
-    stage = schedule.stages[number]
-    roots = [*(reduction.operands[0] for reduction in stage.reductions), *stage.results, *stage.spills]
+    planned = schedule.passes[number]
+    roots = [*(reduction.operands[0] for reduction in planned.reductions), *planned.results, *planned.spills]
     if not roots:
         return values
     nodes = _computed(rows, number, roots)
@@ -90,9 +90,9 @@ def emit_pass(rows: RowBlock, values: Values, number: int) -> Values:
     registers = b.machine.in_flight // (1 if len(nodes) <= _FEW_OPS else 2)
     lanes = max(b.width // schedule.widest, 1)  # of one register
     width = min(lanes * max(registers // rows.rows, 1), power_above((layout.lane_shape or (1,))[-1]))
-    carried = [node for node in stage.reductions if not any(_lane_strides(rows, node))]
+    carried = [node for node in planned.reductions if not any(_lane_strides(rows, node))]
     prefetches = _prefetches(rows, number) if number == schedule.longest else []
-    loop = LoopPass(rows, number, stage, nodes, width, values, prefetches, carried)
+    loop = PassContext(rows, number, planned, nodes, width, values, prefetches, carried)
     empty = loop.empty(carried)
     totals = empty if 0 in layout.lane_shape else _emit_axis(loop, [], empty)
     for node, total in zip(carried, totals, strict=True):
@@ -111,7 +111,7 @@ def _lane_strides(rows: RowBlock, node: Node) -> tuple[int, ...]:
 
 def _is_kept(rows: RowBlock, number: int, node: Node) -> bool:
     """Whether a pass before `number` kept the value."""
-    return node in rows.nest.layout.scratch and rows.nest.schedule.stage[node] < number
+    return node in rows.nest.layout.scratch and rows.nest.schedule.number[node] < number
 
 
 def _computed(rows: RowBlock, number: int, roots: Sequence[Node]) -> list[Node]:
@@ -130,7 +130,7 @@ def _prefetches(rows: RowBlock, number: int) -> list[Prefetch]:
     """What memory is asked for while the pass that computes most runs, which others wait for: the rows to be read next, and
     those that a later pass writes."""
     schedule, layout = rows.nest.schedule, rows.nest.layout
-    if len(schedule.stages) == 1 or math.prod(layout.lane_shape) * schedule.widest < rows.nest.b.machine.prefetched_row:
+    if len(schedule.passes) == 1 or math.prod(layout.lane_shape) * schedule.widest < rows.nest.b.machine.prefetched_row:
         return []
     prefetches = []
     for key, access in layout.access.items():
@@ -138,12 +138,12 @@ def _prefetches(rows: RowBlock, number: int) -> list[Prefetch]:
         if schedule.place[node] == "full" and access.lane_step == 1 and access.row_step:
             if result == -1 and node.op is ops.parameter:
                 prefetches.append(Prefetch(key, rows.rows, False))
-            elif result >= 0 and schedule.stage[node] > number:
+            elif result >= 0 and schedule.number[node] > number:
                 prefetches.append(Prefetch(key, 0, True))
     return prefetches
 
 
-def _emit_axis(loop: LoopPass, outer: Sequence[Lanes], totals: list[Lanes]) -> list[Lanes]:
+def _emit_axis(loop: PassContext, outer: Sequence[Lanes], totals: list[Lanes]) -> list[Lanes]:
     """Run along the axes of a row that are left behind `outer`: the totals with it."""
     shape, axis = loop.rows.nest.layout.lane_shape, len(outer)
     if axis >= len(shape) - 1:
@@ -167,7 +167,7 @@ class Line:
     """A run of a pass along the last axis, behind `outer`; `starts` is where it begins in each array. `reductions` are those
     whose totals it carries, in their order; others have an element of their own for each along the axis."""
 
-    loop: LoopPass
+    loop: PassContext
     outer: Sequence[Lanes]
     starts: Mapping[Key, str]
     reductions: Sequence[Node]
@@ -201,10 +201,10 @@ class Line:
         values = emit_nodes(loop.b, loop.nodes, shared, read, block.lanes)
         for prefetch in loop.prefetches:
             block.prefetch(*prefetch)
-        for node in loop.stage.spills:
+        for node in loop.planned.spills:
             block.store(values[node], (node, -1))
         totals = list(totals)
-        for node in loop.stage.reductions:
+        for node in loop.planned.reductions:
             value = values[node.operands[0]]
             if node in self.reductions:
                 number = self.reductions.index(node)
@@ -212,20 +212,20 @@ class Line:
             else:
                 for number in range(len(layout.results[node])):
                     block.accumulate(node, value, (node, number))
-        for node in loop.stage.results:
+        for node in loop.planned.results:
             for number in range(len(layout.results[node])):
                 block.store(values[node], (node, number))
         return totals
 
 
-def _emit_last_axis(loop: LoopPass, outer: Sequence[Lanes], carried: list[Lanes]) -> list[Lanes]:
+def _emit_last_axis(loop: PassContext, outer: Sequence[Lanes], carried: list[Lanes]) -> list[Lanes]:
     """Run along the last axis: whole register blocks, then what is left as one that is masked. `carried` are the totals that
     the pass carries; a reduction over the last axis alone of several is complete here.
 
     The totals of a long row are collected block by block. So each of the numbers in n register blocks goes through at most
     max(_LONG_ROW, 4 sqrt(n)) + log2(width) additions."""
     b, rows, layout = loop.b, loop.rows, loop.rows.nest.layout
-    apart = [node for node in loop.stage.reductions if node not in loop.carried]
+    apart = [node for node in loop.planned.reductions if node not in loop.carried]
     along = [node for node in apart if not _lane_strides(rows, node)[-1]]
     totals = carried + loop.empty(along)
     line = Line(loop, outer, _starts(rows, outer), [*loop.carried, *along])

@@ -18,7 +18,7 @@ from tracejit.llvm.text.types import Lanes
 
 def emit_fusion(b: KernelBuilder, schedule: Schedule, layout: Layout, arrays: Sequence[Array]) -> None:
     """Write the loops of a fusion over `arrays`, whose values are computed as `schedule` and lie as `layout` says."""
-    count = schedule.units
+    count = schedule.chunks
     if count == 1:
         _emit_chunk(Nest(b, schedule, layout, arrays, None))
     else:
@@ -34,7 +34,7 @@ def emit_fusion(b: KernelBuilder, schedule: Schedule, layout: Layout, arrays: Se
 
 def _emit_chunk(nest: Nest) -> None:
     layout = nest.layout
-    for node in nest.schedule.end_results:
+    for node in nest.schedule.accumulators:
         for argument in layout.ends[node]:
             begin(nest, node, nest.arrays[argument])
     if 0 in layout.row_shape:
@@ -89,9 +89,9 @@ def _emit_rows(nest: Nest, index: Sequence[Lanes], rows: int) -> None:
     b, schedule, layout = nest.b, nest.schedule, nest.layout
     block = RowBlock.at(nest, index, rows)
     values: Values = {}
-    for number in range(len(schedule.stages)):
+    for number in range(len(schedule.passes)):
         values = emit_pass(block, values, number)
-    ends = [node for node in schedule.end_results if schedule.place[node.operands[0]] == "row"]
+    ends = [node for node in schedule.accumulators if schedule.place[node.operands[0]] == "row"]
     # All are computed before the first is stored: it may be stored over what another is computed from.
     values = block.values([*schedule.row_results, *(end.operands[0] for end in ends)], values)
     for node in schedule.row_results:

@@ -33,7 +33,7 @@ def emit_copy(b: KernelBuilder, target: Array, source: Array, divided: bool = Fa
     if 0 in target.shape:
         return
     if not target.shape:
-        b.write(b.read(b.place(source), source.dtype), b.place(target), target.dtype)
+        b.write(b.read(b.first_element(source), source.dtype), b.first_element(target), target.dtype)
         return
     last = len(target.shape) - 1
     across = _across(target, source)
@@ -47,7 +47,7 @@ def emit_copy(b: KernelBuilder, target: Array, source: Array, divided: bool = Fa
 
 def _copy_runs(b: KernelBuilder, target: Array, source: Array, divided: bool) -> None:
     def run(index: list[Lanes]) -> None:
-        to, at = (b.place(b.subarray(array, 0, index)) for array in (target, source))
+        to, at = (b.first_element(b.subarray(array, 0, index)) for array in (target, source))
         b.move_bytes(to, at, target.dtype, target.shape[-1])
 
     (b.loops_divided if divided else b.loops)(target.shape[:-1], run)
@@ -74,7 +74,7 @@ def _copy_transposed(b: KernelBuilder, target: Array, source: Array, across: int
     def matrix(index: list[Lanes]) -> None:
         parts = []
         for array in (target, source):
-            start = b.place(array)
+            start = b.first_element(array)
             for position, axis in zip(index, others, strict=True):
                 start = b.address(start, array.dtype, index=position, stride=array.strides[axis])
             shape, strides = (array.shape[across], array.shape[last]), (array.strides[across], array.strides[last])
@@ -192,7 +192,7 @@ def _copy_strided(b: KernelBuilder, target: Array, source: Array, divided: bool)
     by_vectors = all(stride == 0 or b.picks(lanes, stride) for stride in (down, step))
 
     def row(index: list[Lanes]) -> None:
-        to, at = (b.place(b.subarray(array, 0, index)) for array in (target, source))
+        to, at = (b.first_element(b.subarray(array, 0, index)) for array in (target, source))
         if not by_vectors:
             _copy_elements(b, to, at, down, step, dtype, count)
             return
@@ -238,7 +238,7 @@ def emit_fill(b: KernelBuilder, target: Array, value: Any) -> None:
     zero = not any(np.asarray(value, dtype.numpy).tobytes())
 
     def row(index: list[Lanes]) -> None:
-        to = b.place(b.subarray(target, 0, index))
+        to = b.first_element(b.subarray(target, 0, index))
 
         def vector(first: Lanes) -> None:
             b.store_at(b.const(value, dtype, lanes), b.address(to, dtype, index=first, stride=stride), stride)
@@ -272,7 +272,7 @@ def _combine_rows(
     lanes = min(b.lanes_for(dtype), power_above(count))
 
     def row(index: list[Lanes]) -> None:
-        to, *starts = (b.place(b.subarray(array, 0, index)) for array in (target, *sources))
+        to, *starts = (b.first_element(b.subarray(array, 0, index)) for array in (target, *sources))
 
         def vector(first: Lanes, ahead: int, active: int | None) -> None:
             values = [

@@ -31,7 +31,7 @@ class MathBuilder(MemoryBuilder):
     def binary(self, float_op: str | None, int_op: str, x: Lanes, y: Lanes) -> Lanes:
         if not x.dtype.is_half:
             return super().binary(float_op, int_op, x, y)
-        return self.rounded(super().binary(float_op, int_op, *(each._replace(dtype=float32) for each in (x, y))), x.dtype)
+        return self.rounded(super().binary(float_op, int_op, x._replace(dtype=float32), y._replace(dtype=float32)), x.dtype)
 
     def fma(self, x: Lanes, y: Lanes, z: Lanes) -> Lanes:
         return self.add(self.mul(x, y), z) if x.dtype.is_half else super().fma(x, y, z)

@@ -119,7 +119,7 @@ def times_power_of_two(b: Builder, x: Lanes, n: Lanes) -> Lanes:
     b.declarations.add(f"declare {kind} {function}({kind}, {kind}, {kind}, {mask}, i32 immarg)")
     parts = []
     for start in range(0, x.lanes, lanes):
-        part, power = (shuffled(b, each, range(start, start + lanes)) for each in (x, n))
+        part, power = (shuffled(b, value, range(start, start + lanes)) for value in (x, n))
         text = f"call {kind} {function}({part}, {power}, {kind} zeroinitializer, {mask} -1, i32 4)"
         parts.append(b.emit(x.dtype, lanes, text))
     return concat(b, parts)

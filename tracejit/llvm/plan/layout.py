@@ -105,8 +105,8 @@ def fusion_layout(
         unit = arrays[where].strides[0] if where is not None and copies else 0
         access[key] = Access(where, node.dtype, rows, lanes, unit, math.prod(lane_shape) if is_scratch else 0)
     innermost = row_shape[-1] if row_shape else 1
-    at_once = min(schedule.at_once(math.prod(lane_shape)), 1 << max(innermost, 1).bit_length() - 1)
-    ends = {node: results[node] for node in schedule.end_results}
+    at_once = min(schedule.row_unroll(math.prod(lane_shape)), 1 << max(innermost, 1).bit_length() - 1)
+    ends = {node: results[node] for node in schedule.accumulators}
     layout = Layout(row_shape, lane_shape, at_once, access, results, ends, spills, {})
     for argument, node in enumerate(schedule.long, own + len(spills)):
         layout = _collected(layout, schedule, node, argument, arrays[argument].strides[0])
@@ -122,7 +122,7 @@ def _collected(layout: Layout, schedule: Schedule, node: Node, argument: int, un
     rows, lanes = totals[0].rows, totals[0].lanes
     counts = [1 if stride else size for size, stride in zip(layout.row_shape, rows, strict=True)]
     if node in schedule.partial:
-        counts[0] = -(-counts[0] // schedule.units)
+        counts[0] = -(-counts[0] // schedule.chunks)
     counts[-1] = -(-counts[-1] // layout.rows)
     total = math.prod(counts)
     if total <= LONG:

@@ -166,7 +166,7 @@ class _Planner:
         found = schedule(body, node.attrs["space"], node.attrs["rows"])
         outputs = []
         for result in body.results:
-            shape = (found.units, *result.shape) if result in found.partial else result.shape
+            shape = (found.chunks, *result.shape) if result in found.partial else result.shape
             outputs.append(self._new(TensorType(shape, result.dtype)))
         scratch = [self._new(TensorType(found.scratch_shape, spill.dtype)) for spill in found.spills]
         scratch += [self._new(TensorType(found.block_shape(end), end.dtype)) for end in found.long]

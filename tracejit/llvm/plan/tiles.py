@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 from tracejit.llvm.target import Machine
@@ -24,6 +25,7 @@ def parts(size: int, part: int) -> Iterator[tuple[int, int]]:
         yield size % part, 1
 
 
+@functools.lru_cache(maxsize=1024)  # layers of a network have products of equal sizes
 def choose_tile(rows: int, vectors: int, depth: int, machine: Machine) -> tuple[int, int]:
     """(rows, vectors) of the tile by which `rows` by `vectors` take the fewest cycles. All sums, a step's vectors and a factor
     have to fit into the registers, with one to spare."""

@@ -78,7 +78,8 @@ class MemoryBuilder(Builder):
         if stride == 1:
             function, mask = intrinsic_name("masked.load", element, lanes) + ".p0", vector_type("i1", lanes)
             self.declarations.add(f"declare {kind} {function}(ptr, {mask}, {kind})")
-            arguments = f"ptr align {dtype.size} {pointer}, {mask} {mask_text(lanes, count)}, {kind} zeroinitializer"
+            on = mask_text([lane < count for lane in range(lanes)])
+            arguments = f"ptr align {dtype.size} {pointer}, {mask} {on}, {kind} zeroinitializer"
             return self.named(f"call {kind} {function}({arguments})")
         if self.picks(lanes, stride):
             return self._read_picked(pointer, dtype, lanes, stride, count)
@@ -100,26 +101,25 @@ class MemoryBuilder(Builder):
             pointer = self.address(pointer, dtype, (count - 1) * stride)
         starts = [first if first + lanes <= span else max(span - lanes, 0) for first in range(0, span, lanes)]
         sources = [self.read(self.address(pointer, dtype, first), dtype, lanes, active=min(span, lanes)) for first in starts]
-        places = [lane * step if stride > 0 else (count - 1 - lane) * step for lane in range(count)]
-        found = [(place // lanes, place - starts[place // lanes]) for place in places]
+        offsets = [lane * step if stride > 0 else (count - 1 - lane) * step for lane in range(count)]
+        picked = [(offset // lanes, offset - starts[offset // lanes]) for offset in offsets]
         if count < lanes:
             sources.append("zeroinitializer")
-            found += [(len(sources) - 1, 0)] * (lanes - count)
-        return self.pick(dtype, lanes, sources, found)
+            picked += [(len(sources) - 1, 0)] * (lanes - count)
+        return self.pick(dtype, lanes, sources, picked)
 
-    def pick(self, dtype: DType, lanes: int, sources: Sequence[str], found: Sequence[tuple[int, int] | None]) -> str:
+    def pick(self, dtype: DType, lanes: int, sources: Sequence[str], picked: Sequence[tuple[int, int] | None]) -> str:
         """A vector of lanes (number of the source, lane in it); None for a lane that may be anything."""
-        used = sorted({each[0] for each in found if each is not None})
-        first, *others = used
+        first, *others = sorted({pick[0] for pick in picked if pick is not None})
         result = sources[first]
-        placed = [each[1] if each is not None and each[0] == first else None for each in found]
+        held = [pick[1] if pick is not None and pick[0] == first else None for pick in picked]
         for other in others or [first]:
             mask = [
-                lanes + each[1] if each is not None and each[0] == other and other != first else before
-                for each, before in zip(found, placed, strict=True)
+                lanes + pick[1] if pick is not None and pick[0] == other and other != first else before
+                for pick, before in zip(picked, held, strict=True)
             ]
             result = self.shuffle(dtype, result, sources[other], mask)
-            placed = [lane if place is not None else None for lane, place in enumerate(mask)]
+            held = [lane if source is not None else None for lane, source in enumerate(mask)]
         return result
 
     def shuffle(self, dtype: DType, x: str, y: str, mask: Sequence[int | None], width: int | None = None) -> str:
@@ -159,18 +159,17 @@ class MemoryBuilder(Builder):
             self.write(one, self.address(pointer, dtype, lane), dtype)
             return
         self.declarations.add(f"declare void {function}({kind}, ptr, {mask})")
-        which = ", ".join(f"i1 {'true' if each else 'false'}" for each in on)
-        self.line(f"call void {function}({kind} {value}, ptr align {dtype.size} {pointer}, {mask} <{which}>)")
+        self.line(f"call void {function}({kind} {value}, ptr align {dtype.size} {pointer}, {mask} {mask_text(on)})")
 
     def _write_picked(self, value: str, pointer: str, dtype: DType, lanes: int, stride: int, count: int) -> None:
-        """Whole vectors with the lanes at their places, written without what lies between them."""
+        """Whole vectors with the lanes where they belong, written without what lies between them."""
         step = abs(stride)
         span = (count - 1) * step + 1
         if stride < 0:
             pointer = self.address(pointer, dtype, (count - 1) * stride)
         for start in range(0, span, lanes):
-            places = range(start, start + lanes)
-            held = [place // step if place % step == 0 and place < span else None for place in places]
+            offsets = range(start, start + lanes)
+            held = [offset // step if offset % step == 0 and offset < span else None for offset in offsets]
             picked = [None if lane is None else (0, lane if stride > 0 else count - 1 - lane) for lane in held]
             moved = self.pick(dtype, lanes, [value], picked)
             to = self.address(pointer, dtype, start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +63,6 @@ def intrinsic_name(name: str, element: str, lanes: int = 1) -> str:
     return f"@llvm.{name}.{f'v{lanes}' if lanes > 1 else ''}{_SUFFIXES.get(element, element)}"
 
 
-def mask_text(lanes: int, active: int) -> str:
-    """A constant mask whose first `active` lanes are on."""
-    return "<" + ", ".join(f"i1 {'true' if lane < active else 'false'}" for lane in range(lanes)) + ">"
+def mask_text(on: Sequence[bool]) -> str:
+    """A constant mask."""
+    return "<" + ", ".join(f"i1 {'true' if lane else 'false'}" for lane in on) + ">"

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir.types import TensorType, float32
-from tracejit.llvm.machine.native_subset.language import Struct
+from tracejit.llvm.machine.native_subset.language import Struct, offset_of
 from tracejit.runtime.native import structures
-from tracejit.runtime.native.structures import offset_of
 from tracejit.tensor import Tensor
 from tracejit.variable import Variable
 

@@ -14,7 +14,8 @@ from tracejit.ir.types import TensorType
 from tracejit.objects import MISSING, is_a, items, namespace, type_name
 from tracejit.runtime.native import loader as native
 from tracejit.runtime.native import structures
-from tracejit.runtime.native.structures import MOST_NODES, MOST_RESULTS, Kind, Memory, addresses, peek, poke, row, table
+from tracejit.runtime.native.structures import MOST_NODES, MOST_RESULTS, Kind, addresses, peek, poke, row, table
+from tracejit.runtime.slots import Slots
 from tracejit.runtime.step import Step, buffer_of, new_pool
 from tracejit.tensor import Tensor
 from tracejit.tracing.callshape import CallShape, Given, Node, Undescribable
@@ -35,24 +36,24 @@ class Program:
         if len(graph.results) > MOST_RESULTS:
             raise Undescribable(f"the function returns more than {MOST_RESULTS} tensors")
         self.step, self._fail = step, fail
-        slots = len(graph.parameters)
+        parameters = len(graph.parameters)
         results = [
-            _result(result.type, slots + index)  # type: ignore[arg-type]
+            _result(result.type, parameters + index)  # type: ignore[arg-type]
             for index, result in enumerate(graph.results)
         ]
         self._results = table([each for each, _ in results], [kept for _, kept in results])
         self._structure = _structure(traced)
-        words = row(
+        slots = row(
             structures.Program,
             entry=step.executable.address,
-            slots=slots + len(results) + 1,
+            slots=parameters + len(results) + 1,
             long=int(step.long),
             results=self._results.address,
             results_end=self._results.end,
             structure=0 if self._structure is None else self._structure.address,
             fail=id(fail),
         )
-        self.memory = Memory(words)
+        self.memory = Slots(slots)
         self.watch(watches)
         self.frames: list[Any] = []
         self.add_frame()
@@ -60,7 +61,7 @@ class Program:
     def watch(self, watches: Sequence[Watch]) -> None:
         """Replace what is compared at every call."""
         packed = [_watch(watch) for watch in watches]
-        made = table([row(structures.Watches), *[words for words, _ in packed]], [kept for _, kept in packed])
+        made = table([row(structures.Watches), *[slots for slots, _ in packed]], [kept for _, kept in packed])
         poke(made, structures.Watches, "end", made.end)
         poke(self.memory, structures.Program, "stale", 0)
         poke(self.memory, structures.Program, "watches", made.address)
@@ -92,11 +93,11 @@ class Record:
         self.program, self.shape = program, shape
         self._names = addresses(shape.keywords)
         nodes = [_node(node) for node in shape.nodes]
-        self._nodes = table([words for words, _ in nodes], [kept for _, kept in nodes])
+        self._nodes = table([slots for slots, _ in nodes], [kept for _, kept in nodes])
         variables, arrays = _binds(shape, traced)
-        self._variables = table([words for words, _ in variables], [kept for _, kept in variables])
-        self._arrays = table([words for words, _ in arrays], [kept for _, kept in arrays])
-        self.memory = Memory(
+        self._variables = table([slots for slots, _ in variables], [kept for _, kept in variables])
+        self._arrays = table([slots for slots, _ in arrays], [kept for _, kept in arrays])
+        self.memory = Slots(
             row(
                 structures.Record,
                 npositional=shape.positional,
@@ -123,11 +124,11 @@ def link(records: Sequence[Record]) -> int:
     return following
 
 
-# -- the words of each structure, and what has to live as long as they do
+# -- the slots of each structure, and what has to live as long as they do
 
 
-def _dims(kind: TensorType) -> Memory:
-    return Memory(kind.shape)
+def _dims(kind: TensorType) -> Slots:
+    return Slots(kind.shape)
 
 
 def _node(node: Node) -> tuple[list[int], Any]:
@@ -135,7 +136,7 @@ def _node(node: Node) -> tuple[list[int], Any]:
     if node.kind in ("tensor", "array"):
         dims = _dims(node.expected)
         descr = node.expected.dtype.numpy
-        words = row(
+        slots = row(
             structures.Node,
             kind=kind,
             expected=id(node.expected),
@@ -143,7 +144,7 @@ def _node(node: Node) -> tuple[list[int], Any]:
             count=len(node.expected.shape),
             dims=dims.address,
         )
-        return words, (node, dims)
+        return slots, (node, dims)
     if node.kind == "scalar":
         return row(structures.Node, kind=kind, expected=id(node.type)), node
     if node.kind == "variable":
@@ -156,8 +157,8 @@ def _node(node: Node) -> tuple[list[int], Any]:
     if node.kind == "same":
         return row(structures.Node, kind=kind, expected=id(node.expected)), node
     keys = addresses(node.keys)
-    words = row(structures.Node, kind=kind, expected=id(node.type), count=node.size, keys=keys.address, first=node.first)
-    return words, (node, keys)
+    slots = row(structures.Node, kind=kind, expected=id(node.type), count=node.size, keys=keys.address, first=node.first)
+    return slots, (node, keys)
 
 
 def _binds(shape: CallShape, traced: Traced) -> Any:
@@ -179,8 +180,8 @@ def _binds(shape: CallShape, traced: Traced) -> Any:
                 arrays.append((row(structures.ArrayBinding, kind=kind, slot=slot, node=source), None))
                 continue
         if isinstance(source, Variable):
-            words = row(structures.VariableBinding, slot=slot, variable=id(source), updated=parameter in updated)
-            variables.append((words, source))
+            slots = row(structures.VariableBinding, slot=slot, variable=id(source), updated=parameter in updated)
+            variables.append((slots, source))
         else:
             assert isinstance(parameter.type, TensorType)
             arrays.append(_captured(source, parameter.type, slot, binding))
@@ -192,30 +193,30 @@ def _captured(source: Any, kind: TensorType, slot: int, binding: Binding) -> tup
         if source.dtype is not kind.dtype.numpy or not (source.flags.c_contiguous and source.flags.aligned):
             raise Undescribable("a captured array is converted at every call: it has another dtype or is not contiguous")
         dims = _dims(kind)
-        words = row(
+        slots = row(
             structures.ArrayBinding, kind=Kind.CAPTURED, slot=slot, array=id(source), descr=id(kind.dtype.numpy),
             count=source.ndim, dims=dims.address,
         )  # fmt: skip
-        return words, (source, dims)
+        return slots, (source, dims)
     array = buffer_of(source.value if isinstance(source, Tensor) else source, kind)
     return row(structures.ArrayBinding, kind=Kind.CONSTANT, slot=slot, data=array.ctypes.data), (source, array)
 
 
 def _result(kind: TensorType, slot: int) -> tuple[list[int], Any]:
     pool = new_pool(kind)
-    dims, made = _dims(kind), Memory([0] * len(pool))
-    words = row(
+    dims, made = _dims(kind), Slots([0] * len(pool))
+    slots = row(
         structures.Result, expected=id(kind), descr=id(kind.dtype.numpy), nd=len(kind.shape), dims=dims.address,
         bytes=kind.nbytes, slot=slot, pool=id(pool), count=len(pool), made_arrays=made.address,
     )  # fmt: skip
-    return words, (pool, kind, dims, made)
+    return slots, (pool, kind, dims, made)
 
 
-def _structure(traced: Traced) -> Memory | None:
+def _structure(traced: Traced) -> Slots | None:
     """How to build what the function returns; None for a single tensor."""
     if traced.is_single:
         return None
-    words: list[int] = []
+    slots: list[int] = []
     kept: list[Any] = []
 
     def add(structure: Any) -> None:
@@ -226,27 +227,27 @@ def _structure(traced: Traced) -> Memory | None:
                 raise Undescribable(f"the function returns a {type_name(structure)}")
             kept.append(kind)
             content = items(structure)
-            words.extend((Kind.TUPLE if issubclass(kind, tuple) else Kind.LIST, len(content), id(kind) if is_own else 0))
+            slots.extend((Kind.TUPLE if issubclass(kind, tuple) else Kind.LIST, len(content), id(kind) if is_own else 0))
             for item in content:
                 add(item)
         elif is_a(structure, dict):
             if type(structure) is not dict:
                 raise Undescribable(f"the function returns a {type_name(structure)}")
-            words.extend((Kind.DICT, len(structure), 0))
+            slots.extend((Kind.DICT, len(structure), 0))
             for key in structure:
                 kept.append(key)
-                words.append(id(key))
+                slots.append(id(key))
                 add(structure[key])
         else:
-            words.extend((Kind.NOTHING,) if structure is None else (Kind.LEAF, structure))
+            slots.extend((Kind.NOTHING,) if structure is None else (Kind.LEAF, structure))
 
     add(nest.pack(traced.structure, iter(traced.constants)))
-    return Memory(words, kept)
+    return Slots(slots, kept)
 
 
 def _watch(watch: Watch) -> tuple[list[int], Any]:
     names = addresses(watch.names)
-    values = Memory([0 if value is MISSING else id(value) for value in watch.values])
+    values = Slots([0 if value is MISSING else id(value) for value in watch.values])
     kept: list[Any] = [names, values]
     for index, value in enumerate(watch.values):
         if value is not MISSING:
@@ -256,14 +257,14 @@ def _watch(watch: Watch) -> tuple[list[int], Any]:
         kept.append(watch.watched)
     elif watch.kind == "object":
         kept.append(type(watch.watched))
-    words = row(
+    slots = row(
         structures.Watch, kind=Kind[kind.upper()], watched=id(watch.watched), type=id(type(watch.watched)),
         count=len(watch.values), names=names.address, values=values.address, version=-1, whole=int(watch.whole),
     )  # fmt: skip
-    return words, kept
+    return slots, kept
 
 
-def _protected(value: Any, values: Memory, index: int) -> Any:
+def _protected(value: Any, values: Slots, index: int) -> Any:
     """What sees to it that another object at the address of `value` is not taken for it: it is kept, or, since it may lead
     back to the object that the trace belongs to, its address is forgotten when it goes. A container needs neither, since
     its items are watched."""
@@ -274,9 +275,9 @@ def _protected(value: Any, values: Memory, index: int) -> Any:
     memory = weakref.ref(values)
 
     def forget(_: Any) -> None:
-        words = memory()
-        if words is not None:
-            words.words[index] = _NO_OBJECT
+        slots = memory()
+        if slots is not None:
+            slots.values[index] = _NO_OBJECT
 
     try:
         return weakref.ref(value, forget)

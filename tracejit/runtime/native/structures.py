@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import enum
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,8 +16,10 @@ from tracejit.llvm.machine.native_subset.language import (
     layout_of,
     measured,
     memory,
+    offset_of,
     ptr,
 )  # fmt: skip
+from tracejit.runtime.slots import Slots
 
 # -- objects, as they lie on a machine of 64 bits; `layout` measures what depends on more
 
@@ -314,51 +315,29 @@ WRITABLE = READABLE | _WRITEABLE
 # -- how Python fills them
 
 
-class Memory:
-    """i64 slots at a fixed address. What they point to has to be kept alive as long: `keep` holds it."""
-
-    __slots__ = ("__weakref__", "address", "keep", "words")
-
-    def __init__(self, words: Sequence[int], keep: Any = None):
-        self.words = (ctypes.c_int64 * len(words))(*words)
-        self.address = ctypes.addressof(self.words)
-        self.keep = keep
-
-    @property
-    def end(self) -> int:
-        return self.address + ctypes.sizeof(self.words)
-
-
-def offset_of(struct: type[Struct], field: str) -> int:
-    """Where a structure has a field, in bytes."""
-    offset = layout_of(struct).fields[field].offset
-    assert offset is not None, f"where {struct.__name__}.{field} lies has to be measured"
-    return offset
-
-
 def row(struct: type[Struct], /, **values: int) -> list[int]:
     """The slots of one structure, 0 where a field is not named."""
-    words = [0] * (layout_of(struct).size // 8)
+    slots = [0] * (layout_of(struct).size // 8)
     for name, value in values.items():
-        words[offset_of(struct, name) // 8] = value
-    return words
+        slots[offset_of(struct, name) // 8] = value
+    return slots
 
 
-def table(rows: Sequence[Sequence[int]], keep: Any = None) -> Memory:
+def table(rows: Sequence[Sequence[int]], keep: Any = None) -> Slots:
     """Structures one after the other."""
-    return Memory([word for each in rows for word in each], keep)
+    return Slots([slot for each in rows for slot in each], keep)
 
 
-def addresses(objects: Sequence[Any]) -> Memory:
+def addresses(objects: Sequence[Any]) -> Slots:
     """The addresses of objects, which are kept alive."""
-    return Memory([id(each) for each in objects], list(objects))
+    return Slots([id(each) for each in objects], list(objects))
 
 
-def peek(memory: Memory, struct: type[Struct], field: str) -> int:
-    """A field of the first structure in `memory`."""
-    return memory.words[offset_of(struct, field) // 8]
+def peek(slots: Slots, struct: type[Struct], field: str) -> int:
+    """A field of the first structure in `slots`."""
+    return slots.values[offset_of(struct, field) // 8]
 
 
-def poke(memory: Memory, struct: type[Struct], field: str, value: int) -> None:
-    """Set a field of the first structure in `memory`."""
-    memory.words[offset_of(struct, field) // 8] = value
+def poke(slots: Slots, struct: type[Struct], field: str, value: int) -> None:
+    """Set a field of the first structure in `slots`."""
+    slots.values[offset_of(struct, field) // 8] = value

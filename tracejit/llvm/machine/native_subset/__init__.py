@@ -35,8 +35,8 @@ sign, an address to an i64, an i64 to a ptr, an address to one of something else
 an address count in what lies there, which is bytes for a ptr. An address stands for one of a structure that its own begins
 with, and for a ptr; `null` for any address or function.
 
-A variable has, in the whole function, the type of what it is first assigned or of its annotation. It is assigned on every path
-to where it is used; a function that returns something does so on every path; nothing is written where no path leads. A function
-that is declared is C's, LLVM's (`Symbol("llvm...")`), or defined with the same types in another source; what is neither is no
-function. Sources that are compiled together have one function of a name.
+A parameter keeps its value. A variable has the type of what it is first assigned or of its annotation, in the whole function,
+and is assigned on every path to where it is used. A function that returns something does so on every path; nothing is written
+where no path leads. A function that is declared is C's, LLVM's (`Symbol("llvm...")`), or defined with the same types in another
+source; what is neither is no function. Sources that are compiled together have one function of a name.
 """

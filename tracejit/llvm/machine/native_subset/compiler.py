@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from tracejit.llvm.machine.native_subset.expressions import Scope, Signature
 from tracejit.llvm.machine.native_subset.function import function_text
 from tracejit.llvm.machine.native_subset.language import Memory, Symbol, layout_of
+from tracejit.llvm.machine.native_subset.scope import Scope, Signature
 from tracejit.llvm.machine.native_subset.types import NativeSubsetError, NotAType, llvm_type, read_type, refuse
 
 # Two lines of a cache, since processors fetch them by pairs.
@@ -145,7 +145,7 @@ def _add(functions: dict[str, Signature], new: Signature, source: Source, defini
         refuse(source.file, definition, new.name, "it is defined twice")
     if (old.type, old.variadic) != (new.type, new.variadic):
         refuse(source.file, definition, new.name, "it is declared with other types elsewhere")
-    if old.definition is None:
+    if old.definition is None and old.symbol == old.name:  # what says more
         functions[new.name] = new
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from tracejit.llvm.machine.native_subset import language
 from tracejit.llvm.machine.native_subset.language import INTEGERS, Array, Memory, Struct, layout_of, ptr
+from tracejit.llvm.machine.native_subset.scope import Scope, Signature
 from tracejit.llvm.machine.native_subset.types import (
     Literal,
     NotAType,
@@ -38,36 +39,6 @@ BINARY: dict[type[ast.operator], str] = {
 _ORDERS = {"load": ("monotonic", "acquire", "seq_cst"), "store": ("monotonic", "release", "seq_cst")}
 
 
-class Signature(NamedTuple):
-    """A function that can be called: the name that it is linked by, its types, and its definition, None where it is declared
-    only; and where that stands, with the names that are known there."""
-
-    name: str
-    symbol: str
-    parameters: tuple[tuple[str, Any], ...]
-    variadic: bool
-    result: Any
-    definition: ast.FunctionDef | None
-    file: str
-    names: Mapping[str, Any]
-
-    @property
-    def type(self) -> Any:
-        """Its type as a value."""
-        return Callable[[kind for _, kind in self.parameters], self.result]
-
-
-class Scope(NamedTuple):
-    """What a source's functions can refer to; `used` and `memories` gather what they did."""
-
-    file: str
-    names: Mapping[str, Any]
-    functions: Mapping[str, Signature]
-    offsets: Mapping[str, int]
-    used: dict[str, Signature]
-    memories: dict[str, Memory]
-
-
 class _Value(NamedTuple):
     """An operand as LLVM writes it, and its type."""
 
@@ -83,6 +54,7 @@ class Expressions:
         self.lines: list[str] = []
         self.stack: list[str] = []
         self.count = 0
+        self.parameters = {name: _Value(f"%argument.{name}", kind) for name, kind in function.parameters}
         self.variables: dict[str, Any] = {}  # their types
         self.assigned: set[str] | None = set()  # on every path that leads here; None where none does
 
@@ -111,6 +83,8 @@ class Expressions:
         return self.assigned
 
     def _declare(self, node: ast.AST, name: str, kind: Any) -> None:
+        if name in self.parameters:
+            self._refuse(node, f"{name} is a parameter, which keeps its value")
         if name in self.variables:
             self._refuse(node, f"{name} is declared already")
         if name in self.scope.names:
@@ -146,6 +120,10 @@ class Expressions:
     # -- expressions
 
     def _expression(self, node: ast.expr) -> _Value:
+        if isinstance(node, ast.Name):
+            return self._name(node)
+        if isinstance(node, ast.Attribute):
+            return self._attribute(node)
         if isinstance(node, ast.Constant) and type(node.value) is int:
             return _Value(str(node.value), Literal)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
@@ -154,12 +132,8 @@ class Expressions:
                 return _Value(str(-int(value.text)), Literal)
             self._integer(value, node)
             return self._value(f"sub {llvm_type(value.type)} 0, {value.text}", value.type)
-        if isinstance(node, ast.Name):
-            return self._name(node)
         if isinstance(node, ast.BinOp) and type(node.op) in BINARY:
             return self._binary(node)
-        if isinstance(node, ast.Attribute):
-            return self._attribute(node)
         if isinstance(node, ast.Subscript):
             place, kind = self._item(node)
             return self._value(f"load {llvm_type(kind)}, ptr {place}", kind)
@@ -169,6 +143,8 @@ class Expressions:
 
     def _name(self, node: ast.Name) -> _Value:
         name = node.id
+        if name in self.parameters:
+            return self.parameters[name]
         if name in self.variables:
             if name not in self._assigned():
                 self._refuse(node, f"{name} is not assigned on every path that leads here")
@@ -267,7 +243,7 @@ class Expressions:
     def _call(self, node: ast.Call) -> _Value:
         if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
             self._refuse(node, "expected arguments by position")
-        if isinstance(node.func, ast.Name) and node.func.id not in self.variables:
+        if isinstance(node.func, ast.Name) and node.func.id not in self.variables and node.func.id not in self.parameters:
             name = node.func.id
             known = self.scope.names.get(name)
             if isinstance(known, types.FunctionType) and known in _BUILT_IN:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 
-from tracejit.llvm.machine.native_subset.expressions import BINARY, Expressions, Scope, Signature
+from tracejit.llvm.machine.native_subset.expressions import BINARY, Expressions
 from tracejit.llvm.machine.native_subset.language import INTEGERS
+from tracejit.llvm.machine.native_subset.scope import Scope, Signature
 from tracejit.llvm.machine.native_subset.types import Literal, Null, can_be, llvm_type, name_of
 
 _COMPARE: dict[type[ast.cmpop], str] = {
@@ -27,10 +28,6 @@ class _Function(Expressions):
     def text(self, linkage: str) -> str:
         definition = self.function.definition
         assert definition is not None
-        for name, kind in self.function.parameters:
-            self._declare(definition, name, kind)
-            self._line(f"store {llvm_type(kind)} %argument.{name}, ptr %{name}")
-            self._assigned().add(name)
         self._block(definition.body)
         if self.assigned is not None:
             if self.function.result is not None:

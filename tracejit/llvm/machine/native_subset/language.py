@@ -193,3 +193,10 @@ def _laid_out(struct: type[Struct]) -> Layout:
             end = max(end, offset + width)
     size = (end + 7) // 8 * 8
     return Layout(fields, max(size, struct._size))
+
+
+def offset_of(struct: type[Struct], field: str) -> int:
+    """Where a structure has a field, in bytes."""
+    offset = layout_of(struct).fields[field].offset
+    assert offset is not None, f"where {struct.__name__}.{field} lies has to be measured"
+    return offset
