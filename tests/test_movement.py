@@ -104,7 +104,7 @@ def test_copies_of_random_views(seed: int, width: int, fence: Any) -> None:
 def test_transpositions_of_several_tiles(
     dtype: DType, nontemporal: bool, width: int, fence: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the target does not lie at a multiple of a register, where stores go through the caches."""
+    """Also where the target does not lie at a multiple of a register, and where stores go through the caches."""
     last_cache = 2 if nontemporal else 1 << 30
     change_machine(monkeypatch, width=width, transposed_tile=max(128, 16 * dtype.size), l3=last_cache)
     for shape in ((200, 272), (64, 130), (2, 96, 96), (35, 2, 33)):
