@@ -750,7 +750,7 @@ ERRORS: list[ErrorCase] = [
     ("scatter_add", (F32, TensorType((), int32)), {"axis": -1, "size": 3}, InvalidArgumentError, "axis -1"),
     ("scatter_add", (F32, TensorType((), int32)), {"axis": 3, "size": 3}, InvalidArgumentError, "axis 3"),
     ("scatter_add", (F32, INDEX), {"axis": 0, "size": -1}, InvalidArgumentError, "size -1"),
-    ("check_range", (F32,), {"low": 0, "high": 3, "what": "index", "function": "f"}, DtypeError, "not float32"),
+    ("check_range", (F32,), {"low": 0, "high": 3, "what": "index", "function": "check_range"}, DtypeError, "not float32"),
     ("check_nonzero", (F32,), DIVISOR, DtypeError, "it takes integers"),
     (
         "matmul",
