@@ -8,7 +8,7 @@ import pytest
 
 from tracejit.llvm.machine.engine import host_target
 from tracejit.llvm.target import Target
-from tracejit.runtime import step as runtime
+from tracejit.runtime import compiled_function as runtime
 
 
 def fits_host(target: Target) -> bool:

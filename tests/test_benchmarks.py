@@ -15,7 +15,7 @@ import pytest
 
 import tracejit as tj
 from tracejit.llvm.machine import pool
-from tracejit.runtime import step
+from tracejit.runtime import compiled_function
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -101,7 +101,7 @@ def test_what_runs_in_a_fresh_process() -> None:
 @pytest.mark.skipif(not pool.divides(), reason="one thread does all on this system")
 def test_sharing_is_timed(benchmarks: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module("benchmarks.threads")
-    monkeypatch.setattr(step, "host_target", step.host_target)
+    monkeypatch.setattr(compiled_function, "host_target", compiled_function.host_target)
     monkeypatch.setattr(module, "ROUNDS", 2)
     monkeypatch.setattr(module, "SIZES", (8192, 16384))
     module.main(2)

@@ -112,7 +112,7 @@ def test_what_a_product_has_for_itself_has_names() -> None:
     assert list(blocking(x, y, wide).scratch) == ["packed_x"]
     both = blocking(x, y, wide, fused=True)
     assert list(both.scratch) == ["packed_x", "sums"]
-    assert both.scratch["packed_x"].shape == (both.units, both.tiles_per_chunk, both.kc, both.mr)
+    assert both.scratch["packed_x"].shape == (both.chunks, both.tiles_per_chunk, both.kc, both.mr)
     assert both.scratch["sums"].shape == (133, 70)
     assert not blocking(layout(50, 20), layout(20, 60), wide, fused=True).scratch
 
@@ -120,7 +120,7 @@ def test_what_a_product_has_for_itself_has_names() -> None:
 @pytest.mark.parametrize("flips", FLIPS, ids=str)
 @pytest.mark.parametrize("target", [*TARGETS, TARGETS[2]._replace(blas=True)], ids=str)
 def test_a_blocking_is_decided_once(target: Target, flips: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It stands on the plan's step, and the kernel is written by it alone."""
+    """It stands on the plan's call, and the kernel is written by it alone."""
     x, y = (make(ops.parameter, type=TensorType((700, 700), float32), name=name) for name in "xy")
     product = ops.matmul(x, y, transpose_a=flips[0], transpose_b=flips[1])
     planned = plan(passes.run(Graph("product", [x, y], [ops.sqrt(product)])), target)

@@ -207,7 +207,7 @@ def test_what_is_summed_over_many_rows_is_combined_from_parts() -> None:
 
 
 def test_the_loops_of_a_fusion_are_decided_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They stand on the plan's step, and the kernel is written by them alone."""
+    """They stand on the plan's call, and the kernel is written by them alone."""
     x = make(ops.parameter, type=TensorType((4096, 64), float32), name="x")
     y = ops.exp(x)
     found = plan(passes.run(Graph("g", [x], [ops.reduce_sum(y, axes=(0,)), ops.reduce_sum(y, axes=(1,)), y])), TARGET)

@@ -155,7 +155,7 @@ class _Printer:
         if blocking.by_blas:
             yield "by the BLAS"
         else:
-            yield f"for {_units(blocking.units, call.parallel)}: {_chunks(blocking)}"
+            yield f"for {_units(blocking.chunks, call.parallel)}: {_chunks(blocking)}"
             if blocking.dot:
                 yield f"  tile {blocking.mr} x {blocking.nr}, vectors of {blocking.lanes} along the depth"
             else:
@@ -283,7 +283,7 @@ def _ops(nodes: Sequence[Node]) -> str:
 
 
 def _chunks(blocking: Blocking) -> str:
-    rows = f"{_count(blocking.chunks, 'chunk')} of {_count(blocking.tiles_per_chunk, 'tile')}"
+    rows = f"{_count(blocking.row_chunks, 'chunk')} of {_count(blocking.tiles_per_chunk, 'tile')}"
     if blocking.packed_x:
         return f"{rows}, each with {_count(blocking.panels, 'panel')} of {blocking.nr} columns"
     return f"{_count(blocking.panels, 'panel')} of {blocking.nr} columns x {rows}"

@@ -115,9 +115,9 @@ def write_matmul(
         return
     if blocking.swapped:
         x, y = y.oriented(True), x.oriented(True)
-    first, last = b.parallel_range(blocking.units)
+    first, last = b.parallel_range(blocking.chunks)
     product = _Product(b, blocking, x, y, sums, finish, prepare, named.get("packed_x"), first)
-    b.loop_between(first, last, product.unit)
+    b.loop_between(first, last, product.emit_chunk)
 
 
 def _finish_rows(b: KernelBuilder, sums: Array, finish: Finish) -> None:
@@ -157,7 +157,7 @@ class _DepthBlock(NamedTuple):
 
 
 class _Product(NamedTuple):
-    """The loops of a product, whose units from `first` on are written; `packed_x` has room for a chunk for each of them."""
+    """The loops of a product, whose chunks from `first` on are written; `packed_x` has room for the rows of each of them."""
 
     b: KernelBuilder
     blocking: Blocking
@@ -173,28 +173,28 @@ class _Product(NamedTuple):
     def zero(self) -> Lanes:
         return self.b.const(0, int64)
 
-    def unit(self, number: Lanes, carried: list[Lanes]) -> list[Lanes]:
+    def emit_chunk(self, number: Lanes, carried: list[Lanes]) -> list[Lanes]:
         """A chunk of the rows, of one panel or of all, block by block along the depth."""
         b, blocking = self.b, self.blocking
         kc, depth, count = blocking.kc, blocking.depth, blocking.depth_blocks
         panels = 1 if blocking.packed_x else blocking.panels
-        *batch, panel, chunk = b.unravel(number, (*blocking.batch, panels, blocking.chunks))
+        *batch, panel, chunk = b.unravel(number, (*blocking.batch, panels, blocking.row_chunks))
         here = _Chunk(batch, None if blocking.packed_x else panel, chunk)
         if count == 1:
-            self._chunk(here, _DepthBlock(Position(self.zero), depth, first=True, last=True))
+            self._depth_block(here, _DepthBlock(Position(self.zero), depth, first=True, last=True))
             return []
-        self._chunk(here, _DepthBlock(Position(self.zero), kc, first=True, last=False))
+        self._depth_block(here, _DepthBlock(Position(self.zero), kc, first=True, last=False))
 
         def middle(start: Lanes, carried: list[Lanes]) -> list[Lanes]:
-            self._chunk(here, _DepthBlock(Position(start, kc), kc, first=False, last=False))
+            self._depth_block(here, _DepthBlock(Position(start, kc), kc, first=False, last=False))
             return []
 
         b.loop((count - 2) * kc, middle, step=kc)
         start = (count - 1) * kc
-        self._chunk(here, _DepthBlock(Position(self.zero, start), depth - start, first=False, last=True))
+        self._depth_block(here, _DepthBlock(Position(self.zero, start), depth - start, first=False, last=True))
         return []
 
-    def _chunk(self, chunk: _Chunk, depth: _DepthBlock) -> None:
+    def _depth_block(self, chunk: _Chunk, depth: _DepthBlock) -> None:
         """A chunk, along a block of the depth: its panels, of which the last may have fewer columns."""
         b, blocking = self.b, self.blocking
         whole, rest = divmod(blocking.columns, blocking.nr)
@@ -247,7 +247,7 @@ class _Product(NamedTuple):
                 at.store(self.sums, sums, vectors)
 
         mr = blocking.mr
-        lower = self.zero if blocking.chunks == 1 else b.mul(chunk.number, b.const(blocking.tiles_per_chunk, int64))
+        lower = self.zero if blocking.row_chunks == 1 else b.mul(chunk.number, b.const(blocking.tiles_per_chunk, int64))
 
         def step(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
             row = Position(b.mul(number, b.const(mr, int64)))
@@ -266,10 +266,10 @@ class _Product(NamedTuple):
             def below() -> None:
                 tile(row, rest, TileCoordinate(b, batch, row, depth.start).start(self.x), x_down, x_along)
 
-            if blocking.chunks == 1:
+            if blocking.row_chunks == 1:
                 below()
             else:
-                b.when(b.compare("eq", chunk.number, b.const(blocking.chunks - 1, int64)), below)
+                b.when(b.compare("eq", chunk.number, b.const(blocking.row_chunks - 1, int64)), below)
 
     def _sums(self, x: str, rows: list[int], along: int, y: str, vectors: Vectors, extent: int) -> Sums:
         """The sums of a tile, whose rows begin at these offsets from x on and go on by `along`."""
@@ -281,12 +281,12 @@ class _Product(NamedTuple):
 
     def _upper(self, chunk: _Chunk, lower: Lanes) -> Lanes:
         """The tile behind a chunk's last."""
-        b, tiles, each = self.b, self.blocking.tiles, self.blocking.tiles_per_chunk
+        b, tiles, per_chunk = self.b, self.blocking.tiles, self.blocking.tiles_per_chunk
         end = b.const(tiles, int64)
-        if self.blocking.chunks == 1:
+        if self.blocking.row_chunks == 1:
             return end
-        upper = b.add(lower, b.const(each, int64))
-        return upper if tiles % each == 0 else b.select(b.compare("lt", upper, end), upper, end)
+        upper = b.add(lower, b.const(per_chunk, int64))
+        return upper if tiles % per_chunk == 0 else b.select(b.compare("lt", upper, end), upper, end)
 
     def _panel_start(self, batch: list[Lanes], panel: Position, column: Position, depth: Position) -> str:
         b, dtype = self.b, self.blocking.dtype
@@ -302,10 +302,10 @@ class _Product(NamedTuple):
         """The address of a chunk of the left operand, put together: tile by tile, for each step along the depth its rows."""
         b, blocking = self.b, self.blocking
         assert self.packed_x is not None
-        mr, each, dtype = blocking.mr, blocking.tiles_per_chunk, blocking.dtype
+        mr, per_chunk, dtype = blocking.mr, blocking.tiles_per_chunk, blocking.dtype
         size = blocking.kc * mr
-        slot = b.address(self.packed_x.pointer, dtype, self.packed_x.offset, self.first, each * size)
-        row = Position(self.zero if blocking.chunks == 1 else b.mul(chunk.number, b.const(each * mr, int64)))
+        slot = b.address(self.packed_x.pointer, dtype, self.packed_x.offset, self.first, per_chunk * size)
+        row = Position(self.zero if blocking.row_chunks == 1 else b.mul(chunk.number, b.const(per_chunk * mr, int64)))
         start = TileCoordinate(b, chunk.batch, row, depth.start).start(self.x)
         down, along = self.x.strides[-2:]
 
@@ -315,9 +315,13 @@ class _Product(NamedTuple):
             source = Array(shape, (along, mr * down, down), 0, dtype, start)
             emit_copy(b, Array(shape, (mr, size, 1), 0, dtype, slot), source)
 
-        rest = blocking.tiles - (blocking.chunks - 1) * each
-        if rest == each or blocking.chunks == 1:
+        rest = blocking.tiles - (blocking.row_chunks - 1) * per_chunk
+        if rest == per_chunk or blocking.row_chunks == 1:
             copy(rest)
         else:
-            b.when(b.compare("lt", chunk.number, b.const(blocking.chunks - 1, int64)), lambda: copy(each), lambda: copy(rest))
+            b.when(
+                b.compare("lt", chunk.number, b.const(blocking.row_chunks - 1, int64)),
+                lambda: copy(per_chunk),
+                lambda: copy(rest),
+            )
         return slot

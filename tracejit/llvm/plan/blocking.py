@@ -1,6 +1,6 @@
 """How a product of matrices is cut into tiles, and what it needs before it begins: the cost model of `matmul`.
 
-A unit of a product is some of the rows of a panel, which is as many columns as a tile has; units do not depend on each other.
+A chunk of a product is some of the rows of a panel, which is as many columns as a tile has; chunks do not depend on each other.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Blocking:
     BLAS (`by_blas`) all of this is its own affair.
 
     A panel is as many columns as a tile has. The panels of the right operand, where it is `packed_y`, lie one after the other.
-    A unit of the work is a chunk of the rows, of `tiles_per_chunk` (the last may have less), in one panel; or in all panels,
-    where the left operand is `packed_x`: the chunk is put together first, tile by tile. `own_sums` says that what is not
+    A chunk of the work is some rows, those of `tiles_per_chunk` (the last may have less), in one panel; or in all panels, where
+    the left operand is `packed_x`: its rows are put together first, tile by tile. `own_sums` says that what is not
     complete yet has memory of its own, not the result's.
     """
 
@@ -64,14 +64,14 @@ class Blocking:
         return self.rows // self.mr
 
     @property
-    def chunks(self) -> int:
+    def row_chunks(self) -> int:
         """Into how many chunks the rows are divided."""
         return max(1, -(-self.tiles // self.tiles_per_chunk))
 
     @property
-    def units(self) -> int:
-        """How many units, which threads share, all matrices of the batch have."""
-        return math.prod(self.batch) * self.chunks * (1 if self.packed_x else self.panels)
+    def chunks(self) -> int:
+        """How many chunks, which threads share, all matrices of the batch have."""
+        return math.prod(self.batch) * self.row_chunks * (1 if self.packed_x else self.panels)
 
     @property
     def depth_blocks(self) -> int:
@@ -80,11 +80,11 @@ class Blocking:
 
     @property
     def scratch(self) -> dict[str, TensorType]:
-        """What it has in memory for itself, by name, in the order of the kernel's scratch arguments: `packed_x`, a chunk of the
-        left operand for each unit; `sums`, those that are not complete yet."""
+        """What it has in memory for itself, by name, in the order of the kernel's scratch arguments: `packed_x`, the rows of
+        the left operand for each chunk; `sums`, those that are not complete yet."""
         types = {}
         if self.packed_x and not self.by_blas:
-            types["packed_x"] = TensorType((self.units, self.tiles_per_chunk, self.kc, self.mr), self.dtype)
+            types["packed_x"] = TensorType((self.chunks, self.tiles_per_chunk, self.kc, self.mr), self.dtype)
         if self.own_sums:
             shape = (self.columns, self.rows) if self.swapped else (self.rows, self.columns)
             types["sums"] = TensorType((*self.batch, *shape), self.dtype.accumulator)

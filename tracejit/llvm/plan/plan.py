@@ -161,7 +161,7 @@ class _Planner:
         self.views[node] = outputs[0] if len(outputs) == 1 else list(outputs)
 
     def _fusion(self, node: Node) -> list[View]:
-        """Add the call of a fusion, and those that combine what its units have collected: the views of its results."""
+        """Add the call of a fusion, and those that combine what its chunks have accumulated: the views of its results."""
         body = node.attrs["body"]
         found = schedule(body, node.attrs["space"], node.attrs["rows"])
         outputs = []
@@ -177,7 +177,7 @@ class _Planner:
         return [self._combined(result, output) if result in found.partial else output for result, output in results]
 
     def _combined(self, reduction: Node, parts: View) -> View:
-        """Add the call that combines the units' `parts` of a reduction."""
+        """Add the call that combines the chunks' `parts` of a reduction."""
         part = make(ops.parameter, location=reduction.location, type=TensorType(parts.shape, parts.dtype), name="part")
         rows = len(parts.shape) if len(parts.shape) > 1 else 0
         region = Region()
