@@ -319,9 +319,6 @@ class _Product(NamedTuple):
         if rest == per_chunk or blocking.row_chunks == 1:
             copy(rest)
         else:
-            b.when(
-                b.compare("lt", chunk.number, b.const(blocking.row_chunks - 1, int64)),
-                lambda: copy(per_chunk),
-                lambda: copy(rest),
-            )
+            is_full = b.compare("lt", chunk.number, b.const(blocking.row_chunks - 1, int64))
+            b.when(is_full, lambda: copy(per_chunk), lambda: copy(rest))
         return slot
