@@ -17,7 +17,7 @@ import numpy as np
 import tracejit as tj
 from benchmarks.measure import duration
 from tracejit.llvm.machine import engine, pool
-from tracejit.runtime import compiled_function, threads
+from tracejit.runtime import concrete_function, threads
 
 ROUNDS = 101
 # How long nothing is done before a call that is to find the threads asleep.
@@ -116,7 +116,7 @@ def kernels(most: int) -> None:
     """Print how long loops take by one thread and by all."""
     target = engine.host_target()
     small = target._replace(machine=target.machine._replace(parallel_seconds=0.0))
-    compiled_function.host_target = lambda: small
+    concrete_function.host_target = lambda: small
     functions = {"x * y + 1": lambda x, y: x * y + 1.0, "tanh(x) * y": lambda x, y: tj.tanh(x) * y}
     for name, function in functions.items():
         print(

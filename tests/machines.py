@@ -8,7 +8,7 @@ import pytest
 
 from tracejit.llvm.machine.engine import host_target
 from tracejit.llvm.target import Target
-from tracejit.runtime import compiled_function as runtime
+from tracejit.runtime import compiled_function, concrete_function
 
 
 def fits_host(target: Target) -> bool:
@@ -18,10 +18,11 @@ def fits_host(target: Target) -> bool:
 
 
 def use_target(monkeypatch: pytest.MonkeyPatch, target: Target) -> None:
-    """Let steps be made for `target`."""
-    monkeypatch.setattr(runtime, "host_target", lambda: target)
+    """Let graphs and functions be compiled for `target`."""
+    for module in (compiled_function, concrete_function):
+        monkeypatch.setattr(module, "host_target", lambda: target)
 
 
 def change_machine(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
-    """Let steps be made for this machine, but for these fields."""
+    """Let them be compiled for this machine, but for these fields."""
     use_target(monkeypatch, Target(host_target().machine._replace(**fields)))

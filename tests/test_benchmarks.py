@@ -15,7 +15,7 @@ import pytest
 
 import tracejit as tj
 from tracejit.llvm.machine import pool
-from tracejit.runtime import compiled_function
+from tracejit.runtime import concrete_function
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -101,10 +101,11 @@ def test_what_runs_in_a_fresh_process() -> None:
 @pytest.mark.skipif(not pool.divides(), reason="one thread does all on this system")
 def test_sharing_is_timed(benchmarks: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module("benchmarks.threads")
-    monkeypatch.setattr(compiled_function, "host_target", compiled_function.host_target)
+    monkeypatch.setattr(concrete_function, "host_target", concrete_function.host_target)
     monkeypatch.setattr(module, "ROUNDS", 2)
     monkeypatch.setattr(module, "SIZES", (8192, 16384))
     module.main(2)
+    assert concrete_function.host_target().machine.parallel_seconds == 0.0
     tj.config.threading.set_intra_op_parallelism_threads(0)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5 + 2 * (3 + 2)

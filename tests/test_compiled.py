@@ -119,7 +119,7 @@ def test_samples(name: str, layout: str) -> None:
 @pytest.mark.parametrize("divided", [False, True])
 @pytest.mark.parametrize("part", range(8))
 def test_random_graphs(part: int, divided: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Graphs of random ops with an update, and with gradients; also `divided` into units, as fusions of large ones are."""
+    """Graphs of random ops with an update, and with gradients; also `divided` into chunks, as fusions of large ones are."""
     if divided:
         monkeypatch.setattr(schedule, "_CHUNK_ELEMENTS", 2)
         monkeypatch.setattr(schedule, "_OWN_SHARE", 1.0)

@@ -429,7 +429,7 @@ def test_random_uniform_depends_on_counter_and_key_alone() -> None:
 )
 def test_ops_that_fail(op: Any, arrays: Any, attrs: Any, message: str) -> None:
     error = InvalidArgumentError if op is ops.check_nonzero else IndexOutOfRangeError
-    assert op.fails
+    assert op.runtime_error
     with pytest.raises(error, match=message):
         interpret(sample_graph(op, arrays, attrs), arrays)
 

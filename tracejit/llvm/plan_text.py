@@ -13,10 +13,11 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
 from tracejit import ops
 from tracejit.ir import Graph, Node
+from tracejit.llvm.kernels.loop_pass import points_of
 from tracejit.llvm.plan.blocking import Blocking
 from tracejit.llvm.plan.calls import KernelCall
 from tracejit.llvm.plan.plan import Plan
@@ -95,7 +96,7 @@ class _Printer:
             return [f"{name} {call.node.op.name}"]
         body = call.node.attrs["body"].results
         if name is None:
-            return [f"{result.op.name} of the units" for result in body]
+            return [f"{result.op.name} of the chunks" for result in body]
         if len(body) == 1:
             return [f"{name} {body[0].op.name}"]
         return [f"{name}.{number} {result.op.name}" for number, result in enumerate(body)]
@@ -126,7 +127,7 @@ class _Printer:
         if call.product is not None:
             return f"matmul {self.nodes[call.node]} and {_count(count - 1, 'op')}"
         if call.node not in self.nodes:
-            return "combine what units collected"
+            return "combine the chunks' parts"
         return f"fusion {self.nodes[call.node]} of {_count(count, 'op')}"
 
     def _details(self, call: KernelCall) -> Iterator[str]:
@@ -155,7 +156,8 @@ class _Printer:
         if blocking.by_blas:
             yield "by the BLAS"
         else:
-            yield f"for {_units(blocking.chunks, call.parallel)}: {_chunks(blocking)}"
+            each = f", each {_of_product(blocking)}" if blocking.chunks > 1 else ""
+            yield f"for {_chunks(blocking.chunks, call.parallel)}{each}"
             if blocking.dot:
                 yield f"  tile {blocking.mr} x {blocking.nr}, vectors of {blocking.lanes} along the depth"
             else:
@@ -182,24 +184,26 @@ class _Printer:
         body: Graph = call.node.attrs["body"]
         layout = call.layout
         assert layout is not None
-        units = f", {_units(schedule.chunks, call.parallel)}" if schedule.chunks > 1 else ""
+        chunks = f", {_chunks(schedule.chunks, call.parallel)}" if schedule.chunks > 1 else ""
         at_once = f", {layout.rows} at once" if layout.rows > 1 else ""
         lanes = " x ".join(map(str, layout.lane_shape)) or "1"
         if layout.row_shape:
-            yield f"for {' x '.join(map(str, layout.row_shape))} rows of {lanes}{at_once}{units}"
+            yield f"for {' x '.join(map(str, layout.row_shape))} rows of {lanes}{at_once}{chunks}"
         else:
-            yield f"for {lanes}{units}"
+            yield f"for {lanes}{chunks}"
         spills = dict(zip(schedule.spills, call.scratch, strict=False))
         for number, loop in enumerate(schedule.passes):
-            nodes = [node for node in body.nodes if schedule.kind[node] == "point" and schedule.number[node] == number]
-            parts = [_ops(working)] if (working := _working(nodes)) else []
+            nodes = points_of(schedule, number)
+            again = [node for node in nodes if node in spills and schedule.number[node] < number]
+            working = _working(node for node in nodes if node.op is not ops.parameter and node not in again)
+            parts = [f"reads {self._kept(again, spills)}"] if again else []
+            parts += [_ops(working)] if working else []
             if loop.reductions:
                 parts.append(f"reduces {_ops(loop.reductions)}")
             if loop.results:
                 parts.append(f"-> {self._written(call, body, loop.results)}")
             if loop.spills:
-                kept = ", ".join(f"{node.op.name} in {self._view(spills[node])}" for node in loop.spills)
-                parts.append(f"keeps {kept}")
+                parts.append(f"keeps {self._kept(loop.spills, spills)}")
             if parts:
                 yield f"  pass {number + 1}: {'; '.join(parts)}"
         collected = {node for loop in schedule.passes for node in loop.reductions}
@@ -210,10 +214,13 @@ class _Printer:
         if parts:
             yield f"  {'a row' if layout.row_shape else 'then'}: {' '.join(parts)}"
         if schedule.accumulators:
-            own = " a unit" if schedule.partial else ""
+            own = " of a chunk" if schedule.partial else ""
             blocks = ", by blocks" if schedule.long else ""
             written = self._written(call, body, schedule.accumulators)
             yield f"  at the end{own}{blocks}: {_ops(schedule.accumulators)} -> {written}"
+
+    def _kept(self, nodes: Iterable[Node], spills: Mapping[Node, View]) -> str:
+        return ", ".join(f"{node.op.name} in {self._view(spills[node])}" for node in nodes)
 
     def _written(self, call: KernelCall, body: Graph, nodes: Iterable[Node]) -> str:
         wanted = set(nodes)
@@ -257,7 +264,7 @@ _PURPOSES = {
     "aside": "aside", "in order": "in order", "panels": "into panels", "result": "to a result", "variable": "to a variable",
 }  # fmt: skip
 _COPIES = {"aside": "{} aside", "in order": "{} in order", "panels": "panels of {}", "result": "{}", "variable": "{}"}
-_SCRATCH = {"packed_x": "chunks", "sums": "sums between blocks"}
+_SCRATCH = {"packed_x": "packed rows", "sums": "sums between blocks"}
 
 
 def _kept(call: KernelCall) -> list[tuple[View, str]]:
@@ -282,15 +289,16 @@ def _ops(nodes: Sequence[Node]) -> str:
     return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts.items())
 
 
-def _chunks(blocking: Blocking) -> str:
-    rows = f"{_count(blocking.row_chunks, 'chunk')} of {_count(blocking.tiles_per_chunk, 'tile')}"
-    if blocking.packed_x:
-        return f"{rows}, each with {_count(blocking.panels, 'panel')} of {blocking.nr} columns"
-    return f"{_count(blocking.panels, 'panel')} of {blocking.nr} columns x {rows}"
+def _of_product(blocking: Blocking) -> str:
+    """What a chunk of a product is."""
+    rows = "all rows" if blocking.row_chunks == 1 else f"{_count(blocking.tiles_per_chunk, 'tile')} of rows"
+    if blocking.panels == 1:
+        return f"{rows} by all columns"
+    return f"{rows} by {'all' if blocking.packed_x else '1 of'} {blocking.panels} panels of {blocking.nr} columns"
 
 
-def _units(count: int, parallel: bool) -> str:
-    return _count(count, "unit") + (" on threads" if parallel and count > 1 else "")
+def _chunks(count: int, parallel: bool) -> str:
+    return _count(count, "chunk") + (" on threads" if parallel and count > 1 else "")
 
 
 def _count(number: int, what: str) -> str:

@@ -16,7 +16,7 @@ from tracejit.llvm.kernels.nest import RowBlock, chunk_loop
 from tracejit.llvm.kernels.register_block import RegisterBlock
 from tracejit.llvm.kernels.summation import Add, sum_by_blocks
 from tracejit.llvm.plan.layout import Key
-from tracejit.llvm.plan.schedule import LoopPass
+from tracejit.llvm.plan.schedule import LoopPass, Schedule
 from tracejit.llvm.plan.summation import is_long
 from tracejit.llvm.text.powers import power_above
 from tracejit.llvm.text.types import Lanes
@@ -79,11 +79,9 @@ class PassContext:
 def emit_pass(rows: RowBlock, values: Values, number: int) -> Values:
     """Write the pass `number`; what a row shares comes back, the `values` from before and what the pass reduced to one."""
     b, schedule, layout = rows.nest.b, rows.nest.schedule, rows.nest.layout
-    planned = schedule.passes[number]
-    roots = [*(reduction.operands[0] for reduction in planned.reductions), *planned.results, *planned.spills]
-    if not roots:
+    planned, nodes = schedule.passes[number], points_of(schedule, number)
+    if not nodes:
         return values
-    nodes = _computed(rows, number, roots)
     # What the elements share is computed once, before the pass.
     shared = [node.operands[0] for node in nodes if node.op is ops.broadcast and (node, -1) not in layout.access]
     values = rows.values(shared, values)
@@ -114,15 +112,18 @@ def _is_kept(rows: RowBlock, number: int, node: Node) -> bool:
     return node in rows.nest.layout.scratch and rows.nest.schedule.number[node] < number
 
 
-def _computed(rows: RowBlock, number: int, roots: Sequence[Node]) -> list[Node]:
-    """The full values that a pass has to have, operands first; what an earlier one kept is not computed again."""
-    kind = rows.nest.schedule.kind
+def points_of(schedule: Schedule, number: int) -> list[Node]:
+    """The points that a pass has to have, operands first: what an earlier one kept is read, all else is computed, again where
+    need be."""
+    kind, planned = schedule.kind, schedule.passes[number]
+    kept = {node for node in schedule.spills if schedule.number[node] < number}
 
     def operands(node: Node) -> Sequence[Node]:
-        if node.op in (ops.broadcast, ops.parameter) or _is_kept(rows, number, node):
+        if node.op in (ops.broadcast, ops.parameter) or node in kept:
             return ()
         return [operand for operand in node.operands if kind[operand] == "point"]
 
+    roots = [*(reduction.operands[0] for reduction in planned.reductions), *planned.results, *planned.spills]
     return operands_first(roots, operands)
 
 
