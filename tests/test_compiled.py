@@ -121,8 +121,8 @@ def test_samples(name: str, layout: str) -> None:
 def test_random_graphs(part: int, divided: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs of random ops with an update, and with gradients; also `divided` into units, as fusions of large ones are."""
     if divided:
-        monkeypatch.setattr(schedule, "_UNIT", 2)
-        monkeypatch.setattr(schedule, "_SHARE", 1.0)
+        monkeypatch.setattr(schedule, "_CHUNK_ELEMENTS", 2)
+        monkeypatch.setattr(schedule, "_OWN_SHARE", 1.0)
     for seed in range(part * 12, part * 12 + 12):
         graph, arguments = random_graph(np.random.default_rng(seed), gradients=seed % 3 == 0)
         try:

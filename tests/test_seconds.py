@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -145,7 +146,7 @@ def run(folder: Path, *arguments: str) -> tuple[set[str], list[str]]:
 def test_what_is_slow_is_left_out(tmp_path: Path) -> None:
     ran, lines = run(tmp_path, "-n0", "test_cases.py")
     assert ran == {"test_many[0]", "test_many[3]", "test_many[6]", "test_short"}
-    assert any(line.startswith("tracejit: 4 tests in one process, about 10 seconds") for line in lines)
+    assert any(re.match(r"tracejit: 4 tests in one process, about \d+ seconds", line) for line in lines)
 
 
 @pytest.mark.slow
@@ -153,6 +154,6 @@ def test_what_is_slow_runs_where_it_is_asked_for_or_named(tmp_path: Path) -> Non
     slow = {*(f"test_many[{number}]" for number in (1, 2, 4, 5)), "test_long"}
     ran, lines = run(tmp_path, "-n2", "-m", "slow", ".")
     assert ran == slow
-    assert any(line.startswith("tracejit: 5 tests on 2 workers, about 10 seconds") for line in lines)
+    assert any(re.match(r"tracejit: 5 tests on 2 workers, about \d+ seconds", line) for line in lines)
     assert run(tmp_path, "-m", "", "test_cases.py")[0] == slow | {"test_many[0]", "test_many[3]", "test_many[6]", "test_short"}
     assert run(tmp_path, "test_cases.py::test_long", "test_cases.py::test_many[5]")[0] == {"test_long", "test_many[5]"}

@@ -162,8 +162,7 @@ def _emit_axis(loop: PassContext, outer: Sequence[Lanes], totals: list[Lanes]) -
 # -- along the last axis
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A run of a pass along the last axis, behind `outer`; `starts` is where it begins in each array. `reductions` are those
     whose totals it carries, in their order; others have an element of their own for each along the axis."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from tracejit.ir import Node
@@ -27,8 +26,7 @@ class Position(NamedTuple):
     ahead: int = 0
 
 
-@dataclass(frozen=True)
-class TileCoordinate:
+class TileCoordinate(NamedTuple):
     """Where a tile lies in the product: its first row and column, in the matrix at `batch`; of the transposes where they are
     `swapped`."""
 
@@ -158,8 +156,7 @@ class _DepthBlock(NamedTuple):
     last: bool
 
 
-@dataclass(frozen=True)
-class _Product:
+class _Product(NamedTuple):
     """The loops of a product, whose chunks from `first` on are written; `packed_x` has room for the rows of each of them."""
 
     b: KernelBuilder

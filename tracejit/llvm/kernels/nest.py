@@ -29,8 +29,7 @@ class Chunk(NamedTuple):
     of: int
 
 
-@dataclass(frozen=True)
-class Nest:
+class Nest(NamedTuple):
     """A fusion over `arrays`, the kernel's arguments, of which one chunk is written; all of it where that is None."""
 
     b: KernelBuilder

@@ -7,7 +7,7 @@ other have others between them; LLVM takes it apart.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tracejit.ir import Node
 from tracejit.ir.types import int64
@@ -19,8 +19,7 @@ from tracejit.llvm.text.builder import concat, shuffled
 from tracejit.llvm.text.types import SCALAR_TYPES, Lanes
 
 
-@dataclass(frozen=True)
-class RegisterBlock:
+class RegisterBlock(NamedTuple):
     """`width` elements, `ahead` behind `position`, of each row; of which the first `active` exist, all where it is None.
     `starts` is where the first row of each array begins."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from tracejit import ops
 from tracejit.ir import DType, Graph, Node
@@ -18,8 +18,7 @@ from tracejit.ops import kept_axes
 Key = tuple[Node, int]
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(NamedTuple):
     """How a value lies in the kernel's argument of this number (None for a position, which lies nowhere): `rows` and `lanes`
     are strides along the collapsed axes, `unit` is the stride from a chunk's copy to the next. A scratch row is of as many
     elements as `scratch` says."""
@@ -42,8 +41,7 @@ class Access:
         return self.lanes[-1] if self.lanes else 0
 
 
-@dataclass(frozen=True)
-class Collection:
+class Collection(NamedTuple):
     """What a long accumulator is collected in, by blocks of `steps` along a row's `axis`: a copy of what comes with one index
     along the axes before, which is then added to that part of the result. Of `shape`, with `strides` in the copy, and in the
     results as `totals` says."""
@@ -56,8 +54,7 @@ class Collection:
     totals: Sequence[Access]
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """`access[key]` for every value that is read or written, over `row_shape` and, within a row, `lane_shape`. `rows` are
     computed at one time.
 
@@ -139,8 +136,7 @@ def _collected(layout: Layout, schedule: Schedule, node: Node, argument: int, un
     copy = Access(argument, node.dtype, (0,) * (axis + 1) + own[:split], own[split:], unit)
     access = {key: access for key, access in layout.access.items() if key not in keys}
     collection = Collection(axis, max(most // within, 1), copy, kept, own, totals)
-    return replace(
-        layout,
+    return layout._replace(
         access={**access, (node, 0): copy},
         results={**layout.results, node: [argument]},
         collections={**layout.collections, node: collection},
