@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -83,16 +83,14 @@ def imports_of(path: Path, typing: bool = False) -> tuple[Import, ...]:
     return tuple(imports(tree_of(path), package_of(path), typing))
 
 
-def arrows(gathered: Container[str] = ()) -> dict[str, set[str]]:
-    """Which modules of the package a module imports, at any time, type checkers' included; those of a `gathered` package not the
-    package itself."""
+def arrows() -> dict[str, set[str]]:
+    """Which modules of the package a module imports, at any time, type checkers' included."""
     files = modules()
     found: dict[str, set[str]] = {}
     for name, path in files.items():
         full = {(f"{each.module}.{each.name}", each.module) for each in imports_of(path, typing=True)}
         wanted = {inner if inner in files else outer for inner, outer in full}
-        own = {name, *({package_of(path)} if package_of(path) in gathered else ())}
-        found[name] = {module for module in wanted if module in files and module not in own}
+        found[name] = {module for module in wanted if module in files and module != name}
     return found
 
 

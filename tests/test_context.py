@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import tracejit as tj
 from tracejit import context, ops
-from tracejit.ir import Graph, dispatch, make
+from tracejit.ir import OPS, Graph, dispatch, make
+from tracejit.ir.op import registered
 from tracejit.ir.types import TensorType, float32
 from tracejit.tracing.trace import Trace
 
@@ -60,3 +64,17 @@ def test_what_is_said_of_tapes_and_traces_is_there(protocol, implementation):
     names = [name for name in (*said, *said.get("__annotations__", ())) if not name.startswith("_")]
     assert len(names) > 4
     assert [name for name in names if not hasattr(made, name)] == []
+
+
+def test_the_names_that_rules_give_to_ops_are_ops():
+    """What a rule takes from the registry is looked up when it runs: a name that is none would be found as late."""
+    used = set()
+    for path in Path(ops.__file__).parent.glob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "tracejit.ir.op"]
+        if any((alias.name, alias.asname) == ("registered", "ops") for node in imported for alias in node.names):
+            found = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+            used |= {node.attr for node in found if isinstance(node.value, ast.Name) and node.value.id == "ops"}
+    assert len(used) > 15
+    assert used <= set(OPS)
+    assert registered.add is ops.add

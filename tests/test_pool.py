@@ -231,6 +231,14 @@ def test_one_thread_does_all_elsewhere() -> None:
     assert (counts == 1).all()
 
 
+def test_one_thread_does_all_where_there_are_no_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(module: Any) -> Any:
+        raise OSError("could not get source code")
+
+    monkeypatch.setattr(pool, "source_of", absent)
+    assert pool.text("linux", "x86_64", 64) == pool.text("darwin", "arm64", 64)
+
+
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_the_code_generator_understands_the_code_for_each_processor(machine: str) -> None:
     import llvmlite.binding as llvm
@@ -400,7 +408,7 @@ def checked_copy() -> Iterator[Op]:
         infer=lambda x: x,
         evaluate=lambda x: x,
         lower=Kernel(),
-        fails=lambda types: (tj.errors.InvalidArgumentError, "checked_copy", "a number is negative"),
+        runtime_error=lambda types: (tj.errors.InvalidArgumentError, "checked_copy", "a number is negative"),
     )
     KERNELS[op] = write
     yield op

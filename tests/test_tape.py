@@ -995,6 +995,6 @@ def test_an_op_is_recorded_with_the_line_that_calls_it(op, attrs, traced):
         with tj.GradientTape(persistent=True) as tape:
             tape.watch(list(given))
             exec(DIRECTLY, {"op": op, "operands": given, "attrs": attrs})
-        assert [str(record.location) for record in tape._records] == ["user.py:1"]
+        assert [str(entry.location) for entry in tape._entries] == ["user.py:1"]
 
     (tj.function(run) if traced else run)(*given)

@@ -25,7 +25,7 @@ from tracejit.llvm.text.builder import Builder
 from tracejit.llvm.text.types import MEMORY_TYPES, Lanes
 from tracejit.ops import elementary as elementary_ops
 from tracejit.ops import special
-from tracejit.ops.autodiff import Scale
+from tracejit.ops.cotangents import Scale
 from tracejit.ops.elementary import Elementary
 
 llvm.initialize_native_target()

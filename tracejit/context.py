@@ -60,7 +60,7 @@ class OpenTrace(Protocol):
     def custom_gradient(self, outputs: Sequence[Any], operands: Sequence[Any], backward: Callable[..., list[Any]]) -> list[Any]:
         """`outputs` with a rule of the user's."""
 
-    def differentiate(self, records: Any, targets: Sequence[Any], seeds: Sequence[Any], sources: Sequence[Any]) -> list[Any]:
+    def differentiate(self, entries: Any, targets: Sequence[Any], seeds: Sequence[Any], sources: Sequence[Any]) -> list[Any]:
         """The cotangents of the nodes `sources`, derived now."""
 
 

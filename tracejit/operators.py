@@ -172,7 +172,7 @@ class Operators:
         return ops.neg(self)
 
     def __pos__(self) -> Any:
-        return ops.identity(*dispatch.interpreter.lift("identity", (self,)))
+        return ops.identity(*dispatch.lift("identity", (self,)))
 
     def __abs__(self) -> Any:
         return ops.abs(self)
@@ -220,13 +220,13 @@ class Operators:
         """As in TensorFlow: shapes that do not broadcast are unequal, and so is what is no tensor at all."""
         if not isinstance(other, (Operators, np.ndarray, np.generic, numbers.Number, list, tuple)):
             return otherwise
-        x, y = dispatch.interpreter.lift(op.name, (self, other))
+        x, y = dispatch.lift(op.name, (self, other))
         return op(x, y) if broadcast_shapes(x.type.shape, y.type.shape) is not None else otherwise
 
 
 def _bits(logical: Op, bitwise: Op, *operands: Any) -> Any:
     """`bitwise` of integers; of bools, and of whatever else there may be, `logical`."""
-    operands = dispatch.interpreter.lift(logical.name, operands)
+    operands = dispatch.lift(logical.name, operands)
     return (bitwise if operands[0].type.dtype.is_integer else logical)(*operands)
 
 

@@ -56,7 +56,7 @@ def known(op: str, argument: str, value: Any) -> np.ndarray:
 
 def _array(op: str, argument: str, value: Any) -> np.ndarray | None:
     """What is like an array, as one; None for anything else."""
-    if isinstance(value, dispatch.interpreter.operand_type):
+    if isinstance(value, dispatch.operand_type):
         return known(op, argument, value)
     if isinstance(value, np.generic) or hasattr(type(value), "__array__"):
         try:
@@ -244,7 +244,7 @@ def converted(op: str, argument: str, value: Any, like: DType | None, operands: 
     tensor."""
     try:
         # A tensor keeps its dtype; anything else takes that of the operand beside it.
-        beside = () if like is None or isinstance(value, dispatch.interpreter.operand_type) else (np.zeros((), like.numpy),)
+        beside = () if like is None or isinstance(value, dispatch.operand_type) else (np.zeros((), like.numpy),)
         tensor = ops.lift(op, (*beside, value))[-1]
     except InvalidArgumentError as refused:
         error: Any = refused

@@ -106,7 +106,7 @@ def listed(name: str, argument: str, values: Any) -> list[Any]:
     """The items of a list or tuple, or the slices of a tensor or array along its first axis. DtypeError for anything else."""
     if isinstance(values, (list, tuple)):
         return list(values)
-    if isinstance(values, dispatch.interpreter.operand_type) or (isinstance(values, np.ndarray) and values.ndim):
+    if isinstance(values, dispatch.operand_type) or (isinstance(values, np.ndarray) and values.ndim):
         x = tensor(name, values)
         if x.type.shape:
             return [x[index] for index in range(x.type.shape[0])]
@@ -116,7 +116,7 @@ def listed(name: str, argument: str, values: Any) -> list[Any]:
 def concat(values: Any, axis: Any, name: str | None = "concat") -> Any:
     """The tensors one after the other along `axis`; where there is one alone, or a tensor in the list's place, it as it is.
     InvalidArgumentError where they differ in shape outside of `axis`."""
-    alone = isinstance(values, (dispatch.interpreter.operand_type, np.ndarray))
+    alone = isinstance(values, (dispatch.operand_type, np.ndarray))
     if not alone and not isinstance(values, (list, tuple)):
         arguments.refuse("concat", "values", "a list of tensors", values)
     parts = ops.lift("concat", (values,) if alone else tuple(values))
@@ -131,7 +131,7 @@ def concat(values: Any, axis: Any, name: str | None = "concat") -> Any:
 def stack(values: Any, axis: Any = 0, name: str | None = "stack") -> Any:
     """Tensors of one shape along a new axis; of none, an empty float32 tensor. InvalidArgumentError where their shapes
     differ."""
-    if isinstance(values, (list, tuple)) and not any(isinstance(value, dispatch.interpreter.operand_type) for value in values):
+    if isinstance(values, (list, tuple)) and not any(isinstance(value, dispatch.operand_type) for value in values):
         values = tensor("stack", values)  # numbers and lists, of which the dtype is found together
         if values.type.shape == (0,):
             arguments.axis("stack", values, axis, 1)
@@ -229,8 +229,8 @@ def tile(input: Any, multiples: Any, name: str | None = None) -> Any:
     if min(counts, default=0) < 0:
         fail(InvalidArgumentError, "tile", (x,), f"multiples {shown(list(counts))} has a negative number")
     arguments.check_size("tile", [count * size for count, size in zip(counts, shape, strict=True)], x.type.dtype, (x,))
-    spread = tuple(size for pair in zip(counts, shape, strict=True) for size in pair)
-    repeated = ops.broadcast(x, shape=spread, axes=tuple(range(1, 2 * len(shape), 2)))
+    repeated_shape = tuple(size for pair in zip(counts, shape, strict=True) for size in pair)
+    repeated = ops.broadcast(x, shape=repeated_shape, axes=tuple(range(1, 2 * len(shape), 2)))
     return ops.reshape(repeated, shape=tuple(count * size for count, size in zip(counts, shape, strict=True)))
 
 

@@ -121,7 +121,7 @@ class _Number:
 
 
 def _number(name: str, argument: str, value: Any) -> _Number:
-    cast = isinstance(value, dispatch.interpreter.operand_type)
+    cast = isinstance(value, dispatch.operand_type)
     x = arguments.converted(name, argument, value, None)
     if x.type.dtype.is_bool or x.type.size != 1 or len(x.type.shape) > 1:
         arguments.refuse(name, argument, "one number", value)

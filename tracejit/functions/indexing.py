@@ -122,7 +122,7 @@ def getitem(x: Any, key: Any) -> Any:
     axis); or with a mask alone, a tensor of bools of the leading sizes, which keeps what it is True for: in a traced function
     a constant. IndexOutOfRangeError for an index outside of its axis, TypeError for a key of another kind."""
     (x,) = ops.lift("getitem", (x,))
-    operand_type = dispatch.interpreter.operand_type
+    operand_type = dispatch.operand_type
     if (isinstance(key, (operand_type, np.ndarray))) and key.dtype in (bool_, np.bool_) and key.ndim:
         return _masked(x, key)
     selection = _Selection(x)

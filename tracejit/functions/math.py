@@ -110,7 +110,7 @@ def add_n(inputs: Any, name: str | None = None) -> Any:
     InvalidArgumentError where their shapes differ."""
     if isinstance(inputs, Iterator):
         inputs = list(inputs)
-    if isinstance(inputs, dispatch.interpreter.operand_type) or (isinstance(inputs, np.ndarray) and inputs.ndim):
+    if isinstance(inputs, dispatch.operand_type) or (isinstance(inputs, np.ndarray) and inputs.ndim):
         x = tensor("add_n", inputs)
         inputs = [x[index] for index in range(x.type.shape[0])] if x.type.shape else None
     if not isinstance(inputs, (list, tuple)):

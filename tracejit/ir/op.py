@@ -10,7 +10,7 @@ import enum
 import itertools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from tracejit.ir import dispatch
 from tracejit.ir.errors import InvalidArgumentError, fail
@@ -88,15 +88,17 @@ class Op:
     lower                                 Scalar, Reduction, Alias or Kernel; None where a pass or the planner replaces the op
     samples(rng) -> (arrays, attrs)...    what the generated tests run on, away from kinks
     expand(node) -> results               for an op that stands for other nodes: makes them
-    fails(types, attrs) -> error          for an op that can fail on values: (exception class, the op's public name, message);
+    runtime_error(types, attrs)           for an op that can fail on values: (exception class, the op's public name, message);
                                           to fail is no effect: where nobody reads the result it does not
     effects                               all there are to a call beside operands and result; of no op, so far: random numbers
                                           are computed of counters, and variables are parameters and updates of the graph
-    remember                              whether a type that was inferred is worth remembering: not where an attribute is a
+    memoize                               whether a type that was inferred is worth keeping: not where an attribute is a
                                           graph, which takes longer to compare than the type to infer
     """
 
-    __slots__ = ("_types", "effects", "evaluate", "expand", "fails", "infer", "lower", "name", "remember", "samples", "vjp")
+    __slots__ = (
+        "_types", "effects", "evaluate", "expand", "infer", "lower", "memoize", "name", "runtime_error", "samples", "vjp",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -108,12 +110,12 @@ class Op:
         lower: Lowering = None,
         samples: Callable[..., Any] | None = None,
         expand: Callable[[Node], Any] | None = None,
-        fails: Callable[..., tuple[type[Exception], str, str]] | None = None,
-        remember: bool = True,
+        runtime_error: Callable[..., tuple[type[Exception], str, str]] | None = None,
+        memoize: bool = True,
         effects: Effects = PURE,
     ):
         self.name, self.infer, self.evaluate, self.vjp, self.lower = name, infer, evaluate, vjp, lower
-        self.samples, self.expand, self.fails, self.remember = samples, expand, fails, remember
+        self.samples, self.expand, self.runtime_error, self.memoize = samples, expand, runtime_error, memoize
         self.effects = effects
         self._types: dict[Any, Type] = {}
         if name in OPS:
@@ -125,11 +127,11 @@ class Op:
         for operand in operands:
             if type(operand) is Node:
                 return make(self, *operands, **attrs)
-        return dispatch.interpreter.apply(self, operands, attrs)
+        return dispatch.apply(self, operands, attrs)
 
     def type_of(self, types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
         """`infer`, remembered for operand types and attributes seen before."""
-        if not self.remember:
+        if not self.memoize:
             return self.infer(*types, **attrs)
         key = (types, *attrs, *attrs.values()) if attrs else types
         try:
@@ -163,14 +165,14 @@ class Frozen:
 class Node(Frozen):
     """One SSA value: an op applied to operands. Compares by identity. Made by `make` only."""
 
-    __slots__ = ("__weakref__", "attrs", "location", "op", "operands", "serial", "sound", "type")
+    __slots__ = ("__weakref__", "attrs", "location", "op", "operands", "serial", "type", "verified")
     op: Op
     operands: tuple[Node, ...]
     attrs: Mapping[str, Any]
     type: Type
     location: Location | None
     serial: int
-    sound: bool  # the verifier has looked at it, and as nothing in it can change does not look again
+    verified: bool  # the verifier has looked at it, and as nothing in it can change does not look again
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -196,11 +198,26 @@ def make(op: Op, *operands: Node, location: Location | None = None, **attrs: Any
     frozen_set(node, "type", op.type_of(tuple([operand.type for operand in operands]), attrs))
     frozen_set(node, "location", location or here())
     frozen_set(node, "serial", next(_serial))
-    frozen_set(node, "sound", False)
+    frozen_set(node, "verified", False)
     return node
 
 
 OPS: dict[str, Op] = {}
+
+
+class _ByName:
+    """The ops that are registered, as attributes: `registered.add` is OPS["add"]."""
+
+    def __init__(self) -> None:
+        self.__dict__ = OPS
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Op: ...
+
+
+# How the rules of an op name others, whose rules may name it: when they run, all are there.
+registered = _ByName()
 
 
 def find_op(name: str) -> Op:

@@ -16,7 +16,7 @@ from tracejit.ir.graph import structure
 from tracejit.ir.location import Location
 from tracejit.llvm.machine import cache, engine, pool
 
-# What `Op.fails` may give; a header names one of them.
+# What `Op.runtime_error` may give; a header names one of them.
 _ERRORS: dict[str, type[Exception]] = {
     each.__name__: each for each in (errors.InvalidArgumentError, errors.DtypeError, errors.IndexOutOfRangeError)
 }
@@ -134,9 +134,9 @@ class _BadHeader(Exception):
 
 
 def _failing(status: int, node: Node, locations: list[Location]) -> list[Any]:
-    assert node.op.fails is not None
+    assert node.op.runtime_error is not None
     types = [operand.type for operand in node.operands]
-    error, op, message = node.op.fails(types, **node.attrs)
+    error, op, message = node.op.runtime_error(types, **node.attrs)
     where = locations.index(node.location) if node.location in locations else None
     return [status, error.__name__, op, [str(each) for each in types], message, where]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import ops
 from tracejit.ir.op import Op, Scalar, require
+from tracejit.ir.op import registered as ops
 from tracejit.ir.types import DType, TensorType
-from tracejit.ops.autodiff import Gapped, Scale
+from tracejit.ops.cotangents import Gapped, Scale
 from tracejit.ops.elementary import sigmoid, sigmoid_numpy
 from tracejit.ops.elementwise import (
     ALL_FLOATS,
@@ -24,6 +24,7 @@ from tracejit.ops.elementwise import (
     require_dtype,
     sample_array,
 )  # fmt: skip
+from tracejit.ops.operands import zeros_like
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
 
@@ -44,9 +45,9 @@ if_positive: Elementwise = Elementwise(
     "if_positive", arity=3, dtypes=ALL_NUMBERS, evaluate=lambda x, a, b: np.where(x > 0, a, b),
     lower=lambda b, x, yes, no: b.select(b.compare("gt", x, b.const(0, x.dtype)), yes, no), samples=_choice_samples,
     vjp=(
-        lambda ct, out, x, a, b: depending(ops.zeros_like(ct), x),
-        lambda ct, out, x, a, b: Gapped(if_positive(x, ct, ops.zeros_like(ct))),
-        lambda ct, out, x, a, b: Gapped(if_positive(x, ops.zeros_like(ct), ct)),
+        lambda ct, out, x, a, b: depending(zeros_like(ct), x),
+        lambda ct, out, x, a, b: Gapped(if_positive(x, ct, zeros_like(ct))),
+        lambda ct, out, x, a, b: Gapped(if_positive(x, zeros_like(ct), ct)),
     ),
 )  # fmt: skip
 
@@ -54,7 +55,7 @@ if_positive: Elementwise = Elementwise(
 # y, which counts as a function of x too: with a derivative that is 0 to every order, where one that is not there would be None.
 depending: Elementwise = Elementwise(
     "depending", arity=2, dtypes=ALL_NUMBERS, evaluate=lambda y, x: y, lower=lambda b, y, x: y,
-    vjp=(lambda ct, out, y, x: ct, lambda ct, out, y, x: depending(ops.zeros_like(ct), x)),
+    vjp=(lambda ct, out, y, x: ct, lambda ct, out, y, x: depending(zeros_like(ct), x)),
 )  # fmt: skip
 
 
@@ -68,7 +69,7 @@ relu: Unary = Unary(
     "relu", dtypes=ALL_NUMBERS, evaluate=lambda x: np.maximum(x.dtype.type(0), x),
     lower=lambda b, x: b.max(b.const(0, x.dtype), x), samples=_relu_samples,
     # Of the result, which is positive where x is, and which what comes after keeps anyway.
-    vjp=(lambda ct, out, x: Gapped(if_positive(out, ct, ops.zeros_like(ct))),),
+    vjp=(lambda ct, out, x: Gapped(if_positive(out, ct, zeros_like(ct))),),
 )  # fmt: skip
 
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import ops
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.op import Kernel, Op, require
+from tracejit.ir.op import registered as ops
 from tracejit.ir.types import TensorType
-from tracejit.ops.autodiff import Gapped
+from tracejit.ops.cotangents import Gapped
 from tracejit.ops.elementwise import FLOATS, NUMBERS, require_dtype, sample_array
+from tracejit.ops.operands import lift, zeros_like
 
 Ints = tuple[int, ...]
 
@@ -94,7 +95,7 @@ def transposed_convolution(ct: Any, filters: Any, size: Ints, strides: Ints, dil
     high = tuple(whole - (count - 1) * stride - 1 for whole, count, stride in counts)
     interior = tuple(stride - 1 for stride in strides)
     padded = ops.pad(ct, low=(0, *low, 0, 0), high=(0, *high, 0, 0), interior=(0, *interior, 0, 0), value=0.0)
-    turned = ops.transpose(ops.reverse_axes(filters, axes=(0, 1)), permutation=(0, 1, 2, 4, 3))
+    turned = ops.transpose(ops.reverse(filters, axes=(0, 1)), permutation=(0, 1, 2, 4, 3))
     return convolution(padded, turned, strides=(1, 1), dilations=dilations)
 
 
@@ -112,15 +113,15 @@ def _transposed_by_blocks(ct: Any, filters: Any, size: Ints, strides: Ints, dila
     missing = [each * count - extent for each, count, extent in zip(block, times, window, strict=True)]
     whole = ops.pad(filters, low=(0,) * 5, high=(*missing, 0, 0, 0), interior=(0,) * 5, value=0.0)
     parts = ops.reshape(whole, shape=(times[0], block[0], times[1], block[1], channels, features))
-    turned = ops.transpose(ops.reverse_axes(parts, axes=(0, 2)), permutation=(0, 2, 5, 1, 3, 4))
+    turned = ops.transpose(ops.reverse(parts, axes=(0, 2)), permutation=(0, 2, 5, 1, 3, 4))
     merged = ops.reshape(turned, shape=(*times, 1, features, block[0] * block[1] * channels))
     low = tuple((count - 1) * dilation for count, dilation in zip(times, dilations, strict=True))
     high = tuple(count - old for count, old in zip(blocks, ct.type.shape[1:3], strict=True))
     padded = ops.pad(ct, low=(0, *low, 0, 0), high=(0, *high, 0, 0), interior=(0,) * 5, value=0.0)
     result = ops.reshape(convolution(padded, merged, strides=(1, 1), dilations=dilations), shape=(n, *blocks, *block, channels))
-    spread = ops.transpose(result, permutation=(0, 1, 3, 2, 4, 5))
+    interleaved = ops.transpose(result, permutation=(0, 1, 3, 2, 4, 5))
     gaps = (0, 0, strides[0] - block[0], 0, strides[1] - block[1], 0)
-    filled = ops.pad(spread, low=(0,) * 6, high=gaps, interior=(0,) * 6, value=0.0) if any(gaps) else spread
+    filled = ops.pad(interleaved, low=(0,) * 6, high=gaps, interior=(0,) * 6, value=0.0) if any(gaps) else interleaved
     places = (blocks[0] * strides[0], blocks[1] * strides[1])
     return ops.slice(
         ops.reshape(filled, shape=(n, *places, 1, channels)), starts=(0,) * 5, sizes=(n, *size, 1, channels), strides=(1,) * 5
@@ -223,7 +224,7 @@ def _max_vjp(ct: Any, out: Any, x: Any, window: Ints, strides: Ints) -> Any:
         rows, columns = (each * stride + np.arange(stride) for each, stride in zip(before, strides, strict=True))
         place = _constant(rows[:, None] * code + columns, x)
         at = ops.equal(there, ops.broadcast(place, shape=space, axes=(2, 4)))
-        term = ops.select(at, cotangent, ops.zeros_like(cotangent))
+        term = ops.select(at, cotangent, zeros_like(cotangent))
         total = term if total is None else ops.add(total, term)
     whole = ops.reshape(total, shape=(n, blocks[0] * strides[0], blocks[1] * strides[1], channels))
     inside = ops.slice(whole, starts=(0,) * 4, sizes=x.type.shape, strides=(1,) * 4)
@@ -243,7 +244,7 @@ def _first_place(out: Any, x: Any, window: Ints, strides: Ints, code: int) -> An
 
 def _constant(values: Any, like: Any) -> Any:
     """The array `values` as an operand of the dtype of `like`."""
-    return ops.lift("max_windows", (like, np.array(values, like.type.dtype.numpy)))[1]
+    return lift("max_windows", (like, np.array(values, like.type.dtype.numpy)))[1]
 
 
 def _max_samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray], dict[str, Any]]]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracejit import ops
-from tracejit.ops.autodiff import Scale
+from tracejit.ir.op import registered as ops
+from tracejit.ops.cotangents import Scale
 from tracejit.ops.elementwise import FLOATS, Binary, Unary, add, mul, neg, one_minus_square, sqrt, sub
 from tracejit.ops.special import erf as erf_numpy
 from tracejit.ops.special import erfc as erfc_numpy

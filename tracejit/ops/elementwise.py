@@ -6,20 +6,20 @@ needs it. `samples` are made from `domain`, the interval in which a float operan
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from tracejit import ops
 from tracejit.ir import dispatch
-from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
+from tracejit.ir.errors import DtypeError, fail
 from tracejit.ir.graph import Node, make
 from tracejit.ir.op import Op, Scalar, require
-from tracejit.ir.types import DTYPES, HALVES, DType, TensorType, bool_, broadcast_shapes, float32, float64, int32, int64
-from tracejit.ops.autodiff import Gapped, Scale
+from tracejit.ir.op import registered as ops
+from tracejit.ir.types import DTYPES, HALVES, DType, TensorType, bool_, float32, float64, int32, int64
+from tracejit.ops.cotangents import Gapped, Scale
+from tracejit.ops.operands import align, lift, zeros_like
 
 FLOATS = (float32, float64)
 INTS = (int32, int64)
@@ -110,10 +110,9 @@ class Unary(Elementwise):
         """The op on every element of `x`; the result has its shape. DtypeError where the op does not take x's dtype."""
         if type(x) is Node:
             return make(self, x)
-        interpreter = dispatch.interpreter
-        if type(x) is not interpreter.tensor_type:
-            (x,) = interpreter.lift(self.name, (x,))
-        return interpreter.apply(self, (x,), {})
+        if type(x) is not dispatch.tensor_type:
+            (x,) = dispatch.lift(self.name, (x,))
+        return dispatch.apply(self, (x,), {})
 
 
 class Binary(Elementwise):
@@ -124,57 +123,12 @@ class Binary(Elementwise):
     def __call__(self, x: Any, y: Any, name: str | None = None) -> Any:
         """The op on the elements of `x` and `y`, broadcast. DtypeError where the dtypes differ or the op does not take
         them, InvalidArgumentError where the shapes do not broadcast. A Python number takes the other's dtype."""
-        interpreter = dispatch.interpreter
-        tensor_type = interpreter.tensor_type
-        if type(x) is not tensor_type or type(y) is not tensor_type:
+        if type(x) is not dispatch.tensor_type or type(y) is not dispatch.tensor_type:
             x, y = lift(self.name, (x, y))
         if x.type is not y.type:
             self._require_dtype(x.type.dtype, (x, y))
             x, y = align(self.name, (x, y))
-        return make(self, x, y) if type(x) is Node else interpreter.apply(self, (x, y), {})
-
-
-def lift(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
-    """`operands` as nodes where one of them is a node, else as tensors; Python numbers take the dtype of the others."""
-    for node in operands:
-        if type(node) is Node:
-            return tuple(
-                operand if type(operand) is Node else ops.constant(np.asarray(operand, node.dtype.numpy))
-                for operand in operands
-            )
-    return dispatch.interpreter.lift(name, operands)
-
-
-def align(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Broadcast `operands` to their common shape. DtypeError where dtypes differ, InvalidArgumentError where shapes do."""
-    first = operands[0].type
-    for operand in operands[1:]:
-        if operand.type.dtype is not first.dtype:
-            message = f"operands must have one dtype, but these are {first.dtype.name} and {operand.type.dtype.name}"
-            fail(DtypeError, name, operands, message + "; convert one with cast")
-    shape = common_shape(name, operands)
-    return tuple([broadcast_to(operand, shape) for operand in operands])
-
-
-_broadcast_shapes = functools.lru_cache(4096)(broadcast_shapes)
-
-
-def common_shape(name: str, operands: tuple[Any, ...]) -> tuple[int, ...]:
-    """The broadcast shape of `operands`; InvalidArgumentError where there is none."""
-    shape = _broadcast_shapes(*[operand.type.shape for operand in operands])
-    if shape is None:
-        shapes = " and ".join(str(list(operand.type.shape)) for operand in operands)
-        fail(InvalidArgumentError, name, operands, f"the shapes {shapes} do not broadcast")
-    return shape
-
-
-def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
-    """`x` broadcast to `shape`, to which it is known to fit; `x` itself where it has that shape."""
-    if x.type.shape == shape:
-        return x
-    rank = len(x.type.shape)
-    attrs: dict[str, Any] = {"shape": shape, "axes": tuple(range(len(shape) - rank, len(shape))) if rank else ()}
-    return make(ops.broadcast, x, **attrs) if type(x) is Node else dispatch.interpreter.apply(ops.broadcast, (x,), attrs)
+        return make(self, x, y) if type(x) is Node else dispatch.apply(self, (x, y), {})
 
 
 def _floordiv(x: Any, y: Any) -> Any:
@@ -190,7 +144,7 @@ abs: Unary = Unary(
 )  # fmt: skip
 sign: Unary = Unary(
     "sign", dtypes=ALL_NUMBERS, evaluate=np.sign, lower=lambda b, x: b.sign(x), domain=(0.3, 2),
-    vjp=(lambda ct, out, x: ops.zeros_like(ct),),
+    vjp=(lambda ct, out, x: zeros_like(ct),),
 )  # fmt: skip
 floor: Unary = Unary("floor", dtypes=FLOATS, evaluate=np.floor, lower=lambda b, x: b.floor(x))
 ceil: Unary = Unary("ceil", dtypes=FLOATS, evaluate=np.ceil, lower=lambda b, x: b.ceil(x))
@@ -250,15 +204,15 @@ mod: Binary = Binary(
 maximum: Binary = Binary(
     "maximum", arity=2, dtypes=ALL_NUMBERS, evaluate=np.maximum, lower=lambda b, x, y: b.max(x, y), domain=((-2, 0), (0.2, 2)),
     vjp=(
-        lambda ct, out, x, y: Gapped(ops.select(greater_equal(x, y), ct, ops.zeros_like(ct))),
-        lambda ct, out, x, y: Gapped(ops.select(greater_equal(x, y), ops.zeros_like(ct), ct)),
+        lambda ct, out, x, y: Gapped(ops.select(greater_equal(x, y), ct, zeros_like(ct))),
+        lambda ct, out, x, y: Gapped(ops.select(greater_equal(x, y), zeros_like(ct), ct)),
     ),
 )  # fmt: skip
 minimum: Binary = Binary(
     "minimum", arity=2, dtypes=ALL_NUMBERS, evaluate=np.minimum, lower=lambda b, x, y: b.min(x, y), domain=((-2, 0), (0.2, 2)),
     vjp=(
-        lambda ct, out, x, y: Gapped(ops.select(less_equal(x, y), ct, ops.zeros_like(ct))),
-        lambda ct, out, x, y: Gapped(ops.select(less_equal(x, y), ops.zeros_like(ct), ct)),
+        lambda ct, out, x, y: Gapped(ops.select(less_equal(x, y), ct, zeros_like(ct))),
+        lambda ct, out, x, y: Gapped(ops.select(less_equal(x, y), zeros_like(ct), ct)),
     ),
 )  # fmt: skip
 

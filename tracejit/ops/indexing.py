@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import ops
 from tracejit.ir.errors import DtypeError, IndexOutOfRangeError, InvalidArgumentError, fail
 from tracejit.ir.op import Kernel, Op, require
 from tracejit.ir.types import TensorType, array_type
-from tracejit.ops.autodiff import Gapped
+from tracejit.ops.cotangents import Gapped
 from tracejit.ops.elementwise import ALL, INTS, NUMBERS, require_dtype, sample_array
+from tracejit.ops.reduce import in_float32
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
 
@@ -48,7 +48,7 @@ def _range_samples(rng: np.random.Generator) -> Samples:
 check_range: Op = Op(
     "check_range", infer=_range_infer, evaluate=_range_evaluate, vjp=(None,), lower=Kernel(),
     samples=_range_samples,
-    fails=lambda types, low, high, what, function: (IndexOutOfRangeError, function, range_message(what, low, high)),
+    runtime_error=lambda types, low, high, what, function: (IndexOutOfRangeError, function, range_message(what, low, high)),
 )  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def _nonzero_samples(rng: np.random.Generator) -> Samples:
 # The operand itself, once no element is zero; else `function` fails with `message`.
 check_nonzero: Op = Op(
     "check_nonzero", infer=_nonzero_infer, evaluate=_nonzero_evaluate, vjp=(None,), lower=Kernel(),
-    samples=_nonzero_samples, fails=lambda types, function, message: (InvalidArgumentError, function, message),
+    samples=_nonzero_samples, runtime_error=lambda types, function, message: (InvalidArgumentError, function, message),
 )  # fmt: skip
 
 
@@ -115,13 +115,13 @@ gather: Op = Op(
     evaluate=_gather_evaluate,
     vjp=(
         lambda ct, out, params, indices, axis: Gapped(
-            ops.in_float32(scatter_add, ct, indices, axis=axis, size=params.type.shape[axis])
+            in_float32(scatter_add, ct, indices, axis=axis, size=params.type.shape[axis])
         ),
         None,
     ),
     lower=Kernel(),
     samples=_gather_samples,
-    fails=lambda types, axis: (IndexOutOfRangeError, "gather", _outside(types[0].shape[axis], axis)),
+    runtime_error=lambda types, axis: (IndexOutOfRangeError, "gather", _outside(types[0].shape[axis], axis)),
 )
 
 
@@ -167,5 +167,5 @@ scatter_add: Op = Op(
     vjp=(lambda ct, out, updates, indices, axis, size: gather(ct, indices, axis=axis), None),
     lower=Kernel(),
     samples=_scatter_samples,
-    fails=lambda types, axis, size: (IndexOutOfRangeError, "scatter_add", _outside(size, axis)),
+    runtime_error=lambda types, axis, size: (IndexOutOfRangeError, "scatter_add", _outside(size, axis)),
 )

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import ops
 from tracejit.ir.op import Op, Scalar, require
+from tracejit.ir.op import registered as ops
 from tracejit.ir.types import BY_NUMPY, TensorType
-from tracejit.ops.autodiff import Scale
+from tracejit.ops.cotangents import Scale
 from tracejit.ops.elementary import log
 from tracejit.ops.elementwise import (
     ALL_NUMBERS,
@@ -26,6 +26,7 @@ from tracejit.ops.elementwise import (
     sample_array,
     sub,
 )  # fmt: skip
+from tracejit.ops.operands import ones_like, zeros_like
 
 # Exponents of `power`: those that are products, and the square root.
 PRODUCTS = (0, 1, 2, 3, 4)
@@ -47,7 +48,7 @@ pow: Binary = Binary(
     vjp=(
         Scale(lambda out, x, y: mul(y, pow(x, sub(y, 1.0)))),
         # d(x**y)/dy is x**y * log(x), whose logarithm is taken as 0 for x <= 0, where it is a limit or has no value.
-        Scale(lambda out, x, y: mul(out, log(ops.select(greater(x, ops.zeros_like(x)), x, ops.ones_like(x))))),
+        Scale(lambda out, x, y: mul(out, log(ops.select(greater(x, zeros_like(x)), x, ones_like(x))))),
     ),
 )  # fmt: skip
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import ops
 from tracejit.ir.op import Kernel, Op, Reduction, require
+from tracejit.ir.op import registered as ops
 from tracejit.ir.types import DType, TensorType, array_type, bool_, int64
-from tracejit.ops.autodiff import Gapped
+from tracejit.ops.cotangents import Gapped
 from tracejit.ops.elementwise import NUMBERS, require_dtype, sample_array
 
 _SAMPLES: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
@@ -45,7 +45,7 @@ def in_float32(op: Callable[..., Any], x: Any, *others: Any, **attrs: Any) -> An
     return ops.cast(op(ops.cast(x, dtype=dtype.accumulator), *others, **attrs), dtype=dtype)
 
 
-def spread(x: Any, like: Any, axes: tuple[int, ...]) -> Any:
+def broadcast_back(x: Any, like: Any, axes: tuple[int, ...]) -> Any:
     """A reduction's result over `axes`, broadcast back to the shape of `like`."""
     shape = like.type.shape
     return ops.broadcast(x, shape=shape, axes=kept_axes(len(shape), axes))
@@ -85,8 +85,8 @@ def _reduction(
 
 def _extreme_vjp(ct: Any, out: Any, x: Any, axes: tuple[int, ...]) -> Any:
     """Elements that share the extreme value share its cotangent evenly."""
-    at = ops.cast(ops.equal(x, spread(out, x, axes)), dtype=x.type.dtype)
-    return Gapped(ops.mul(spread(ops.div(ct, reduce_sum(at, axes=axes)), x, axes), at))
+    at = ops.cast(ops.equal(x, broadcast_back(out, x, axes)), dtype=x.type.dtype)
+    return Gapped(ops.mul(broadcast_back(ops.div(ct, reduce_sum(at, axes=axes)), x, axes), at))
 
 
 def _shift(x: Any, distance: int) -> Any:
@@ -122,7 +122,7 @@ def _prod_vjp(ct: Any, out: Any, x: Any, axes: tuple[int, ...]) -> Any:
     flat = ops.reshape(ops.transpose(x, permutation=order), shape=flat_shape)
     others = ops.mul(_others(flat, 1), _others(flat, -1))
     back = ops.reshape(others, shape=tuple(shape[axis] for axis in order))
-    return ops.mul(spread(ct, x, axes), ops.transpose(back, permutation=tuple(np.argsort(order).tolist())))
+    return ops.mul(broadcast_back(ct, x, axes), ops.transpose(back, permutation=tuple(np.argsort(order).tolist())))
 
 
 def _least(dtype: DType) -> Any:
@@ -135,7 +135,7 @@ def _most(dtype: DType) -> Any:
 
 reduce_sum = _reduction(
     "reduce_sum", np.add, NUMBERS, lambda b, x, y: b.add(x, y), lambda dtype: 0,
-    vjp=(lambda ct, out, x, axes: spread(ct, x, axes),),
+    vjp=(lambda ct, out, x, axes: broadcast_back(ct, x, axes),),
 )  # fmt: skip
 reduce_prod = _reduction("reduce_prod", np.multiply, NUMBERS, lambda b, x, y: b.mul(x, y), lambda dtype: 1, vjp=(_prod_vjp,))
 reduce_max = _reduction(

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import ops
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.op import Alias, Kernel, Op, require
+from tracejit.ir.op import registered as ops
 from tracejit.ir.strided import broadcast_strides
 from tracejit.ir.types import TensorType
-from tracejit.ops.autodiff import Gapped
+from tracejit.ops.cotangents import Gapped
 from tracejit.ops.elementwise import ALL, sample_array
+from tracejit.ops.reduce import in_float32, reduce_sum
 
 Ints = tuple[int, ...]
 
@@ -59,10 +60,10 @@ def _broadcast_evaluate(x: Any, shape: Ints, axes: Ints) -> Any:
 def _broadcast_vjp(ct: Any, out: Any, x: Any, shape: Ints, axes: Ints) -> Any:
     source = x.type.shape
     if not axes:
-        return ops.in_float32(ops.reduce_sum, ct, axes=tuple(range(len(shape))))
+        return in_float32(reduce_sum, ct, axes=tuple(range(len(shape))))
     grown = tuple(axis for axis, size in zip(axes, source, strict=True) if size != shape[axis])
     reduced = tuple(axis for axis in range(len(shape)) if axis not in axes or axis in grown)
-    result = ops.in_float32(ops.reduce_sum, ct, axes=reduced) if reduced else ct
+    result = in_float32(reduce_sum, ct, axes=reduced) if reduced else ct
     return ops.reshape(result, shape=source) if grown else result
 
 

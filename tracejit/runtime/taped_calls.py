@@ -18,7 +18,7 @@ from tracejit.ir.errors import TracingError
 from tracejit.ir.op import Op
 from tracejit.ir.types import TensorType, TupleType
 from tracejit.llvm.machine.engine import host_target
-from tracejit.ops import Gapped, Record, dense, differentiated, gapped_reverse, reached_from, records_of
+from tracejit.ops import Gapped, TapeEntry, dense, differentiated, entries_of, gapped_reverse, reached_from
 from tracejit.runtime.compiled_function import CompiledFunction, buffer_of, run_graph
 from tracejit.tensor import Tensor
 from tracejit.tracing.trace import Binding, Trace, within
@@ -30,7 +30,11 @@ class Callee:
     traced in `trace`, and the values that variables were assigned."""
 
     def __init__(
-        self, graph: Graph, compiled: Callable[[], CompiledFunction], rules: Sequence[Record] = (), trace: Trace | None = None
+        self,
+        graph: Graph,
+        compiled: Callable[[], CompiledFunction],
+        rules: Sequence[TapeEntry] = (),
+        trace: Trace | None = None,
     ) -> None:
         self.graph, self.compiled, self.rules, self.trace = graph, compiled, rules, trace
         self._parts: list[Part] | None = None
@@ -75,8 +79,8 @@ def _split(callee: Callee) -> list[Part]:
     moved = [_moved(rule, replaced) for rule in callee.rules]
     # A rule may refer to what has been replaced: those that it was made for are kept as well.
     rules = [*callee.rules, *[new for new, old in zip(moved, callee.rules, strict=True) if new is not old]]
-    records = records_of(differentiated(results, rules), rules)
-    reached = [reached_from(records, [parameter]) for parameter in graph.parameters]
+    entries = entries_of(differentiated(results, rules), rules)
+    reached = [reached_from(entries, [parameter]) for parameter in graph.parameters]
     groups: list[Group] = []
     for number, result in enumerate(results):
         places = {place for place, ids in enumerate(reached) if id(result) in ids}
@@ -95,13 +99,13 @@ def _split(callee: Callee) -> list[Part]:
     return parts
 
 
-def _rules_behind(result: Node, rules: Sequence[Record]) -> set[int]:
+def _rules_behind(result: Node, rules: Sequence[TapeEntry]) -> set[int]:
     """The numbers of the rules that its gradient runs: a rule is not run for the sake of another result."""
     nodes = set(differentiated([result], rules)) if rules else set()
     return {number for number, rule in enumerate(rules) if not nodes.isdisjoint(rule.results)}
 
 
-def _moved(rule: Record, replaced: dict[Node, Node]) -> Record:
+def _moved(rule: TapeEntry, replaced: dict[Node, Node]) -> TapeEntry:
     """A rule for the nodes that stand for its own."""
     operands, results = (tuple([replaced.get(node, node) for node in nodes]) for nodes in (rule.operands, rule.results))
     return rule if operands == rule.operands and results == rule.results else rule._replace(operands=operands, results=results)
@@ -185,16 +189,16 @@ def _derive(callee: Callee, needed: tuple[int, ...], gapped: bool) -> Backward:
     free = (name for name in (f"cotangent{number}" for number in itertools.count()) if name not in taken)
     cotangents = [make(ops.parameter, type=result.type, name=name) for result, name in zip(graph.results, free, strict=False)]
     sources = [graph.parameters[index] for index in needed]
-    records = records_of(differentiated(graph.results, callee.rules), callee.rules)
-    reached = reached_from(records, sources)
+    entries = entries_of(differentiated(graph.results, callee.rules), callee.rules)
+    reached = reached_from(entries, sources)
     ends = [(result, seed) for result, seed in zip(graph.results, cotangents, strict=True) if id(result) in reached]
     targets, seeds = [result for result, _ in ends], [Gapped(seed) if gapped else seed for _, seed in ends]
     inner: Trace | None = None
     if callee.trace is None:
-        derived = gapped_reverse(records, targets, seeds, sources)
+        derived = gapped_reverse(entries, targets, seeds, sources)
     else:
         inner = callee.trace.of_gradient([*graph.parameters, *cotangents])
-        derived = within(inner, functools.partial(_run_rules, inner, records, targets, seeds, sources))
+        derived = within(inner, functools.partial(_run_rules, inner, entries, targets, seeds, sources))
     kinds: list[Callable[[Any], Any] | None] = [
         None if each is None else Gapped if type(each) is Gapped else dense for each in derived
     ]
@@ -214,10 +218,10 @@ def _derive(callee: Callee, needed: tuple[int, ...], gapped: bool) -> Backward:
     return Backward(Callee(backward, compiled, [*callee.rules, *inner.rules], inner), kinds, bindings)
 
 
-def _run_rules(trace: Trace, records: list[Record], targets: list[Node], seeds: list[Any], sources: list[Node]) -> list[Any]:
+def _run_rules(trace: Trace, entries: list[TapeEntry], targets: list[Node], seeds: list[Any], sources: list[Node]) -> list[Any]:
     """The cotangent of each source as a node, `Gapped` where its seed is, or None."""
     given = [_same_kind(seed, trace.tensor(dense(seed))) for seed in seeds]
-    derived = trace.differentiate(records, targets, given, sources)
+    derived = trace.differentiate(entries, targets, given, sources)
     if trace.updates():
         raise TracingError(f"{trace.name}: the rule of a custom gradient assigned a variable; only the function itself can")
     return [None if each is None else _same_kind(each, trace.node(dense(each))) for each in derived]

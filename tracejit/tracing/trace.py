@@ -18,7 +18,7 @@ from tracejit.ir.interpret import interpret
 from tracejit.ir.location import here
 from tracejit.ir.op import Op
 from tracejit.ir.types import TensorType, array_type
-from tracejit.ops import Record
+from tracejit.ops import TapeEntry
 from tracejit.tensor import Tensor, convert_to_tensor
 from tracejit.variable import Variable
 
@@ -95,9 +95,9 @@ class Trace:
         self._variables: dict[int, tuple[Variable, Node]] = {}
         self._current: dict[int, Node] = {}
         self._effects: list[Node] = []
-        self.rules: list[Record] = []  # of custom gradients, in order
+        self.rules: list[TapeEntry] = []  # of custom gradients, in order
         # The values that variables were assigned, each as made of the variable: so a tape around a call is to see it.
-        self.values: list[Record] = []
+        self.values: list[TapeEntry] = []
 
     # -- values
 
@@ -171,7 +171,7 @@ class Trace:
         self.read(variable)
         key = id(variable)
         new = self._current[key] = make(ops.stop_gradient, self.node(tensor))
-        self.values.append(Record(ops.identity, (self._variables[key][1],), {}, (new,), None))
+        self.values.append(TapeEntry(ops.identity, (self._variables[key][1],), {}, (new,), None))
 
     def created(self, variable: Variable, value: Any) -> Tensor:
         """The initial value of a variable that is created while tracing: it exists at once, before the first call."""
@@ -200,14 +200,14 @@ class Trace:
         """`outputs` with the rule `backward` for `operands`. It runs when a gradient is asked for, here or by a tape around a
         call of the function."""
         results = tuple([make(ops.identity, self.node(output)) for output in outputs])
-        rule = Record(ops.custom_gradient, tuple(map(self.node, operands)), {"backward": backward}, results, None)
+        rule = TapeEntry(ops.custom_gradient, tuple(map(self.node, operands)), {"backward": backward}, results, None)
         self.rules.append(rule)
         for tape in context.tapes:
             tape.record(rule.op, rule.operands, rule.attrs, results)
         return [self.tensor(result) for result in results]
 
     def differentiate(
-        self, records: Iterable[Record], targets: Sequence[Node], seeds: Sequence[Any], sources: Sequence[Node]
+        self, entries: Iterable[TapeEntry], targets: Sequence[Node], seeds: Sequence[Any], sources: Sequence[Node]
     ) -> list[Any]:
         """The cotangent of each source: a traced tensor, `Gapped` where it may have gaps, or None. The active tapes record
         what computes it."""
@@ -216,9 +216,7 @@ class Trace:
         def tensors_of(nodes: Iterable[Node]) -> tuple[TracedTensor, ...]:
             return tuple([tensors.setdefault(node, self.tensor(node)) for node in nodes])
 
-        applied = [
-            record._replace(operands=tensors_of(record.operands), results=tensors_of(record.results)) for record in records
-        ]
+        applied = [entry._replace(operands=tensors_of(entry.operands), results=tensors_of(entry.results)) for entry in entries]
         ends = tensors_of(targets)
         given = [ops.ones_like(end) if seed is None else seed for end, seed in zip(ends, seeds, strict=True)]
         return ops.gapped_reverse(applied, ends, given, tensors_of(sources))
@@ -260,7 +258,7 @@ class Traced(NamedTuple):
     bindings: tuple[Binding, ...]
     structure: Any
     constants: tuple[Any, ...]  # what stands at the leaves of `structure`: an index of a result, or None
-    rules: tuple[Record, ...]  # what a tape around a call sees in the place of the nodes that are their results
+    rules: tuple[TapeEntry, ...]  # what a tape around a call sees in the place of the nodes that are their results
     trace: Trace | None  # where the function applied custom gradients: in which their rules are traced
 
     @property

@@ -1,52 +1,64 @@
 """The pool of threads that share a large kernel (`native_pool`): compiled once a machine and loaded once a process.
 
-On other systems than Linux, and on processors on which it has not been tried, one thread does all.
+On other systems than Linux, on processors on which it has not been tried, and where Python does not have its sources, one
+thread does all.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import platform
 import struct
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from tracejit.llvm.machine import cache, engine
-from tracejit.llvm.machine.native_pool import aarch64, alone, system, workers, x86_64
+from tracejit.llvm.machine.native_pool import aarch64, system, workers, x86_64
 from tracejit.llvm.machine.native_pool.workers import MOST, Pool, Slot
-from tracejit.llvm.machine.native_subset.compiler import compile_sources, source_of
+from tracejit.llvm.machine.native_subset.compiler import Source, compile_sources, source_of
 from tracejit.llvm.machine.native_subset.language import layout_of, offset_of
 from tracejit.locks import Lock
 
 # `i32 (ptr function, ptr arguments, i64 units)`: the statuses of all shares, or-ed.
 PARALLEL = "tracejit_parallel"
+_EXPORTS = (PARALLEL, "pool", "slots")
 _PROCESSORS = {"x86_64": x86_64, "aarch64": aarch64}
 
+# What needs no source, since it is for where there may be none.
+_ALONE = f"""
+define i32 @{PARALLEL}(ptr %function, ptr %arguments, i64 %units) nounwind {{
+  %status = call i32 %function(ptr %arguments, i64 0, i64 %units)
+  ret i32 %status
+}}
+"""
 
-def _modules(operating_system: str, processor: str, bits: int) -> list[Any]:
-    """The sources of the pool where it runs, in the native subset."""
+
+def _sources(operating_system: str, processor: str, bits: int) -> Sequence[Source]:
+    """The pool in the native subset, for a system and its processor; () where one thread does all."""
     if operating_system != "linux" or processor not in _PROCESSORS or bits != 64:
-        return [alone]
-    return [workers, _PROCESSORS[processor], system]
+        return ()
+    try:
+        return [source_of(module) for module in (workers, _PROCESSORS[processor], system)]
+    except OSError:
+        return ()
 
 
 def text(operating_system: str, processor: str, bits: int) -> str:
     """The pool's code for a system and its processor, as LLVM's assembly."""
-    modules = _modules(operating_system, processor, bits)
-    return compile_sources(map(source_of, modules), _exports(modules)).text
-
-
-def _exports(modules: list[Any]) -> list[str]:
-    return [PARALLEL] if modules == [alone] else [PARALLEL, "pool", "slots"]
+    sources = _sources(operating_system, processor, bits)
+    return compile_sources(sources, _EXPORTS).text if sources else _ALONE
 
 
 def _here() -> tuple[str, str, int]:
     return sys.platform, platform.machine(), 8 * struct.calcsize("P")
 
 
+@functools.cache
 def divides() -> bool:
     """Whether it uses more than one thread on this system."""
-    return _modules(*_here()) != [alone]
+    return bool(_sources(*_here()))
 
 
 # Kept for ever: the threads are in this code until the process ends, and it is one for all who are linked to it.
@@ -63,14 +75,13 @@ def _loaded() -> dict[str, int]:
 
 
 def _load() -> tuple[dict[str, int], Any]:
-    modules = _modules(*_here())
-    key = cache.key("pool", *_here(), tuple([source_of(module).text for module in modules]))
+    key = cache.key("pool", *_here(), tuple([source.text for source in _sources(*_here())]))
     found = cache.get(key)
     code = found.code
     if found.header != {}:
         code = engine.compile_text(text(*_here()), level=0)  # as fast as with level 2, in a quarter of the time
         cache.put(key, {}, code)
-    return engine.load_object(code, _exports(modules), {})
+    return engine.load_object(code, _EXPORTS if divides() else (PARALLEL,), {})
 
 
 def symbols() -> dict[str, int]:
@@ -86,7 +97,7 @@ def set_size(size: int) -> None:
 
 def forget_threads() -> None:
     """To be called in a forked child, which has none of its parent's threads: they are made again when they are needed."""
-    if divides() and _pool is not None:
+    if _pool is not None and divides():
         kept = offset_of(Pool, "threads")
         ctypes.memset(_pool[0]["pool"] + kept, 0, layout_of(Pool).size - kept)
         ctypes.memset(_pool[0]["slots"], 0, MOST * layout_of(Slot).size)

@@ -42,7 +42,7 @@ class KernelCall:
 
     @property
     def can_fail(self) -> bool:
-        return self.node is not None and self.node.op.fails is not None
+        return self.node is not None and self.node.op.runtime_error is not None
 
     @property
     def views(self) -> tuple[View, ...]:

@@ -5,6 +5,6 @@ always share i, so that what lies in its processor's cache is what it worked on 
 on the number of threads; what a unit computes must not.
 
 The threads are made when they are first needed, by the code itself: Python knows nothing of them, and none of them ever runs
-Python. `workers` is what they do, `alone` what the caller does where there are none; `system` declares what either takes from
-the C library and from the processor, and a module a processor has the latter.
+Python. `workers` is what they do; `system` declares what that takes from the C library and from the processor, and a module a
+processor has the latter.
 """
