@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from tracejit.ir import Node
@@ -23,8 +22,7 @@ from tracejit.llvm.text.powers import power_above
 _DOT_COLUMNS, _DOT_ROWS = 4, 4
 
 
-@dataclass(frozen=True)
-class Blocking:
+class Blocking(NamedTuple):
     """How a product of matrices, `rows` by `depth` by `columns` of `dtype` for each of `batch`, is computed.
 
     Either the vectors, of `lanes`, lie along the columns: tiles of `mr` rows by `nr` columns, the depth in blocks of at most
@@ -97,8 +95,7 @@ def blocking(x: Strided, y: Strided, target: Target, *, fused: bool = False, hal
     (rows, depth), columns, dtype = x.shape[-2:], y.shape[-1], x.dtype
     tiling = _tiling(rows, depth, columns, dtype, x.strides[-2:], y.strides[-2:], target)
     by_blas = is_for_blas(target, x, y)
-    return replace(
-        tiling,
+    return tiling._replace(
         batch=x.shape[:-2],
         packed_x=tiling.packed_x and not by_blas,
         packed_y=tiling.packed_y and not by_blas,
