@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from tracejit.llvm.machine import engine
 from tracejit.llvm.machine.native_subset import language
-from tracejit.llvm.machine.native_subset.compiler import Compiled, Source, compile_sources, source_of
+from tracejit.llvm.machine.native_subset.compiler import Compiled, compile_sources
 from tracejit.llvm.machine.native_subset.language import Array, Struct, at, i8, i16, i32, i64, inline, layout_of, measured
+from tracejit.llvm.machine.native_subset.source import Source, source_of
 from tracejit.llvm.machine.native_subset.types import NativeSubsetError
 from tracejit.runtime.native import arguments, dispatcher, function_types, guard_checks, layout, python_api, results
 

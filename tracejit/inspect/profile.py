@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import statistics
 import time
 from typing import Any, NamedTuple
 
@@ -77,7 +76,7 @@ def profile(function: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Pr
         if status:
             step.fail(status)
         found.append(ticks.astype(np.float64))
-    seconds, cycles = statistics.median(clock[1:]), np.median(found[1:], axis=0)
+    seconds, cycles = float(np.median(clock[1:])), np.median(found[1:], axis=0)
     shares = cycles / max(cycles.sum(), 1.0)
     kernels = [
         Kernel(*describe_step(each), float(share) * seconds, float(share), distinct_bytes([*each.operands, *each.outputs]))

@@ -17,9 +17,9 @@ from typing import Any
 from tracejit.llvm.machine import cache, engine
 from tracejit.llvm.machine.native_pool import aarch64, system, workers, x86_64
 from tracejit.llvm.machine.native_pool.workers import MOST, Pool, Slot
-from tracejit.llvm.machine.native_subset.compiler import Source, compile_sources, source_of
 from tracejit.llvm.machine.native_subset.language import layout_of, offset_of
-from tracejit.locks import Lock
+from tracejit.llvm.machine.native_subset.source import Source, source_of
+from tracejit.locks import Lock, importing
 
 # `i32 (ptr function, ptr arguments, i64 units)`: the statuses of all shares, or-ed.
 PARALLEL = "tracejit_parallel"
@@ -48,7 +48,12 @@ def _sources(operating_system: str, processor: str, bits: int) -> Sequence[Sourc
 def text(operating_system: str, processor: str, bits: int) -> str:
     """The pool's code for a system and its processor, as LLVM's assembly."""
     sources = _sources(operating_system, processor, bits)
-    return compile_sources(sources, _EXPORTS).text if sources else _ALONE
+    if not sources:
+        return _ALONE
+    with importing:
+        from tracejit.llvm.machine.native_subset.compiler import compile_sources
+
+    return compile_sources(sources, _EXPORTS).text
 
 
 def _here() -> tuple[str, str, int]:

@@ -21,9 +21,9 @@ import numpy as np
 from tracejit import variable
 from tracejit.context import interpreted
 from tracejit.llvm.machine import cache, engine
-from tracejit.llvm.machine.native_subset.compiler import compile_sources, source_of
 from tracejit.llvm.machine.native_subset.language import Struct, layout_of, offset_of
-from tracejit.locks import Lock, lazy_property
+from tracejit.llvm.machine.native_subset.source import source_of
+from tracejit.locks import Lock, importing, lazy_property
 from tracejit.runtime.native import arguments, dispatcher, function_types, guard_checks, layout, python_api, results
 from tracejit.runtime.native.extension_type import OBJECT, SIZE, ExtensionType, function_of_python
 from tracejit.runtime.native.structures import (
@@ -86,6 +86,9 @@ class _Code:
         found = cache.get(key)
         header, code = found.header, found.code
         if header is None or not _is_header(header):
+            with importing:  # 2 ms that a process does not pay where the cache has it
+                from tracejit.llvm.machine.native_subset.compiler import compile_sources
+
             compiled = compile_sources(sources, exports, offsets, others)
             code = engine.compile_text(compiled.text, level)
             header = {"imported": list(compiled.imported)}

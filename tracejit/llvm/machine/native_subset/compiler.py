@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import ast
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from tracejit.llvm.machine.native_subset.function import function_text
 from tracejit.llvm.machine.native_subset.language import Memory, Symbol, layout_of
 from tracejit.llvm.machine.native_subset.scope import Scope, Signature
+from tracejit.llvm.machine.native_subset.source import Source
 from tracejit.llvm.machine.native_subset.types import NativeSubsetError, NotAType, llvm_type, read_type, refuse
 
 # Two lines of a cache, since processors fetch them by pairs.
 _ALIGNMENT = 128
-
-
-class Source(NamedTuple):
-    """A text with the names that it has as a module of Python: those that it imports and defines."""
-
-    file: str
-    text: str
-    names: Mapping[str, Any]
 
 
 class Compiled(NamedTuple):
@@ -31,11 +22,6 @@ class Compiled(NamedTuple):
     text: str
     imported: tuple[str, ...]
     exported: tuple[str, ...]
-
-
-def source_of(module: ModuleType) -> Source:
-    """The source of a module. OSError where Python does not have it."""
-    return Source(module.__file__ or module.__name__, inspect.getsource(module), vars(module))
 
 
 def compile_sources(
