@@ -6,7 +6,7 @@ An element's number is a hash of (key, counter), see ops/selection.py; a draw of
 from __future__ import annotations
 
 import math
-import secrets
+import os
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ _global_seed: int | None = None
 def _start(op_seed: int | None) -> np.ndarray:
     """The state (key, counter) with which the stream of `op_seed` begins."""
     if _global_seed is None and op_seed is None:
-        return np.array([secrets.randbits(63), 0], np.int64)
+        return np.array([int.from_bytes(os.urandom(8), "little") >> 1, 0], np.int64)
     # A negative seed stands for the unsigned number of the same bits.
     seeds = [seed % 2**64 if seed < 0 else seed for seed in (_global_seed or 0, op_seed or 0)]
     mixed = np.random.SeedSequence([*seeds, op_seed is not None]).generate_state(1, np.uint64)
