@@ -1,4 +1,5 @@
 """What the cores that this process may run on can do at the most: arithmetic in registers, and a copy of so many bytes.
+`python -m benchmarks.limits` prints it.
 
 Both are loops in machine code that nothing of tracejit has written; of several runs and of several ways to write them, the
 best counts.
@@ -29,11 +30,11 @@ RUN_SECONDS = 3e-3
 LINES, LINE = 4, 64
 
 
-def _peak_text(dtype: str, width: int) -> str:
+def _peak_text(dtype: str, width: int, accumulators: int = ACCUMULATORS) -> str:
     name, size = ELEMENTS[dtype]
     lanes = width // size
     vector, fma = f"<{lanes} x {name}>", f"@llvm.fmuladd.v{lanes}f{8 * size}"
-    each = range(ACCUMULATORS)
+    each = range(accumulators)
     phis = [f"%a{i} = phi {vector} [ %x, %entry ], [ %b{i}, %loop ]" for i in each]
     steps = [f"%b{i} = call {vector} {fma}({vector} %a{i}, {vector} %x, {vector} %x)" for i in each]
     stores = [f"store volatile {vector} %b{i}, ptr %p" for i in each]
@@ -152,3 +153,25 @@ def bandwidth(size: int) -> float:
     moved = 2 * sum(source.size for source, _ in buffers)
     texts = [_copy_text(width, past_caches) for width in WIDTHS for past_caches in (False, True)]
     return moved / min(_best(text, buffers) for text in texts)
+
+
+@functools.cache
+def in_flight(width: int) -> float:
+    """How many fused multiply-adds on registers of so many bytes a core has begun and not ended: so many start in a cycle,
+    times the cycles that one takes."""
+    buffers = _split(2 * LINES * LINE)[:1]
+    chain, many = (_best(_peak_text("float32", width, accumulators), buffers) for accumulators in (1, ACCUMULATORS))
+    return ACCUMULATORS * chain / many
+
+
+def main() -> None:
+    """Print all of it for this machine."""
+    print(f"peak: {peak('float32') / 1e9:.1f} GFLOP/s, {peak('float64') / 1e9:.1f} in float64")
+    for width in WIDTHS:
+        print(f"in flight, registers of {width} bytes: {in_flight(width):.1f}")
+    for bits in (15, 18, 21, 24, 27):
+        print(f"copy of {1 << bits:,d} bytes: {bandwidth(1 << bits) / 1e9:.1f} GB/s")
+
+
+if __name__ == "__main__":
+    main()

@@ -20,7 +20,7 @@ from benchmarks.measure import duration
 from tracejit import ops, passes
 from tracejit.ir import Graph, make
 from tracejit.ir.types import array_type
-from tracejit.runtime.step import Step
+from tracejit.runtime.compiled_function import CompiledFunction
 
 # Seconds for all the rounds of a contestant, and for one of them.
 BUDGET, SAMPLE = 0.3, 3e-4
@@ -100,7 +100,7 @@ def compiled(case: Case) -> tuple[Callable[[], Any], np.ndarray]:
     """The machine code on the case's arrays, and the array into which it writes."""
     parameters = [make(ops.parameter, type=array_type(array), name=f"x{n}") for n, array in enumerate(case.arrays)]
     result = case.build(*parameters)
-    step = Step(passes.run(Graph("moved", parameters, [result])))
+    step = CompiledFunction(passes.run(Graph("moved", parameters, [result])))
     out = np.zeros(result.shape, result.dtype.numpy)
     arena = np.zeros(step.plan.arena_bytes + 1, np.uint8)
     addresses = [array.ctypes.data for array in (*case.arrays, out, arena)]

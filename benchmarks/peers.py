@@ -22,6 +22,8 @@ OURS = "tracejit"
 # Always there, in the interpreter that runs this.
 HERE = (OURS, "numpy")
 PEERS = ("numba", "jax", "tensorflow", "torch")
+# Another checkout of tracejit, such as an older one.
+BEFORE = "before"
 SAMPLE_SECONDS = 10e-3
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -31,17 +33,22 @@ class PeerError(Exception):
 
 
 class Peer(NamedTuple):
-    """A library and the interpreter that has it."""
+    """A library and the interpreter that has it; the folder whose benchmarks it runs."""
 
     library: str
     python: str
+    folder: Path = ROOT
 
     @staticmethod
     def parse(text: str) -> Peer:
-        """From `jax=/path/to/python`."""
+        """From `jax=/path/to/python`, or `before=/path/to/checkout`, which has an environment of its own in `.venv`."""
         library, _, python = text.partition("=")
+        if library == BEFORE and python:
+            return Peer(BEFORE, str(Path(python) / ".venv/bin/python"), Path(python))
         if library not in PEERS or not python:
-            raise argparse.ArgumentTypeError(f"{text!r} is not LIBRARY=PYTHON, the library one of {', '.join(PEERS)}")
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not LIBRARY=PYTHON, the library one of {', '.join(PEERS)}, or {BEFORE}=CHECKOUT"
+            )
         return Peer(library, python)
 
 
@@ -66,10 +73,10 @@ class Worker:
     def __init__(self, peer: Peer, env: Mapping[str, str] | None = None, timeout: float = 600):
         self.peer, self.timeout = peer, timeout
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
-        command = [peer.python, "-m", "benchmarks.worker", peer.library]
+        command = [peer.python, "-m", "benchmarks.worker", OURS if peer.library == BEFORE else peer.library]
         try:
             self._process = subprocess.Popen(
-                command, bufsize=0, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+                command, bufsize=0, cwd=peer.folder, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
             )
         except OSError as error:
             self._errors.close()
@@ -78,6 +85,8 @@ class Worker:
     def ask(self, do: str, **arguments: Any) -> Any:
         """The answer to a request; PeerError where the worker fails, ends, or takes longer than the timeout."""
         assert self._process.stdin is not None and self._process.stdout is not None
+        if arguments.get("label") == BEFORE:
+            arguments["label"] = OURS
         try:
             self._process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
         except BrokenPipeError:
@@ -91,6 +100,8 @@ class Worker:
         answer = json.loads(line)
         if "error" in answer:
             raise PeerError(answer["error"])
+        if self.peer.library == BEFORE and do == "cases":
+            return {case: [BEFORE] for case, labels in answer["answer"].items() if OURS in labels}
         return answer["answer"]
 
     def _ended(self) -> str:
@@ -242,7 +253,7 @@ class Comparison:
 def parser(prog: str, description: str, rounds: int) -> argparse.ArgumentParser:
     """The options that comparisons with peers have in common."""
     made = argparse.ArgumentParser(prog=prog, description=description)
-    help = "a library to compare with and an interpreter that has it; repeated"
+    help = f"a library to compare with and an interpreter that has it, or {BEFORE}=CHECKOUT, another tracejit; repeated"
     made.add_argument("--peer", type=Peer.parse, action="append", default=[], metavar="LIBRARY=PYTHON", help=help)
     made.add_argument("--without", nargs="+", default=[], metavar="LABEL", help="contestants to leave out: torch.compile")
     made.add_argument("--rounds", type=count, default=rounds, help="samples of each contestant (default: %(default)s)")

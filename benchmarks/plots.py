@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 # The same colour for a contestant in every plot; who is drawn first is on top.
 COLOURS = {
     "tracejit": "#d62728",
+    "before": "#7f7f7f",
     "numpy": "#1f77b4",
     "jax": "#9467bd",
     "tensorflow": "#ff7f0e",

@@ -30,7 +30,7 @@ PARTS = ("imports", "mlp", "transformer", "compiling", "arenas")
 TITLES = {"mlp": "MLP 784-128-10, batch 32, SGD step", "transformer": "transformer, 2 layers, Adam step"}
 OPS = (10, 100, 1000, 10000)
 # Those that can find on disk what another process has compiled.
-KEEPING = ("tracejit", "jax", "torch.compile")
+KEEPING = ("tracejit", "before", "jax", "torch.compile")
 
 
 def options(arguments: Sequence[str] | None) -> argparse.Namespace:

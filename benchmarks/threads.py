@@ -17,8 +17,7 @@ import numpy as np
 import tracejit as tj
 from benchmarks.measure import duration
 from tracejit.llvm.machine import engine, pool
-from tracejit.llvm.plan import plan
-from tracejit.runtime import threads
+from tracejit.runtime import concrete_function, threads
 
 ROUNDS = 101
 # How long nothing is done before a call that is to find the threads asleep.
@@ -78,9 +77,9 @@ def regions(most: int) -> None:
             found.append((time.perf_counter() - start) / count)
         return min(found)
 
-    threads.ask(1)
+    threads.request(1)
     print(f"a kernel that does nothing, by 1 thread: {duration(seconds('empty', 1000, 0))}")
-    threads.ask(most)
+    threads.request(most)
     often(functions["empty"], most, 1)
     print(f"by {most} threads that are awake: {duration(seconds('empty', 1000, 0))}")
     print(f"by {most} threads that sleep, whose shares the caller takes: {duration(seconds('empty', 1, REST_SECONDS))}")
@@ -103,7 +102,7 @@ def times(call: Callable[[], Any], most: int, count: int) -> Times:
     for _ in range(ROUNDS):
         for (size, rest), seconds in found.items():
             turns = 1 if rest else count
-            threads.ask(size)
+            threads.request(size)
             call()
             time.sleep(rest)
             start = time.perf_counter()
@@ -115,7 +114,9 @@ def times(call: Callable[[], Any], most: int, count: int) -> Times:
 
 def kernels(most: int) -> None:
     """Print how long loops take by one thread and by all."""
-    plan._PARALLEL_SECONDS = 0.0
+    target = engine.host_target()
+    small = target._replace(machine=target.machine._replace(parallel_seconds=0.0))
+    concrete_function.host_target = lambda: small
     functions = {"x * y + 1": lambda x, y: x * y + 1.0, "tanh(x) * y": lambda x, y: tj.tanh(x) * y}
     for name, function in functions.items():
         print(

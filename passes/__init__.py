@@ -14,7 +14,10 @@ import numpy as np
 
 from tracejit.ir import Graph, TensorType, interpret, verify
 from tracejit.ir.errors import InvalidArgumentError, VerifyError
+from tracejit.ir.graph import attr_key
 from tracejit.ir.location import register_library
+from tracejit.ir.op import PURE
+from tracejit.ir.types import array_type, bfloat16, float16, float32, float64
 from tracejit.locks import importing
 
 register_library(os.path.dirname(__file__))
@@ -43,6 +46,7 @@ def apply(name: str, graph: Graph) -> Graph:
     after = module.run(graph)
     try:
         verify(after)
+        _check_effects(graph, after)
         if os.environ.get("TRACEJIT_CHECK") == "1":
             check_values(graph, after)
     except VerifyError as error:
@@ -50,7 +54,21 @@ def apply(name: str, graph: Graph) -> Graph:
     return after
 
 
-_BOUNDS = {"float32": 1e-4, "float64": 1e-9, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+def _check_effects(before: Graph, after: Graph) -> None:
+    """VerifyError where `after` does not the same things in the same order; a read that nobody looks at may be missing."""
+    wanted, done = _effects(before), _effects(after)
+    remaining = iter(wanted)
+    in_order = all(each in remaining for each in done)
+    if not in_order or len(before.effects) != len(after.effects):
+        wanted_names, names = ([name for name, _ in each] for each in (wanted, done))
+        raise VerifyError(f"it changed the effects of {before.name}: {wanted_names} became {names}")
+
+
+def _effects(graph: Graph) -> list[tuple[str, object]]:
+    return [(node.op.name, attr_key(tuple(node.attrs.items()))) for node in graph.nodes if node.op.effects is not PURE]
+
+
+_BOUNDS = {float32: 1e-4, float64: 1e-9, float16: 2.0**-10, bfloat16: 2.0**-7}
 
 
 # What arrays are filled with, beside random numbers: one value an array, since sums of several would depend on their order.
@@ -84,7 +102,9 @@ _EXTREME_RUNS = 24
 def check_values(before: Graph, after: Graph) -> None:
     """Run both graphs on the same inputs, random ones and extremes. VerifyError where a result differs by more than rounding:
     1e-4 of the largest element for float32 and 1e-9 for float64, since a pass may not reorder but a constant is folded in
-    NumPy; one in the last place for a half dtype."""
+    NumPy; one in the last place for a half dtype. A graph that is not pure is not run."""
+    if any(node.op.effects is not PURE for node in before.nodes):
+        return
     for arguments in _arguments(before):
         try:
             expected = interpret(before, arguments)
@@ -96,10 +116,11 @@ def check_values(before: Graph, after: Graph) -> None:
 
 
 def _compare(graph: Graph, old: np.ndarray, new: np.ndarray) -> None:
-    bound = _BOUNDS.get(old.dtype.name, 0.0)
-    if old.dtype.itemsize == 2:
-        old, new = old.astype(np.float32), new.astype(np.float32)
-    if old.dtype.kind == "f":
+    dtype = array_type(old).dtype
+    bound = _BOUNDS.get(dtype, 0.0)
+    if dtype.is_half:
+        old, new = (array.astype(dtype.accumulator.numpy) for array in (old, new))
+    if dtype.is_floating:
         bound *= np.max(np.abs(old), initial=1.0, where=np.isfinite(old))
     if not np.allclose(old, new, rtol=0, atol=bound, equal_nan=True):
         raise VerifyError(f"it changed a value of {graph.name}: {old!r} became {new!r}")

@@ -22,7 +22,7 @@ from tracejit.ir import Graph, Node, make, rebuild
 def run(graph: Graph) -> Graph:
     """`graph` with convolutions of no more padding than their slices show."""
     readers = Counter(operand for node in graph.nodes for operand in node.operands)
-    readers.update([*graph.results, *(value for _, value in graph.updates)])
+    readers.update(graph.roots())
 
     def rule(node: Node, operands: tuple[Node, ...]) -> Node:
         new = rebuild(node, operands)

@@ -29,6 +29,7 @@ from tracejit import ops
 from tracejit.ir import Graph, Node, make, rebuild
 from tracejit.ir.location import Location
 from tracejit.ir.op import Scalar
+from tracejit.ops.region import Region, elements, outline
 
 # More ops than this for each element are no longer small beside the product.
 LIMIT = 32
@@ -43,7 +44,7 @@ def run(graph: Graph) -> Graph:
 
 def _users(graph: Graph) -> Counter[Node]:
     users = Counter(operand for node in graph.nodes for operand in dict.fromkeys(node.operands))
-    users.update([*graph.results, *(value for _, value in graph.updates)])
+    users.update(graph.roots())
     return users
 
 
@@ -103,18 +104,14 @@ def _merged(fusion: Node, operands: tuple[Node, ...], number: int, product: Node
         x = make(ops.reshape, x, location=product.location, shape=(*space[:-1], x.shape[-1]))
         batch = len(space) - 2
         y = make(ops.broadcast, y, location=product.location, shape=(*space[:-2], *y.shape), axes=(batch, batch + 1))
-    outer = list(dict.fromkeys((x, y, *operands[:number], *operands[number + 1 :])))
-    parameters = {
-        each: make(ops.parameter, location=each.location, type=each.type, name=f"p{place}") for place, each in enumerate(outer)
-    }
-    inner = dict(zip(body.parameters, (parameters.get(each) for each in operands), strict=True))
-    factors = parameters[x], parameters[y]
-    inner[body.parameters[number]] = make(ops.matmul, *factors, location=product.location, **product.attrs)
-    for node in body.nodes:
-        copies = [inner[operand] for operand in node.operands]
-        inner[node] = make(node.op, *copies, location=node.location, **node.attrs)
-    new = Graph("body", parameters.values(), [inner[result] for result in body.results])
-    return make(ops.fusion, *outer, location=fusion.location, body=new, space=space, rows=rows)
+    region = Region()
+    factors = region.take(x), region.take(y)
+    others = [*operands[:number], *operands[number + 1 :]]
+    taken = [region.take(operand) for operand in others]
+    taken.insert(number, region.copy(product, factors))
+    inner = dict(zip(body.parameters, taken, strict=True))
+    region.copy_all(body.nodes, inner)
+    return region.fusion([inner[result] for result in body.results], space, rows, fusion.location)
 
 
 # -- numbers that a fusion computes first
@@ -160,26 +157,5 @@ def _part(
     outer: dict[Node, Node], nodes: list[Node], results: list[Node], space: tuple[int, ...], location: Location | None
 ) -> list[Node]:
     """The results of a fusion of `nodes`, which takes what stands for the others in `outer`."""
-    inner: dict[Node, Node] = {}
-    parameters: dict[Node, Node] = {}
-
-    def value(node: Node) -> Node:
-        if node in inner:
-            return inner[node]
-        if node.op is ops.constant_op:
-            inner[node] = make(ops.constant_op, location=node.location, **node.attrs)
-            return inner[node]
-        new = outer[node]
-        if new not in parameters:
-            name = f"p{len(parameters)}"
-            parameters[new] = make(ops.parameter, location=new.location, type=new.type, name=name)
-        return parameters[new]
-
-    for node in nodes:
-        copies = [value(operand) for operand in node.operands]
-        inner[node] = make(node.op, *copies, location=node.location, **node.attrs)
-    body = Graph("body", parameters.values(), [inner[result] for result in results])
-    fusion = make(ops.fusion, *parameters, location=location, body=body, space=space, rows=0)
-    if len(results) == 1:
-        return [fusion]
-    return [make(ops.element, fusion, location=location, index=index) for index in range(len(results))]
+    fusion = outline(nodes, results, outer.__getitem__, lambda node: node.op is ops.constant_op, space, 0, location)
+    return elements(fusion, [location] * len(results))

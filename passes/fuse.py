@@ -21,18 +21,20 @@ from tracejit.passes.simplify import composed
 
 from tracejit import ops
 from tracejit.ir import Graph, Node, make, reachable, rebuild
-from tracejit.ir.op import Reduction, Scalar
+from tracejit.ir.graph import InOrder
+from tracejit.ir.op import PURE, Reduction, Scalar
+from tracejit.ops.region import elements, outline
 
 # More members than this make a loop body whose values no longer fit into registers.
 LIMIT = 160
-# Who waits for whom is known among the last so many nodes, up to twice as many. A unit that begins before them is closed: it
+# Who waits for whom is known among the last so many nodes, up to twice as many. A cluster that begins before them is closed: it
 # takes in no more members.
 WINDOW = 8192
 # A vector of more elements does not stay in the cache, so that to sweep over it again in the same loop nest saves nothing.
 LONG = 1 << 16
 
 
-class Unit:
+class Cluster:
     """Nodes that run at one time: those that will be one fusion, or one node that is in none."""
 
     def __init__(self, places: dict[Node, str]):
@@ -41,16 +43,16 @@ class Unit:
         self.closed = False
 
 
-class Cluster(Unit):
+class FusionCluster(Cluster):
     """Nodes that will be one fusion."""
 
     def __init__(self, space: tuple[int, ...], rows: int | None, places: dict[Node, str]):
         super().__init__(places)
         self.space, self.rows = space, rows
-        self.sources: set[Node] = set()  # what its members take from other units
+        self.sources: set[Node] = set()  # what its members take from other clusters
 
     @classmethod
-    def of(cls, node: Node) -> Cluster:
+    def of(cls, node: Node) -> FusionCluster:
         """The cluster of `node` alone."""
         if not isinstance(node.op.lower, Reduction):
             return cls(node.shape, None, {node: "full"})
@@ -65,8 +67,8 @@ class Cluster(Unit):
     def lead(self) -> tuple[int, ...] | None:
         return None if self.rows is None else self.space[: self.rows]
 
-    def copy(self) -> Cluster:
-        return Cluster(self.space, self.rows, dict(self.places))
+    def copy(self) -> FusionCluster:
+        return FusionCluster(self.space, self.rows, dict(self.places))
 
 
 def _trailing(node: Node) -> int | None:
@@ -92,7 +94,7 @@ def sources(node: Node) -> list[Node]:
 
 
 def _is_member(node: Node) -> bool:
-    return isinstance(node.op.lower, (Scalar, Reduction)) and node.op is not ops.iota
+    return isinstance(node.op.lower, (Scalar, Reduction)) and node.op is not ops.iota and node.op.effects is PURE
 
 
 def run(graph: Graph) -> Graph:
@@ -120,21 +122,26 @@ def _composed(node: Node, operands: tuple[Node, ...]) -> Node:
 class _Fuser:
     def __init__(self, graph: Graph):
         self.graph = graph
-        self.of: dict[Node, Cluster] = {}
-        self.units: dict[Node, Unit] = {}
+        self.of: dict[Node, FusionCluster] = {}
+        self.clusters: dict[Node, Cluster] = {}
         self.users: dict[Node, list[Node]] = {}
-        self.recent: dict[Unit, None] = {}  # the units with a bit in the window, or that wait for one
+        self.recent: dict[Cluster, None] = {}  # the clusters with a bit in the window, or that wait for one
         self.count = 0
+        self.before = _chain(graph.nodes)
         for node in graph.nodes:
             if _is_member(node):
                 self._place(node)
             else:
-                self._enter(node, Unit({node: "alone"}), node.operands)
+                self._enter(node, Cluster({node: "alone"}), self._needs(node))
+
+    def _needs(self, node: Node) -> tuple[Node, ...]:
+        """What a node that is in no cluster waits for."""
+        return (*node.operands, self.before[node]) if node in self.before else node.operands
 
     # -- forming clusters
 
     def _place(self, node: Node) -> None:
-        cluster = Cluster.of(node)
+        cluster = FusionCluster.of(node)
         found = sources(node)
         self._enter(node, cluster, found)
         cluster.sources.update(source for source in found if source.op is not ops.parameter)
@@ -148,7 +155,7 @@ class _Fuser:
                 self._join(merged, cluster, other)
                 cluster = merged
 
-    def _union(self, new: Cluster, old: Cluster) -> Cluster | None:
+    def _union(self, new: FusionCluster, old: FusionCluster) -> FusionCluster | None:
         """Both in one space, where their members' places allow it."""
         merged = old.copy()
         if new.space == old.space:
@@ -179,63 +186,63 @@ class _Fuser:
         users = [user for node in new.places for user in self.users.get(node, ()) if user in old.places]
         return merged if self._links_hold(merged, (*new.places, *users)) else None
 
-    def _links_hold(self, cluster: Cluster, members: Iterable[Node]) -> bool:
+    def _links_hold(self, cluster: FusionCluster, members: Iterable[Node]) -> bool:
         """Whether each of `members` finds its operands where they are when it needs them."""
         for node in members:
             for operand in node.operands:
-                spread = operand.op is ops.broadcast
+                is_broadcast = operand.op is ops.broadcast
                 place = cluster.places.get(_producer(operand))
                 if place is None:
                     continue
-                wanted = "row" if spread else self._place_of_operands(cluster, node)
+                wanted = "row" if is_broadcast else self._place_of_operands(cluster, node)
                 if place != wanted:
                     return False
-                if spread and operand.attrs["axes"] != tuple(range(cluster.rows or 0)):
+                if is_broadcast and operand.attrs["axes"] != tuple(range(cluster.rows or 0)):
                     return False
-                if spread and operand.shape != cluster.space:
+                if is_broadcast and operand.shape != cluster.space:
                     return False
         return True
 
-    def _place_of_operands(self, cluster: Cluster, node: Node) -> str:
+    def _place_of_operands(self, cluster: FusionCluster, node: Node) -> str:
         shape = node.operands[0].shape if isinstance(node.op.lower, Reduction) else node.shape
         return "full" if shape == cluster.space else "row"
 
-    def _has_outer_path(self, cluster: Cluster, other: Cluster) -> bool:
+    def _has_outer_path(self, cluster: FusionCluster, other: FusionCluster) -> bool:
         """Whether a node outside of both lies between them, so that as one they would wait for themselves."""
         inside = cluster.bits | other.bits
-        outer = (self.units[source] for source in (*cluster.sources, *other.sources))
-        return any(unit.behind & inside and unit is not cluster and unit is not other for unit in outer)
+        outer = (self.clusters[source] for source in (*cluster.sources, *other.sources))
+        return any(third.behind & inside and third is not cluster and third is not other for third in outer)
 
     # -- who waits for whom
 
-    def _enter(self, node: Node, unit: Unit, needs: Iterable[Node]) -> None:
-        """Note that `node`, the one node of `unit` so far, waits for `needs` and what they wait for."""
+    def _enter(self, node: Node, cluster: Cluster, needs: Iterable[Node]) -> None:
+        """Note that `node`, the one node of `cluster` so far, waits for `needs` and what they wait for."""
         if self.count == 2 * WINDOW:
             self._move_window()
-        unit.bits = 1 << self.count
+        cluster.bits = 1 << self.count
         self.count += 1
         for source in needs:
             if source.op is not ops.parameter:
-                unit.behind |= self.units[source].behind | self.units[source].bits
+                cluster.behind |= self.clusters[source].behind | self.clusters[source].bits
                 self.users.setdefault(source, []).append(node)
-        self.units[node] = unit
-        self.recent[unit] = None
+        self.clusters[node] = cluster
+        self.recent[cluster] = None
 
     def _move_window(self) -> None:
-        for unit in self.recent:
-            unit.closed = unit.closed or unit.bits & ((1 << WINDOW) - 1) != 0
-            unit.bits >>= WINDOW
-            unit.behind >>= WINDOW
-        self.recent = {unit: None for unit in self.recent if unit.bits or unit.behind}
+        for cluster in self.recent:
+            cluster.closed = cluster.closed or cluster.bits & ((1 << WINDOW) - 1) != 0
+            cluster.bits >>= WINDOW
+            cluster.behind >>= WINDOW
+        self.recent = {cluster: None for cluster in self.recent if cluster.bits or cluster.behind}
         self.count -= WINDOW
 
-    def _join(self, merged: Cluster, cluster: Cluster, other: Cluster) -> None:
+    def _join(self, merged: FusionCluster, cluster: FusionCluster, other: FusionCluster) -> None:
         """`merged` stands for both from now on: who waits for one of them waits for what both wait for."""
         merged.bits = cluster.bits | other.bits
         merged.behind = (cluster.behind | other.behind) & ~merged.bits
         merged.sources = (cluster.sources | other.sources) - merged.places.keys()
         for member in merged.places:
-            self.units[member] = self.of[member] = merged
+            self.clusters[member] = self.of[member] = merged
         for part in (cluster, other):
             self.recent.pop(part, None)
         self.recent[merged] = None
@@ -244,41 +251,50 @@ class _Fuser:
         stack = [member for part in (cluster, other) if everything & ~(part.behind | part.bits) for member in part.places]
         while stack:
             for user in self.users.get(stack.pop(), ()):
-                unit = self.units[user]
-                if unit is not merged and everything & ~unit.behind:
-                    unit.behind |= everything
-                    self.recent[unit] = None
-                    stack.extend(unit.places)
+                reader = self.clusters[user]
+                if reader is not merged and everything & ~reader.behind:
+                    reader.behind |= everything
+                    self.recent[reader] = None
+                    stack.extend(reader.places)
 
     # -- rebuilding the graph
 
     def fused(self) -> Graph:
         self.new: dict[Node, Node] = {parameter: parameter for parameter in self.graph.parameters}
-        roots = [*self.graph.results, *(value for _, value in self.graph.updates)]
+        roots = self.graph.roots()
+        in_order = InOrder()
         outside = [node for node in self.graph.nodes if node not in self.of and not is_free(node)]
         # What nodes outside of clusters use, free nodes included, and what one cluster uses of another.
         plain = reachable([*roots, *(operand for node in outside for operand in node.operands)], stop=lambda n: not is_free(n))
         used = set(plain)
         for node in self.of:
             used.update(source for source in sources(node) if self.of.get(source) is not self.of[node])
-        units: list[Cluster | Node] = [*dict.fromkeys(self.of.values()), *outside, *(node for node in plain if is_free(node))]
+        units: list[FusionCluster | Node] = [
+            *dict.fromkeys(self.of.values()),
+            *outside,
+            *(node for node in plain if is_free(node)),
+        ]
         for unit in self._order(units):
-            if isinstance(unit, Cluster):
+            if isinstance(unit, FusionCluster):
                 self._build(unit, [node for node in sorted(unit.places, key=_serial) if node in used])
             elif unit.op is ops.iota:
                 self.new[unit] = self._fusion_of([unit], unit.shape, None, {})
             else:
-                self.new[unit] = rebuild(unit, tuple([self.new[operand] for operand in unit.operands]))
+                operands = tuple([self.new[operand] for operand in unit.operands])
+                self.new[unit] = (rebuild if unit.op.effects is PURE else in_order.rebuild)(unit, operands)
         return self.graph.with_roots(self.new)
 
-    def _order(self, units: list[Cluster | Node]) -> list[Cluster | Node]:
+    def _order(self, units: list[FusionCluster | Node]) -> list[FusionCluster | Node]:
         """`units`, each after what it uses; by the program's order where that leaves a choice."""
-        members = [list(unit.places) if isinstance(unit, Cluster) else [unit] for unit in units]
+        members = [list(unit.places) if isinstance(unit, FusionCluster) else [unit] for unit in units]
         keys = {node: index for index, nodes in enumerate(members) for node in nodes}
         waits: list[set[int]] = []
         users: list[list[int]] = [[] for _ in units]
         for index, unit in enumerate(units):
-            needs = [source for node in unit.places for source in sources(node)] if isinstance(unit, Cluster) else unit.operands
+            if isinstance(unit, FusionCluster):
+                needs = tuple([source for node in unit.places for source in sources(node)])
+            else:
+                needs = self._needs(unit)
             waits.append({keys[need] for need in needs if need in keys} - {index})
             for need in waits[index]:
                 users[need].append(index)
@@ -296,40 +312,25 @@ class _Fuser:
         assert len(order) == len(units), "a cluster waits for itself"
         return order
 
-    def _build(self, cluster: Cluster, results: list[Node]) -> None:
+    def _build(self, cluster: FusionCluster, results: list[Node]) -> None:
         node = self._fusion_of(results, cluster.space, cluster.rows, cluster.places)
-        for index, result in enumerate(results):
-            self.new[result] = node if len(results) == 1 else make(ops.element, node, location=result.location, index=index)
+        self.new.update(zip(results, elements(node, [result.location for result in results]), strict=True))
 
     def _fusion_of(self, results: list[Node], space: tuple[int, ...], rows: int | None, members: dict[Node, str]) -> Node:
-        parameters: dict[Node, Node] = {}  # of the body, by the operand of the fusion
-        inner: dict[Node, Node] = {}
-
-        def value(node: Node) -> Node:
-            if node in inner:
-                return inner[node]
-            if node in members or is_free(node):
-                copies = [value(operand) for operand in node.operands]
-                inner[node] = make(node.op, *copies, location=node.location, **node.attrs)
-            else:
-                outer = self.new[node]
-                if outer not in parameters:
-                    name = f"p{len(parameters)}"
-                    parameters[outer] = make(ops.parameter, location=outer.location, type=outer.type, name=name)
-                inner[node] = parameters[outer]
-            return inner[node]
-
-        # In the program's order, so that no member recurses deeper than its free operands.
-        for member in sorted(members, key=_serial):
-            value(member)
-        body = Graph("body", parameters.values(), [value(result) for result in results])
         rows = len(space) if rows is None else rows
-        return make(ops.fusion, *parameters, location=results[-1].location, body=body, space=space, rows=rows)
+        nodes = sorted(members, key=_serial)
+        return outline(nodes, results, self.new.__getitem__, is_free, space, rows, results[-1].location)
+
+
+def _chain(nodes: Iterable[Node]) -> dict[Node, Node]:
+    """By a node with effects, the one that it comes after."""
+    ordered = [node for node in nodes if node.op.effects is not PURE]
+    return dict(zip(ordered[1:], ordered, strict=False))
 
 
 def _serial(node: Node) -> int:
     return node.serial
 
 
-def _rank(unit: Cluster | Node) -> int:
-    return max(node.serial for node in unit.places) if isinstance(unit, Cluster) else unit.serial
+def _rank(unit: FusionCluster | Node) -> int:
+    return max(node.serial for node in unit.places) if isinstance(unit, FusionCluster) else unit.serial

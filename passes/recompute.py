@@ -32,8 +32,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tracejit import ops
-from tracejit.ir import Graph, Node, make, rebuild
+from tracejit.ir import Graph, Node, rebuild
 from tracejit.ir.op import Scalar
+from tracejit.ops.region import Region, elements
 
 # More ops than this for one value take longer than to read it.
 LIMIT = 6
@@ -82,7 +83,7 @@ def _readers(graph: Graph, sources: dict[Node, Source]) -> dict[Node, dict[Node,
         if node.op is not ops.element or node.operands[0].op is not ops.fusion:
             for operand in dict.fromkeys(node.operands):
                 readers.setdefault(operand, []).append(node)
-    roots = {*graph.results, *(value for _, value in graph.updates)}
+    roots = set(graph.roots())
     found: dict[Node, dict[Node, list[Node]]] = {}
     for node, (fusion, inner) in sources.items():
         users = readers.get(node, [])
@@ -188,9 +189,7 @@ class _Rewriter:
         new = self._fusion(node, operands, results)
         if node in self.exported:
             self.operands[node] = operands
-            values = [new] if len(results) == 1 else [
-                make(ops.element, new, location=node.location, index=index) for index in range(len(results))
-            ]  # fmt: skip
+            values = elements(new, [node.location] * len(results))
             self.values |= {Source(node, result): value for result, value in zip(results, values, strict=True)}
             return self.values.get(Source(node, node.attrs["body"].results[0]), new)
         return new
@@ -198,35 +197,25 @@ class _Rewriter:
     def _fusion(self, fusion: Node, operands: Iterable[Node], results: list[Node]) -> Node:
         """A fusion with the dropped values that it reads computed in its body, and other results."""
         body = fusion.attrs["body"]
-        parameters: dict[Node, Node] = {}
+        region = Region()
         inner: dict[Node, Node] = {}  # of this body
         copies: dict[Source, Node] = {}  # of the bodies of others
-
-        def parameter(outer: Node) -> Node:
-            if outer not in parameters:
-                name = f"p{len(parameters)}"
-                parameters[outer] = make(ops.parameter, location=outer.location, type=outer.type, name=name)
-            return parameters[outer]
 
         def copied(source: Source) -> Node:
             node, other = source.inner, source.fusion
             if source in self.values:
-                return parameter(self.values[source])
+                return region.take(self.values[source])
             if node.op is ops.parameter:
                 number = other.attrs["body"].parameters.index(node)
                 origin = self.sources.get(other.operands[number])
-                return copied(origin) if origin in self.dropped and origin else parameter(self.operands[other][number])
+                return copied(origin) if origin in self.dropped and origin else region.take(self.operands[other][number])
             if source not in copies:
-                above = [copied(Source(other, operand)) for operand in node.operands]
-                copies[source] = make(node.op, *above, location=node.location, **node.attrs)
+                copies[source] = region.copy(node, [copied(Source(other, operand)) for operand in node.operands])
             return copies[source]
 
         for own, old, new in zip(body.parameters, fusion.operands, operands, strict=True):
             origin = self.sources.get(old)
-            inner[own] = copied(origin) if origin in self.dropped and origin else parameter(new)
-        for node in body.nodes:
-            above = [inner[operand] for operand in node.operands]
-            inner[node] = make(node.op, *above, location=node.location, **node.attrs)
-        made = Graph("body", parameters.values(), [inner[result] for result in results])
-        attrs = {**fusion.attrs, "body": made}
-        return make(ops.fusion, *parameters, location=fusion.location, **attrs)
+            inner[own] = copied(origin) if origin in self.dropped and origin else region.take(new)
+        region.copy_all(body.nodes, inner)
+        space, rows = fusion.attrs["space"], fusion.attrs["rows"]
+        return region.fusion([inner[result] for result in results], space, rows, fusion.location)

@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,17 +22,22 @@ _ASKED_FOR = {Path(entry).resolve() for entry in os.environ.get("PYTHONPATH", ""
 if _ROOT not in _ASKED_FOR:
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != _ROOT]
 
-# Before anything is compiled, here or in the processes that tests start: a cache of their own, removed at the end.
-_CACHE = tempfile.TemporaryDirectory(prefix="tracejit-tests-")
-os.environ["TRACEJIT_CACHE_DIR"] = _CACHE.name
-for _setting in ("TRACEJIT_CACHE", "TRACEJIT_CACHE_SIZE"):
-    os.environ.pop(_setting, None)
+# Before anything is compiled, here or in the processes that tests start: a cache of their own, removed at the end. The workers of
+# pytest-xdist have the one of the process that started them.
+_CACHE: tempfile.TemporaryDirectory[str] | None = None
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _CACHE = tempfile.TemporaryDirectory(prefix="tracejit-tests-")
+    os.environ["TRACEJIT_CACHE_DIR"] = _CACHE.name
+    for _setting in ("TRACEJIT_CACHE", "TRACEJIT_CACHE_SIZE"):
+        os.environ.pop(_setting, None)
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import seconds  # noqa: E402
 
 from tracejit.ir import OPS, Op, TensorType  # noqa: E402
 from tracejit.ir.types import float32  # noqa: E402
+from tracejit.runtime import threads  # noqa: E402
 
 
 @pytest.fixture
@@ -74,7 +80,102 @@ def fence() -> Iterator[Callable[..., np.ndarray]]:
 
 
 def pytest_unconfigure() -> None:
-    _CACHE.cleanup()
+    if _CACHE is not None:
+        _CACHE.cleanup()
+
+
+# -- a run of many tests: by how many processes, in which order, and how long it takes
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record-seconds", action="store_true", help=f"write what this run takes into {seconds.TABLE.name}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker a core that the process may use, but no more than have something to do, a file being on one of them; none for some
+    files or tests that are named."""
+    if all(Path(argument.partition("::")[0]).is_file() for argument in config.args):
+        return 0
+    cores, quota = len(os.sched_getaffinity(0)), threads.quota()
+    return min(cores, quota or cores, 12)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if any("::" in argument for argument in config.args) and config.option.markexpr == "not slow":
+        config.option.markexpr = ""  # what is named is run
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a test that is marked `thin(n)` every n-th case always runs, and the others are slow. Workers begin with the files that
+    take longest, so that all have something to do until the end."""
+    cases: Counter[str] = Counter()
+    for item in items:
+        if thin := item.get_closest_marker("thin"):
+            name = item.nodeid.partition("[")[0]
+            if cases[name] % thin.args[0]:
+                item.add_marker(seconds.SLOW)
+            cases[name] += 1
+    if hasattr(config, "workerinput"):
+        rows = seconds.read().files
+        total = {name: row.seconds + row.slow_seconds for name, row in rows.items()}
+        items.sort(key=lambda item: -total.get(item.path.name, 0.0))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):
+        _announce(session.config, [item.nodeid for item in session.items], 1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    if node.gateway.id == "gw0":
+        _announce(node.config, ids, len(node.config.option.tx))
+
+
+def _announce(config: pytest.Config, names: list[str], workers: int) -> None:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or config.option.collectonly:
+        return
+    tests, piece = seconds.by_file(names), seconds.a_piece_of_work()
+    reporter.write_line(seconds.announcement(seconds.read(), tests, config.option.markexpr, workers, piece))
+
+
+_recorded: dict[str, seconds.Row] = {}
+_start = _used = 0.0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    global _start, _used
+    _start, _used = _start or seconds.used(), seconds.used()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
+    """A test's report says what it has used of the processor, and what its process had used before its first test."""
+    global _used
+    report = yield
+    before, _used = _used, seconds.used()
+    report.user_properties += [("seconds", _used - before), ("start", _start)]
+    return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    global _start
+    properties = dict(report.user_properties)
+    _start = max(_start, float(properties["start"]))
+    name = Path(report.location[0]).name
+    row = _recorded.get(name, seconds.Row())
+    _recorded[name] = row.plus(float(properties["seconds"]), report.when == "call", seconds.SLOW in report.keywords)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.option.record_seconds and not hasattr(session.config, "workerinput"):
+        new = seconds.Recorded(seconds.a_piece_of_work(), _start, _recorded)
+        seconds.write(seconds.updated(seconds.read(), new, [path.name for path in (_ROOT / "tests").glob("test_*.py")]))
 
 
 @pytest.fixture(scope="module")

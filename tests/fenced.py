@@ -9,10 +9,10 @@ import numpy as np
 
 from tracejit import passes
 from tracejit.ir import Graph
-from tracejit.runtime.step import Step
+from tracejit.runtime.compiled_function import CompiledFunction
 
 
-def run_at(step: Step, arrays: list[np.ndarray], arena: int) -> int:
+def run_at(step: CompiledFunction, arrays: list[np.ndarray], arena: int) -> int:
     """Run the machine code on parameters and results, in place, with the arena at an address; gives its status."""
     addresses = [*(array.ctypes.data for array in arrays), arena]
     entry = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(step.executable.address)
@@ -21,7 +21,7 @@ def run_at(step: Step, arrays: list[np.ndarray], arena: int) -> int:
 
 def run_fenced(graph: Graph, arguments: list[np.ndarray], fence: Any, at_start: bool = False) -> list[np.ndarray]:
     """Run with every operand, every result and the arena at the end of a page, or at its start."""
-    step = Step(passes.run(graph))
+    step = CompiledFunction(passes.run(graph))
     held = [fence(argument.shape, argument.dtype, at_start) for argument in arguments]
     for argument, array in zip(arguments, held, strict=True):
         array[...] = argument

@@ -121,7 +121,7 @@ class _Builder:
     def add(self, case: Case) -> None:
         """The case's op on values that exist where it takes them, else on new parameters of the sample's own."""
         # An index must be in range, and an integer has no negative powers: such an operand is the sample's.
-        own = case.op.fails or case.op is ops.pow
+        own = case.op.runtime_error or case.op is ops.pow
         operands = None if own else self.operands(case)
         node = None
         if operands is not None:

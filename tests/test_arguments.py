@@ -231,8 +231,7 @@ WRONG: dict[str, Callable[[], Any]] = {
 DOCUMENTED = (InvalidArgumentError, TracingError, ResourceExhaustedError)
 # Where an error says another name than the public one: the op's, or that of the function which this one is.
 NAMES = {"multiply": "mul", "subtract": "sub", "negative": "neg", "divide": "div", "floormod": "mod|floordiv", "swish": "silu",
-         "avg_pool": "avg_pool2d", "max_pool": "max_pool2d", "mod": "mod|floordiv",
-         "sparse_softmax_cross_entropy_with_logits": "sparse_softmax_cross_entropy_with_logits|check_range"}  # fmt: skip
+         "avg_pool": "avg_pool2d", "max_pool": "max_pool2d", "mod": "mod|floordiv"}  # fmt: skip
 FOREIGN = (
     "interpreted as an integer", "object is not", "has no attribute", "unhashable", "truth value", "could not be broadcast",
     "cannot be cast", "setting an array element", "maximum recursion", "inhomogeneous", "out of bounds for", "not subscriptable",
@@ -367,7 +366,7 @@ def test_what_becomes_a_tensor(case: tuple[Any, Any, Any, Any]) -> None:
         ([2**63, -1], None, ValueError), (2**1100, f32, ValueError), (2**31, i32, ValueError), (np.int64(2**40), i32, ValueError),
         (np.array([2**63], np.uint64), i64, ValueError),
         ([True, 1], None, ValueError), ([True, 1.0], None, ValueError), ([[1], [2, 3]], None, ValueError), ([1, [2]], None, ValueError),
-        (None, None, ValueError), ([None, 1.0], None, ValueError), (object(), None, ValueError), ({"a": 1}, None, ValueError),
+        (None, None, ValueError), ([None, 1.0], None, ValueError), pytest.param(object(), None, ValueError, id="an object"), ({"a": 1}, None, ValueError),
         (_cycle(), None, ValueError), (1, tj.bool, TypeError), (1.5, i32, TypeError), ([1, 2.5], i32, TypeError), ("a", f32, TypeError),
         (1j, f32, TypeError), (np.array([1j]), f32, TypeError), (np.array([1.5]), i32, TypeError), ([np.float32(1.5)], i32, TypeError),
         (np.array([1], "datetime64[s]"), i64, TypeError), (np.ma.array([1.0, 2.0], mask=[True, False]), None, TypeError),
@@ -643,3 +642,21 @@ def test_texts_name_the_function_that_was_called() -> None:
         tj.broadcast_to(x, 2**63)
     with pytest.raises(tj.errors.DtypeError, match=r"pow\(bool\[\]\): it takes numbers"):
         tj.pow(tj.constant(True), 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: tj.gather([[1.0]], tj.constant([0.0]), batch_dims=1), r"gather\(f32\[1\]\): indices must be int32 or int64"),
+        (lambda: tj.gather([[1.0]], [[2]], batch_dims=1), r"gather\(i32\[1,1\]\): (index 2|one index) is not in \[0, 1\)"),
+        (lambda: tj.pow(tj.constant([2]), tj.constant([-1])), r"pow\(i32\[1\]\): (exponent -1|one exponent) is not in"),
+        (
+            lambda: tj.nn.sparse_softmax_cross_entropy_with_logits([3], [[0.0, 1.0]]),
+            r"sparse_softmax_cross_entropy_with_logits\(i32\[1\]\): (label 3|one label) is not in \[0, 2\)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("how", [lambda call: call(), lambda call: tj.function(call)()], ids=["eager", "compiled"])
+def test_what_is_out_of_range_is_told_of_the_function_that_was_called(how: Any, call: Any, text: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=text):
+        how(call)

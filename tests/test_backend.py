@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
+import importlib
 import mmap
+import pkgutil
 import re
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 from fenced import run_at, run_fenced
 from graphs import all_cases, cases_of, random_graph, sample_graph
+from machines import fits_host, use_target
 
 import tracejit as tj
+import tracejit.llvm
 from tracejit import ops, passes
 from tracejit.errors import InvalidArgumentError
-from tracejit.ir import Graph, TensorType, interpret, make, parse, reachable
+from tracejit.ir import OPS, Graph, TensorType, interpret, make, parse, reachable
+from tracejit.ir.op import Kernel
 from tracejit.ir.types import DTYPES, array_type, bool_, float32, int32, int64
-from tracejit.llvm.emit import Target, emit
+from tracejit.llvm.emit import emit
+from tracejit.llvm.kernels import body, loop_pass, nest
 from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.kernels.register_block import RegisterBlock
+from tracejit.llvm.kernels.table import KERNELS
 from tracejit.llvm.machine import engine
+from tracejit.llvm.plan.blocking import Blocking
+from tracejit.llvm.plan.layout import Layout
 from tracejit.llvm.plan.plan import Plan, plan
+from tracejit.llvm.plan.schedule import Schedule
+from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Target
 from tracejit.memory import ALIGNMENT
-from tracejit.runtime import step as runtime
-from tracejit.runtime.step import Step, run_graph
+from tracejit.runtime.compiled_function import CompiledFunction, run_graph
 
-TARGET = Target(width=32, fma=True)
+TARGET = Target(AVX2)
 
 # A few ULP of the vector math, and sums in another order; a half dtype's result is rounded once, to one of two neighbours.
 TOLERANCE = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2e-5, "float64": 1e-12}
@@ -70,7 +83,7 @@ def train_step_graph() -> Graph:
 def _lives(plan: Plan) -> dict[Any, tuple[int, int]]:
     """The first and the last step that touches each buffer of the arena."""
     lives: dict[Any, tuple[int, int]] = {}
-    for index, step in enumerate(plan.steps):
+    for index, step in enumerate(plan.calls):
         for view in (*step.outputs, *step.operands, *step.scratch):
             if view.buffer.kind == "arena":
                 first, _ = lives.get(view.buffer, (index, index))
@@ -82,10 +95,12 @@ def assert_arena_is_sound(plan: Plan) -> None:
     """Buffers that live at the same time do not overlap, lie inside of the arena, and are aligned."""
     lives = list(_lives(plan).items())
     for number, (buffer, (born, dead)) in enumerate(lives):
-        assert buffer.index % ALIGNMENT == 0
-        assert 0 <= buffer.index <= buffer.index + buffer.nbytes <= plan.arena_bytes
+        offset = plan.arena.offsets[buffer]
+        assert offset % ALIGNMENT == 0
+        assert 0 <= offset <= offset + buffer.nbytes <= plan.arena_bytes
         for other, (other_born, other_dead) in lives[:number]:
-            apart = buffer.index + buffer.nbytes <= other.index or other.index + other.nbytes <= buffer.index
+            start = plan.arena.offsets[other]
+            apart = offset + buffer.nbytes <= start or start + other.nbytes <= offset
             assert apart or dead < other_born or other_dead < born or not buffer.nbytes or not other.nbytes
 
 
@@ -116,9 +131,9 @@ def test_nothing_is_written_before_all_that_may_fail() -> None:
     """A step that writes to a parameter stands behind every step that can fail."""
     for seed in range(120):
         graph, _ = random_graph(np.random.default_rng(seed))
-        steps = plan(passes.run(graph), TARGET).steps
+        steps = plan(passes.run(graph), TARGET).calls
         written = [index for index, step in enumerate(steps) for view in step.outputs if view.buffer.kind == "parameter"]
-        failing = [index for index, step in enumerate(steps) if step.fails]
+        failing = [index for index, step in enumerate(steps) if step.can_fail]
         assert not written or not failing or min(written) > max(failing), seed
 
 
@@ -145,7 +160,7 @@ def test_no_allocation_inside_and_one_entry() -> None:
 @pytest.mark.parametrize(("width", "lanes"), [(16, 4), (32, 8), (64, 16)])
 def test_a_fused_loop_has_the_target_s_vectors(width: int, lanes: int) -> None:
     x = make(ops.parameter, type=TensorType((1000,), float32), name="x")
-    target = Target(width=width, fma=True)
+    target = Target({64: AVX512, 32: AVX2, 16: NEON}[width])
     text = emit(plan(passes.run(Graph("g", [x], [ops.add(ops.exp(x), x)])), target), target).text
     # A piece of eight registers, which LLVM takes apart.
     assert f"load <{lanes * 8} x float>" in text
@@ -161,24 +176,22 @@ def test_kernels_name_the_user_s_line() -> None:
 
 def _run_for(graph: Graph, target: Target, arguments: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     with monkeypatch.context() as patch:
-        patch.setattr(runtime, "host_target", lambda: target)
-        step = Step(graph)
+        use_target(patch, target)
+        step = CompiledFunction(graph)
     return [result.value for result in run_graph(step, arguments)]
 
 
-def _fits_host(target: Target) -> bool:
-    host = engine.host_target()
-    return target.width <= host.width and (host.fma or not target.fma)
+TARGETS = [Target(SSE), Target(AVX2), Target(AVX2._replace(fma=False)), Target(NEON)]
 
 
-TARGETS = [Target(width=16, fma=False), Target(width=32, fma=True), Target(width=32, fma=False), Target(width=16, fma=True)]
-
-
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.width}-{'fma' if target.fma else 'plain'}")
+@pytest.mark.thin(3)
+@pytest.mark.parametrize(
+    "target", TARGETS, ids=lambda target: f"{target.machine.name}-{'fma' if target.machine.fma else 'plain'}"
+)
 @pytest.mark.parametrize("name", sorted({case.op.name for case in all_cases()}))
 def test_samples_for_other_targets(name: str, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     """A third of an op's samples for targets that this machine can stand in for."""
-    if not _fits_host(target):
+    if not fits_host(target):
         pytest.skip("this machine has not what the target has")
     parameters, arguments, results = [], [], []
     for case in cases_of(name)[::3]:
@@ -250,7 +263,7 @@ def test_the_arena_is_not_overrun() -> None:
             expected, _ = interpret(graph, arguments)
         except InvalidArgumentError:
             continue
-        step = Step(passes.run(graph))
+        step = CompiledFunction(passes.run(graph))
         size = step.plan.arena_bytes
         memory = np.full(size + 2 * ALIGNMENT + 4096, 0xA5, np.uint8)
         start = -memory.ctypes.data % ALIGNMENT
@@ -275,7 +288,60 @@ def test_an_end_reduction_of_the_last_lane_axis_alone() -> None:
     outer = make(ops.parameter, type=TensorType((8, 5), float32), name="x")
     graph = Graph("g", [outer], [make(ops.fusion, outer, body=body, space=(8, 5), rows=0)])
     argument = np.arange(40, dtype=np.float32).reshape(8, 5)
-    assert_near(run_graph(Step(graph), [argument])[0].value, argument.sum(1))
+    assert_near(run_graph(CompiledFunction(graph), [argument])[0].value, argument.sum(1))
+
+
+# -- how a body is written
+
+
+def test_the_nodes_of_a_body_are_written_once_and_behind_their_operands() -> None:
+    x, y = (make(ops.parameter, type=TensorType((), float32), name=name) for name in "xy")
+    two = make(ops.constant_op, value=np.float32(2))
+    square = ops.mul(x, x)
+    root = ops.add(ops.mul(square, two), ops.add(square, y))
+    order = body.operands_first([root, square], lambda node: [each for each in node.operands if each is not two])
+    places = {node: place for place, node in enumerate(order)}
+    assert set(places) == {x, y, square, root, *root.operands} and len(order) == len(places)
+    assert all(places[operand] < places[node] for node in order for operand in node.operands if operand is not two)
+    b = KernelBuilder('"k"', [], TARGET)
+    known = {x: b.const(3, float32)}
+    values = body.emit_nodes(b, order, known, lambda node: b.const(5, float32) if node is y else None, lanes=4)
+    assert values.keys() == places.keys() and known.keys() == {x}
+    assert (values[x], values[y]) == (b.const(3, float32), b.const(5, float32))
+    assert [line.split()[2] for line in b.lines if "= f" in line] == ["fmul", "fadd", "fmul", "fadd"]
+    assert values[root].lanes == 4
+    with pytest.raises(KeyError):
+        body.emit_nodes(b, [root], known)
+
+
+def test_a_long_body_needs_no_deep_stack() -> None:
+    root = x = make(ops.parameter, type=TensorType((), float32), name="x")
+    for _ in range(3 * sys.getrecursionlimit()):
+        root = ops.neg(root)
+    assert body.operands_first([root], lambda node: node.operands)[0] is x
+
+
+def test_what_is_planned_and_written_with_is_never_changed() -> None:
+    names = [found.name for found in pkgutil.walk_packages(tracejit.llvm.__path__, "tracejit.llvm.")]
+    classes = [kind for name in names for kind in vars(importlib.import_module(name)).values() if isinstance(kind, type)]
+    values = {
+        kind for kind in classes if dataclasses.is_dataclass(kind) or (issubclass(kind, tuple) and hasattr(kind, "_fields"))
+    }
+    assert values >= {
+        nest.Nest,
+        nest.RowBlock,
+        loop_pass.PassContext,
+        loop_pass.Line,
+        RegisterBlock,
+        Blocking,
+        Layout,
+        Schedule,
+    }
+    assert not [kind for kind in values if not (issubclass(kind, tuple) or kind.__dataclass_params__.frozen)]  # type: ignore[attr-defined]
+
+
+def test_every_kernel_has_one_writer() -> None:
+    assert {*KERNELS, ops.matmul} == {op for op in OPS.values() if isinstance(op.lower, Kernel)}
 
 
 @pytest.mark.parametrize("source", [int64, int32])
@@ -283,7 +349,7 @@ def test_an_end_reduction_of_the_last_lane_axis_alone() -> None:
 def test_a_masked_store_of_what_is_narrowed_writes_its_lanes_only(source: Any, active: int) -> None:
     """LLVM 22 makes of one lane that is narrowed and stored a store of the wide number."""
     target = int32 if source is int64 else bool_
-    b = KernelBuilder('"k"', ["out", "x"], Target(width=64, fma=True))
+    b = KernelBuilder('"k"', ["out", "x"], Target(AVX512))
     value = b.load_at("%x", source, 8, 3, active)
     b.store_at(b.cast(value, target), "%out", 1, active)
     text = b.text().replace("define internal", "define") + "\nattributes #0 = { nounwind }"

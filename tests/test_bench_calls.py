@@ -53,6 +53,16 @@ def test_a_worker_loads_checks_and_samples(worker: Any) -> None:
     assert set(worker.ask("overhead", count=10)) == {"loop", "python_call"}
 
 
+def test_another_checkout_is_a_contestant_of_its_own(peers: ModuleType, tmp_path: Path) -> None:
+    before = peers.Peer.parse(f"before={tmp_path}")
+    assert before == ("before", str(tmp_path / ".venv/bin/python"), tmp_path)
+    with peers.started(before._replace(python=sys.executable, folder=ROOT), peers.environment(1), timeout=60) as started:
+        started.ask("load")
+        assert started.ask("cases", group="calls")["regression"] == ["before"]
+        assert started.ask("open", group="calls", case="regression", label="before")["apart"] == ""
+        assert started.ask("sample", label="before", count=3) > 0
+
+
 def test_a_first_result(worker: Any) -> None:
     first = worker.ask("first", group="models", case="mlp", label="numpy")
     assert first["seconds"] > 0 and first["result"] == pytest.approx(2.669, abs=0.01)
@@ -118,7 +128,7 @@ def test_results_of_libraries_are_compared(peers: ModuleType) -> None:
 
 
 def test_peers_are_parsed(peers: ModuleType) -> None:
-    assert peers.Peer.parse("jax=/bin/python") == ("jax", "/bin/python")
+    assert peers.Peer.parse("jax=/bin/python")[:2] == ("jax", "/bin/python")
     assert peers.absent([peers.Peer("jax", "")]) == "left out, no --peer given: numba, tensorflow, torch"
     assert peers.absent([peers.Peer(name, "") for name in peers.PEERS]) == ""
 
@@ -174,6 +184,7 @@ def test_who_is_wrong_is_not_timed(peers: ModuleType) -> None:
 # -- the commands
 
 
+@pytest.mark.slow
 def test_the_command_of_calls(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     result = run("benchmarks.calls", "--cases", "wxb_arrays", "rotation", "--rounds", "2", "--no-processes",
@@ -187,6 +198,7 @@ def test_the_command_of_calls(tmp_path: Path) -> None:
     assert set(figures["cases"]["rotation"]["of_tracejit"]) == {"numpy"}
 
 
+@pytest.mark.slow
 def test_the_command_of_starts(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     result = run("benchmarks.start", "--parts", "mlp", "--rounds", "1", "--markdown", "--json", str(file))
@@ -196,6 +208,7 @@ def test_the_command_of_starts(tmp_path: Path) -> None:
     assert "| first call: MLP " in result.stdout
 
 
+@pytest.mark.slow
 def test_the_imports(benchmarks: ModuleType) -> None:
     start = importlib.import_module("benchmarks.start")
     starts = start.Starts(start.options(["--rounds", "1", "--peer", f"jax={sys.executable}"]))
@@ -218,6 +231,7 @@ def test_the_arena_of_every_case(benchmarks: ModuleType) -> None:
     assert min(found.values()) > 0
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize(
     ("module", "arguments"),
     [
@@ -232,6 +246,7 @@ def test_wrong_options_are_told(module: str, arguments: tuple[str, ...]) -> None
     assert result.returncode == 2 and "error: argument" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["arrays", "dictionary"])
 def test_the_memory_of_calls(case: str) -> None:
     result = run("benchmarks.fresh", "memory", "1000", case)
@@ -240,6 +255,7 @@ def test_the_memory_of_calls(case: str) -> None:
     assert found["case"] == case and found["growth_references"] == 0
 
 
+@pytest.mark.slow
 def test_threads() -> None:
     result = run("benchmarks.fresh", "threads", "2", "1", "1")
     assert result.returncode == 0, result.stderr

@@ -97,10 +97,12 @@ def test_the_models_learn_as_they_do_eagerly(name: str) -> None:
 # -- limits
 
 
+@pytest.mark.slow
 def test_the_limits(benchmarks: ModuleType) -> None:
     limits = importlib.import_module("benchmarks.limits")
     assert limits.peak("float32") > limits.peak("float64") > 1e8
     assert limits.bandwidth(2**16) > 1e8
+    assert 1 < limits.in_flight(16) < 64
 
 
 def test_a_copy_is_a_copy(benchmarks: ModuleType, rng: np.random.Generator) -> None:
@@ -184,6 +186,7 @@ def test_the_best_of_those_to_beat(kernels: ModuleType, rows: ModuleType) -> Non
 # -- the command
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     result = run(
@@ -214,6 +217,7 @@ def test_the_plots(benchmarks: ModuleType, tmp_path: Path) -> None:
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("arguments", [("--rows", "nothing"), ("--threads", "4096"), ("--clock", "cpu", "--threads", "2", "1")])
 def test_wrong_options_are_told(arguments: tuple[str, ...]) -> None:
     result = run(*arguments)

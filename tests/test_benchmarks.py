@@ -15,7 +15,7 @@ import pytest
 
 import tracejit as tj
 from tracejit.llvm.machine import pool
-from tracejit.llvm.plan import plan
+from tracejit.runtime import concrete_function
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,6 +54,7 @@ def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", timeout=120)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     result = run("benchmarks", "--cases", "dense", "mlp", "--rounds", "2", "--no-processes", "--json", str(file))
@@ -87,6 +88,7 @@ def test_growth_is_seen(benchmarks: ModuleType) -> None:
     assert abs(fresh.resident_bytes() - before - held.nbytes) < held.nbytes / 4
 
 
+@pytest.mark.slow
 def test_what_runs_in_a_fresh_process() -> None:
     first = run("benchmarks.fresh", "first_call")
     assert first.returncode == 0, first.stderr
@@ -99,10 +101,11 @@ def test_what_runs_in_a_fresh_process() -> None:
 @pytest.mark.skipif(not pool.divides(), reason="one thread does all on this system")
 def test_sharing_is_timed(benchmarks: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module("benchmarks.threads")
-    monkeypatch.setattr(plan, "_PARALLEL_SECONDS", plan._PARALLEL_SECONDS)
+    monkeypatch.setattr(concrete_function, "host_target", concrete_function.host_target)
     monkeypatch.setattr(module, "ROUNDS", 2)
     monkeypatch.setattr(module, "SIZES", (8192, 16384))
     module.main(2)
+    assert concrete_function.host_target().machine.parallel_seconds == 0.0
     tj.config.threading.set_intra_op_parallelism_threads(0)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5 + 2 * (3 + 2)

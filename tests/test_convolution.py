@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from machines import change_machine, fits_host, use_target
 
 import tracejit as tj
 from tracejit import ops, passes
@@ -14,10 +15,8 @@ from tracejit.errors import DtypeError, InvalidArgumentError
 from tracejit.ir import Graph, interpret, make
 from tracejit.ir.types import array_type, float32, float64
 from tracejit.llvm.kernels.convolution import Axis, choose_tile, split_depth
-from tracejit.llvm.machine.engine import Target, host_target
-from tracejit.llvm.plan import plan as plan_module
-from tracejit.runtime import step as runtime
-from tracejit.runtime.step import Step, run_graph
+from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Target
+from tracejit.runtime.compiled_function import CompiledFunction, run_graph
 
 # Sums of up to 600 products of numbers below 1 in another order: some 100 ULP of the largest result.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
@@ -84,6 +83,7 @@ SIZES = [
 ]  # fmt: skip
 
 
+@pytest.mark.thin(5)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("padding", ["SAME", "VALID", [[0, 0], [1, 2], [0, 3], [0, 0]]], ids=str)
 @pytest.mark.parametrize(("shape", "window", "features"), SIZES, ids=str)
@@ -267,6 +267,7 @@ def pooled(x: np.ndarray, window: Any, strides: Any, sides: Any, reduce: Any) ->
     return result
 
 
+@pytest.mark.thin(7)
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize("channels", [1, 3, 16, 17])
 @pytest.mark.parametrize("window", [(1, 1), (2, 2), (3, 2), (4, 4)], ids=str)
@@ -344,30 +345,30 @@ def test_refused(call: Any, error: type[Exception], message: str) -> None:
 
 # -- the kernel
 
-TARGETS = [Target(16, False), Target(32, True), Target(16, True, 32)]
+TARGETS = [Target(SSE), Target(AVX2), Target(NEON)]
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 @pytest.mark.parametrize("dtype", [float32, float64], ids=lambda dtype: dtype.name)
 def test_for_other_targets(target: Target, dtype: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    host = host_target()
-    if target.width > host.width or (target.fma and not host.fma):
+    if not fits_host(target):
         pytest.skip("this machine has not what the target has")
-    monkeypatch.setattr(runtime, "host_target", lambda: target)
+    use_target(monkeypatch, target)
     for shape, window in (((2, 6, 19, 1, 3), (3, 3, 1, 3, 18)), ((1, 5, 9, 20, 1), (2, 3, 20, 1, 1))):
         arrays = [rng.uniform(-1, 1, each).astype(dtype.numpy) for each in (shape, window)]
         x, w = (make(ops.parameter, type=array_type(each), name=name) for each, name in zip(arrays, "xw", strict=True))
         graph = passes.run(Graph("g", [x, w], [ops.convolution(x, w, strides=(1, 2), dilations=(2, 1))]))
-        assert_near(run_graph(Step(graph), arrays)[0].value, interpret(graph, arrays)[0][0])
+        assert_near(run_graph(CompiledFunction(graph), arrays)[0].value, interpret(graph, arrays)[0][0])
 
 
 def test_the_tile_fits_into_the_registers() -> None:
-    for registers, lanes, features, width, height in itertools.product((16, 32), (4, 8, 16), (1, 16, 40, 200), (7, 14), (1, 5)):
+    machines = (AVX2, AVX512)
+    for machine, lanes, features, width, height in itertools.product(machines, (4, 8, 16), (1, 16, 40, 200), (7, 14), (1, 5)):
         lane = Axis(features, 1, 0, 1)
         others = [Axis(height, width * features, 4 * width, 0), Axis(width, features, 4, 0)]
-        tile = choose_tile([*others, lane], [Axis(9, 0, 4, 4 * features), Axis(4, 0, 1, features)], lanes, registers)
+        tile = choose_tile([*others, lane], [Axis(9, 0, 4, 4 * features), Axis(4, 0, 1, features)], lanes, machine)
         rows = np.prod(list(tile.rows.values()), dtype=int)
-        assert rows * tile.vectors + tile.vectors + 1 < registers
+        assert rows * tile.vectors + tile.vectors + 1 < machine.registers
         assert tile.lane is lane or features == 1
         assert tile.vectors <= -(-tile.lane.size // tile.lanes)
         assert all(count <= axis.size for axis, count in tile.rows.items())
@@ -404,12 +405,12 @@ def test_threads_share_it(
     turned = ops.transpose(x, permutation=(4, 1, 2, 3, 0)) if swapped else x
     graph = Graph("g", [x, w], [ops.convolution(turned, w, strides=(1, 1), dilations=(1, 1))])
     expected, _ = interpret(graph, arrays)
-    alone = run_graph(Step(graph), arrays)[0].value
+    alone = run_graph(CompiledFunction(graph), arrays)[0].value
     assert_near(alone, expected[0])
-    monkeypatch.setattr(plan_module, "_PARALLEL_SECONDS", 0.0)
+    change_machine(monkeypatch, parallel_seconds=0.0)
     for threads in (1, 2, 3):
         tj.config.threading.set_intra_op_parallelism_threads(threads)
-        step = Step(graph)
+        step = CompiledFunction(graph)
         assert step.module.parallel
         np.testing.assert_array_equal(run_graph(step, arrays)[0].value, alone)
     tj.config.threading.set_intra_op_parallelism_threads(0)
@@ -421,7 +422,7 @@ def test_filters_are_copied_where_their_features_are_not_neighbours() -> None:
         for shape in ((1, 5, 5, 1, 4), (3, 3, 1, 8, 4))
     )
     turned = ops.transpose(w, permutation=(0, 1, 2, 4, 3))
-    steps = Step(Graph("g", [x, w], [ops.convolution(x, turned, strides=(1, 1), dilations=(1, 1))])).plan.steps
+    steps = CompiledFunction(Graph("g", [x, w], [ops.convolution(x, turned, strides=(1, 1), dilations=(1, 1))])).plan.calls
     assert [step.node.op.name if step.node else "copy" for step in steps] == ["copy", "convolution"]
 
 

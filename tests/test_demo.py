@@ -13,6 +13,7 @@ import pytest
 
 import tracejit as tj
 from tracejit import demo
+from tracejit.__main__ import main
 
 # What the demo says of a step in each of the three ways.
 WAYS = ("eager", "compiled", "NumPy by hand")
@@ -91,13 +92,28 @@ def test_the_graph_goes_to_the_folder_that_is_asked_for(tmp_path: Path) -> None:
         (("demo", "--epoch-count", "3"), "--epoch-count"),
     ],
 )
-def test_wrong_options_are_told(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_wrong_options_are_told(
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    result = start(tmp_path, *arguments)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.out == ""
+
+
+def test_a_wrong_command_ends_with_a_status(tmp_path: Path) -> None:
+    result = start(tmp_path, "dmeo")
     assert result.returncode == 2
-    assert message in result.stderr
+    assert "'dmeo'" in result.stderr
     assert "Traceback" not in result.stderr
-    assert result.stdout == ""
 
 
 def test_the_data() -> None:

@@ -480,6 +480,7 @@ def test_a_value_at_the_address_of_the_one_before_is_seen() -> None:
         assert [float(f(one)) for f in functions] == right
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.* was traced:UserWarning")
 def test_an_object_at_the_address_of_the_one_before_is_seen() -> None:
     one, holder = tj.constant(1.0), Thing(inner=Thing(b=0.0), many=[[0.0]])

@@ -1148,6 +1148,7 @@ def test_looking_before_a_call_or_among_several_traces_says_what_to_do() -> None
     assert tj.function(lambda: tj.constant(1.0)).ir()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.* was traced:UserWarning")
 def test_what_is_dropped_is_freed_and_what_is_told_of_it_bounded() -> None:
     state = {"k": 0.0}

@@ -29,6 +29,7 @@ def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACEJIT_CACHE", "0")
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize("first", range(0, 40, 10))
 def test_programs(first: int) -> None:
     for seed in range(first, first + 10):
@@ -76,6 +77,7 @@ def _run(source: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_wrong_lowering_is_found(monkeypatch: pytest.MonkeyPatch, no_cache: None, capsys: Any) -> None:
     """As a program of some lines that runs by itself."""
     monkeypatch.setattr(OPS["maximum"], "lower", Scalar(lambda b, x, y: x))

@@ -10,30 +10,32 @@ from typing import Any
 
 import numpy as np
 import pytest
+from machines import use_target
 from test_dispatch import NATIVE, python_calls
 
 import tracejit as tj
 from tracejit import ops, passes
 from tracejit.errors import DtypeError
 from tracejit.ir import Graph, Node, interpret, make
-from tracejit.ir.types import HALVES, DType, array_type, bfloat16, float16, float32, float64, int32
-from tracejit.llvm.machine.engine import Target, host_target
-from tracejit.runtime import step as runtime
-from tracejit.runtime.step import Step, run_graph
+from tracejit.ir.types import BY_SHORT, HALVES, DType, array_type, bfloat16, float16, float32, float64, int32
+from tracejit.llvm.machine.engine import host_target
+from tracejit.llvm.target import SSE, Target
+from tracejit.runtime.compiled_function import CompiledFunction, run_graph
 
 each_half = pytest.mark.parametrize("dtype", HALVES, ids=lambda dtype: dtype.name)
 # This processor, and those without an instruction for float16.
-TARGETS = (host_target(), Target(16, False), host_target()._replace(float16=False))
+HOST = host_target()
+TARGETS = (HOST, Target(SSE), Target(HOST.machine._replace(float16=False)))
 
 
 def machine_code(
     of: Callable[..., list[Node]], arrays: list[np.ndarray], target: Target, monkeypatch: pytest.MonkeyPatch
-) -> tuple[list[np.ndarray], list[np.ndarray], Step]:
+) -> tuple[list[np.ndarray], list[np.ndarray], CompiledFunction]:
     """What `of` gives for `arrays` by machine code for `target`, by the interpreter, and the step."""
-    monkeypatch.setattr(runtime, "host_target", lambda: target)
+    use_target(monkeypatch, target)
     parameters = [make(ops.parameter, type=array_type(array), name=f"x{place}") for place, array in enumerate(arrays)]
     graph = Graph("half", parameters, of(*parameters))
-    step = Step(passes.run(graph))
+    step = CompiledFunction(passes.run(graph))
     found = [result.value for result in run_graph(step, arrays)]
     with np.errstate(all="ignore"):
         expected, _ = interpret(graph, arrays)
@@ -113,7 +115,7 @@ def test_conversions(dtype: DType, target: Target, rng: np.random.Generator, mon
     for one, wanted in zip(found, expected, strict=True):
         assert_same_bits(one, wanted)
     # LLVM would call a function for it, which need not be there.
-    assert target.float16 or " half" not in step.module.text
+    assert target.machine.float16 or " half" not in step.module.text
     with np.errstate(invalid="ignore"):
         sorted_numbers = np.unique(all_numbers(dtype).astype(np.float32))
     finite = sorted_numbers[np.isfinite(sorted_numbers)]
@@ -156,6 +158,7 @@ FLIPS = list(itertools.product((False, True), repeat=2))
 SIZES = [(3, 5, 2), (17, 33, 35), (50, 70, 64), (64, 1100, 96), (1, 300, 70), (70, 300, 1), (2, 4200, 130), (100, 9000, 60)]
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize(("dtype", "target"), [(float16, TARGETS[0]), (float16, TARGETS[1]), (bfloat16, TARGETS[0])], ids=str)
 def test_products_are_rounded_once(
     dtype: DType, target: Target, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
@@ -178,7 +181,7 @@ def test_products_are_rounded_once(
                 return [alone, ops.maximum(ops.add(taken, bias), 0.0)]
 
             found, expected, step = machine_code(products, [*given, bias], target, monkeypatch)
-            assert any(each.product is not None and each.product is not each.node for each in step.plan.steps)
+            assert any(each.product is not None and each.product is not each.node for each in step.plan.calls)
             assert_same_bits(found[0], exact.astype(dtype.numpy))
             for one, wanted in zip(found, expected, strict=True):
                 assert_same_bits(one, wanted)
@@ -312,3 +315,14 @@ def test_dtypes_are_not_mixed(dtype: DType) -> None:
     for mix in (lambda: x + tj.ones((2, 2)), lambda: x @ tj.ones((2, 2)), lambda: tj.concat([x, tj.ones((2, 2))], 0)):
         with pytest.raises(DtypeError):
             mix()
+
+
+@pytest.mark.parametrize("dtype", BY_SHORT.values(), ids=lambda dtype: dtype.name)
+def test_the_facts_of_a_dtype_are_numpys(dtype: DType) -> None:
+    kinds = (dtype.is_floating, dtype.is_integer, dtype.is_bool)
+    assert sum(kinds) == 1
+    assert kinds == ("float" in dtype.name, "int" in dtype.name, dtype.name == "bool")
+    assert (dtype.size, dtype.bits) == (dtype.numpy.itemsize, 8 * dtype.numpy.itemsize)
+    assert dtype.is_half == (dtype in HALVES)
+    assert dtype.accumulator is (float32 if dtype.is_half else dtype)
+    assert dtype.digits == (dtype.limits.nmant + 1 if dtype.is_floating else 0)

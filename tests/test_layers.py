@@ -1,4 +1,5 @@
-"""The rooms of the house: which may import which, who knows llvmlite, and that all of them are packaged."""
+"""The structure of the package: who may import whom, that nothing goes round in a circle, who knows llvmlite, how long files are,
+and that all of them are packaged."""
 
 from __future__ import annotations
 
@@ -6,21 +7,31 @@ import ast
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
+from structure import (
+    ROOT,
+    Arrows,
+    Import,
+    arrows,
+    circles,
+    imports,
+    imports_of,
+    lines_of,
+    module_name,
+    package_of,
+    sources,
+    tree_of,
+)
 
 # A module imports its own row and the rows above it.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("ir", "objects", "nest", "locks", "memory"),  # nest: structures of leaves; it and those beside it know nothing of tracejit
     ("ops",),
     ("functions", "passes"),
-    ("operators", "conversion", "tensor", "variable", "tape", "custom", "random", "tracing"),
-    ("llvm", "runtime"),
+    ("operators", "conversion", "context", "tensor", "variable", "tape", "custom", "random", "tracing"),
+    ("compilation", "llvm", "runtime"),
     ("function",),
     ("inspect",),
     (
@@ -35,65 +46,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "__main__",
     ),  # what users see; "" is tracejit/__init__.py
 )
-RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
+RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 
 # (module, imported module) that may run back, each with its reason. Keep it empty.
 EXCEPTIONS: set[tuple[str, str]] = set()
 
 
-class Import(NamedTuple):
-    """`module` (dotted, never relative) is imported at `line`; `name` is what is taken from it, if anything."""
-
-    module: str
-    name: str
-    line: int
-
-
-def module_name(path: Path) -> str:
-    """The dotted name under which the file is installed."""
-    parts = list(path.relative_to(ROOT).with_suffix("").parts)
-    if parts[0] == "passes":
-        parts.insert(0, "tracejit")
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def sources(*folders: str) -> list[Path]:
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
-
-
-def imports(tree: ast.AST, package: str) -> Iterator[Import]:
-    """The imports of a module in `package`, also in functions and by importlib; not those for type checkers."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            for other in node.orelse:
-                yield from imports(ast.Module([other], []), package)
-            continue
-        if isinstance(node, ast.Import):
-            yield from (Import(alias.name, "", node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            yield from (Import(module, alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
-            "importlib.import_module",
-            "import_module",
-            "__import__",
-        ):
-            wanted = node.args[0]
-            start = wanted.values[0] if isinstance(wanted, ast.JoinedStr) else wanted
-            if isinstance(start, ast.Constant):
-                yield Import(str(start.value).rstrip("."), "", node.lineno)
-        yield from imports(node, package)
-
-
-def imports_of(path: Path) -> list[Import]:
-    name = module_name(path)
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    return list(imports(ast.parse(path.read_text("utf-8")), package))
-
-
-def room(module: str, name: str = "") -> str | None:
-    """The room of tracejit that `from module import name` enters; None for a module that is not tracejit's."""
+def part_of(module: str, name: str = "") -> str | None:
+    """The part of tracejit that `from module import name` enters; None for a module that is not tracejit's."""
     parts = module.split(".")
     if parts[0] != "tracejit":
         return None
@@ -102,21 +62,21 @@ def room(module: str, name: str = "") -> str | None:
     return name if name in RANK else ""
 
 
-def backward_imports(module: str, found: list[Import]) -> list[str]:
+def backward_imports(module: str, found: Sequence[Import]) -> list[str]:
     """What `module` imports from a row below its own, as lines of text."""
-    own = RANK[room(module) or ""]
+    own = RANK[part_of(module) or ""]
     wrong = []
     for each in found:
-        entered = room(each.module, each.name)
+        entered = part_of(each.module, each.name)
         if entered is not None and RANK[entered] > own and (module, each.module) not in EXCEPTIONS:
             wrong.append(f"{module}:{each.line} imports {each.module} {each.name}".rstrip())
     return wrong
 
 
 def test_every_module_has_a_layer() -> None:
-    rooms = {room(module_name(path)) for path in sources("tracejit", "passes")}
-    assert {"ir", "ops", "functions", "tensor"} <= rooms
-    assert rooms <= set(RANK), "a new module must be put in its row of LAYERS"
+    parts = {part_of(module_name(path)) for path in sources("tracejit", "passes")}
+    assert {"ir", "ops", "functions", "tensor"} <= parts
+    assert parts <= set(RANK), "a new module must be put in its row of LAYERS"
 
 
 def test_imports_run_one_way() -> None:
@@ -129,7 +89,7 @@ def test_only_the_backend_knows_llvmlite() -> None:
         f"{module_name(path)}:{each.line}"
         for path in sources("tracejit", "passes")
         for each in imports_of(path)
-        if each.module.split(".")[0] == "llvmlite" and room(module_name(path)) not in ("llvm", "runtime")
+        if each.module.split(".")[0] == "llvmlite" and part_of(module_name(path)) not in ("llvm", "runtime")
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -168,11 +128,9 @@ def test_a_late_import_is_never_half_done_in_a_forked_child() -> None:
     early = set(done.stdout.split())
     wrong = []
     for path in sources("tracejit", "passes"):
-        name = module_name(path)
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        for each in late_imports(ast.parse(path.read_text("utf-8")), package):
+        for each in late_imports(tree_of(path), package_of(path)):
             if f"{each.module}.{each.name}" not in early and (each.module not in early or each.name == "passes"):
-                wrong.append(f"{name}:{each.line} imports {each.module} {each.name}".rstrip())
+                wrong.append(f"{module_name(path)}:{each.line} imports {each.module} {each.name}".rstrip())
     assert not wrong, "\n".join(wrong)
 
 
@@ -219,3 +177,99 @@ def test_every_folder_with_modules_is_a_package() -> None:
         path.parent for path in sources("tracejit", "passes") if path.name == "__init__.py"
     }
     assert not loose
+
+
+# -- circles, and the order inside packages
+
+
+def test_no_imports_go_round_in_a_circle() -> None:
+    assert not circles(arrows()), sorted(map(sorted, circles(arrows())))
+
+
+@pytest.mark.parametrize(
+    ("sketch", "rings"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"a"}}, ["ab"]),
+        ({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": {"f"}, "f": {"e", "a"}}, ["abc", "ef"]),
+        ({"a": {"b", "c"}, "b": {"d"}, "c": {"d"}, "d": {"b"}}, ["bd"]),
+    ],
+)
+def test_circles_are_found(sketch: Arrows, rings: list[str]) -> None:
+    assert circles(sketch) == {frozenset(ring) for ring in rings}
+
+
+def test_every_kind_of_import_is_an_arrow() -> None:
+    source = """
+from __future__ import annotations
+from typing import TYPE_CHECKING
+from tracejit.ir import graph
+if TYPE_CHECKING:
+    from tracejit.tensor import Tensor
+def f():
+    import tracejit.llvm.emit
+    from . import shape
+"""
+    found = {each.module + "." + each.name for each in imports(ast.parse(source), "tracejit.ops", typing=True)}
+    assert found >= {"tracejit.ir.graph", "tracejit.tensor.Tensor", "tracejit.llvm.emit.", "tracejit.ops.shape"}
+
+
+# A module imports its own row of its package and the rows above it.
+INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
+    "llvm": (("target", "text"), ("machine",), ("math",), ("plan",), ("kernels",), ("emit", "plan_text"), ("executable",)),
+    "runtime": (
+        ("threads", "eagerly", "slots"),
+        ("compiled_function",),
+        ("native", "taped_calls"),
+        ("concrete_function",),
+        ("inline_cache", "generated", "traces"),
+    ),
+}
+# (module, imported module) that run back, each with its reason. One that goes away has to go here too.
+BACK_INSIDE: set[tuple[str, str]] = set()
+
+
+def place_inside(module: str, package: str) -> str | None:
+    """The part of `package` that the module is; None for one that is elsewhere, or the package itself."""
+    parts = module.split(".")
+    return parts[2] if parts[:2] == ["tracejit", package] and len(parts) > 2 else None
+
+
+def back_inside(package: str, rows: tuple[tuple[str, ...], ...], found: Arrows) -> set[tuple[str, str]]:
+    """The imports within the package that run back."""
+    rank = {part: number for number, row in enumerate(rows) for part in row}
+    pairs = {(name, other) for name, others in found.items() for other in others}
+    ranks = ((pair, [rank.get(place_inside(module, package) or "") for module in pair]) for pair in pairs)
+    return {pair for pair, (own, other) in ranks if own is not None and other is not None and other > own}
+
+
+@pytest.mark.parametrize("package", INSIDE)
+def test_every_part_of_a_package_has_a_row(package: str) -> None:
+    parts = {place_inside(name, package) for name in arrows()} - {None}
+    assert parts == {part for row in INSIDE[package] for part in row}
+
+
+def test_imports_inside_packages_run_one_way() -> None:
+    found = arrows()
+    back = {pair for package, rows in INSIDE.items() for pair in back_inside(package, rows, found)}
+    assert back == BACK_INSIDE, "\n".join(map(str, sorted(back ^ BACK_INSIDE)))
+
+
+def test_what_runs_back_inside_is_found() -> None:
+    rows = (("text",), ("plan", "math"), ("emit",))
+    sketch = {"tracejit.llvm.text.a": {"tracejit.llvm.plan.b"}, "tracejit.llvm.emit": {"tracejit.llvm.text.a", "tracejit.ir"}}
+    assert back_inside("llvm", rows, sketch) == {("tracejit.llvm.text.a", "tracejit.llvm.plan.b")}
+    assert back_inside("llvm", rows, {"tracejit.llvm.math.a": {"tracejit.llvm.plan.b", "tracejit.llvm.text.c"}}) == set()
+
+
+# -- long files
+
+LONGEST = 400
+# Those that are longer, and why they are one file.
+LONG: dict[str, str] = {}
+
+
+def test_long_files_have_a_reason() -> None:
+    long = {name for name, lines in lines_of(sources("tracejit", "passes")).items() if lines > LONGEST}
+    assert long == set(LONG), f"split by idea, or say why not: {sorted(long ^ set(LONG))}"
+    assert all(LONG.values())

@@ -10,23 +10,23 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
+from machines import fits_host, use_target
 
 from tracejit import ops, passes
 from tracejit.ir import Graph, TensorType, interpret, make
 from tracejit.ir.types import DType, array_type, as_dtype, float32
 from tracejit.llvm.emit import emit
-from tracejit.llvm.kernels.tile import choose_tile
 from tracejit.llvm.machine import engine
-from tracejit.llvm.machine.engine import Target
+from tracejit.llvm.plan import blocking as blocking_module
 from tracejit.llvm.plan.blocking import blocking
 from tracejit.llvm.plan.plan import plan
+from tracejit.llvm.plan.tiles import choose_tile
 from tracejit.llvm.plan.views import Buffer, View
-from tracejit.ops import contiguous_strides
-from tracejit.runtime import step as runtime
-from tracejit.runtime.step import Step, run_graph
+from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Machine, Target
+from tracejit.runtime.compiled_function import CompiledFunction, run_graph
 
 DTYPES = ("float32", "float64", "int32", "int64")
-TARGETS = [Target(16, False), Target(32, True), Target(64, True, 32), Target(16, True, 32)]
+TARGETS = [Target(SSE), Target(AVX2), Target(AVX512), Target(NEON)]
 # Around the edges of tiles and vectors; 0 and 1.
 SIZES = (0, 1, 2, 3, 5, 8, 13, 15, 16, 17, 31, 33, 49, 65)
 
@@ -38,13 +38,13 @@ def matrices(rng: np.random.Generator, dtype: str, batch: tuple[int, ...], rows:
     return [rng.uniform(-1, 1, shape).astype(dtype) for shape in shapes]
 
 
-def product_step(given: list[Any], transpose_a: bool, transpose_b: bool) -> Step:
+def product_step(given: list[Any], transpose_a: bool, transpose_b: bool) -> CompiledFunction:
     x, y = (make(ops.parameter, type=array_type(each), name=name) for each, name in zip(given, "xy", strict=True))
     product = ops.matmul(x, y, transpose_a=transpose_a, transpose_b=transpose_b)
-    return Step(passes.run(Graph("product", [x, y], [product])))
+    return CompiledFunction(passes.run(Graph("product", [x, y], [product])))
 
 
-def check(a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> Step:
+def check(a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> CompiledFunction:
     """The compiled product of a and b, as stored, against NumPy's. Each sum of k products of numbers below 1 is rounded k
     times: within k units in the last place of k, in whatever order."""
     flips = (transpose_a, transpose_b)
@@ -59,17 +59,13 @@ def check(a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> Step:
     return step
 
 
-def fits_host(target: Target) -> bool:
-    host = engine.host_target()
-    return target.width <= host.width and (host.fma or not target.fma)
-
-
+@pytest.mark.thin(5)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 def test_random_shapes(target: Target, dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     if not fits_host(target):
         pytest.skip("this machine has not what the target has")
-    monkeypatch.setattr(runtime, "host_target", lambda: target)
+    use_target(monkeypatch, target)
     for number in range(24):
         rows, columns, depth = (int(each) for each in rng.choice(SIZES, 3))
         batch = ((), (2,), (2, 3), (0,))[number % 4] if number % 3 == 0 else ()
@@ -90,33 +86,62 @@ def test_blocks(rows: int, columns: int, depth: int, flips: tuple[bool, bool], r
 
 
 def layout(*shape: int, dtype: DType = float32) -> View:
-    return View(Buffer("arena", 0, 0), shape, contiguous_strides(shape), 0, dtype)
+    return View.whole_of(Buffer("arena", 0, 0), TensorType(shape, dtype))
 
 
 def transposed(view: View) -> View:
-    return view.with_layout(view.shape[::-1], view.strides[::-1])
+    return view.transpose((1, 0))
 
 
 def test_blockings_are_what_the_tests_above_are_for() -> None:
     wide = TARGETS[2]
-    assert blocking(layout(50, 20), layout(20, 600), 600, wide).packed_y
-    assert blocking(layout(50, 20), transposed(layout(60, 20)), 60, wide).packed_y
-    assert not blocking(layout(50, 20), layout(20, 60), 60, wide).packed_y
-    assert blocking(transposed(layout(4200, 133)), layout(4200, 70), 70, wide).packed_x
-    assert not blocking(transposed(layout(20, 133)), layout(20, 70), 70, wide).packed_x
-    deep = blocking(layout(33, 4200), layout(4200, 70), 70, wide)
-    assert deep.block < deep.depth
-    assert blocking(layout(200, 100), layout(100, 1), 1, wide).dot
-    assert blocking(layout(1, 100), transposed(layout(200, 100)), 200, wide).dot
-    assert blocking(transposed(layout(100, 200)), layout(100, 1), 1, wide).swapped
+    assert blocking(layout(50, 20), layout(20, 600), wide).packed_y
+    assert blocking(layout(50, 20), transposed(layout(60, 20)), wide).packed_y
+    assert not blocking(layout(50, 20), layout(20, 60), wide).packed_y
+    assert blocking(transposed(layout(4200, 133)), layout(4200, 70), wide).packed_x
+    assert not blocking(transposed(layout(20, 133)), layout(20, 70), wide).packed_x
+    deep = blocking(layout(33, 4200), layout(4200, 70), wide)
+    assert deep.kc < deep.depth and deep.depth_blocks > 1
+    assert blocking(layout(200, 100), layout(100, 1), wide).dot
+    assert blocking(layout(1, 100), transposed(layout(200, 100)), wide).dot
+    assert blocking(transposed(layout(100, 200)), layout(100, 1), wide).swapped
 
 
-@pytest.mark.parametrize(("registers", "lanes"), [(16, 8), (32, 16), (32, 4)])
-def test_a_tile_leaves_a_register(registers: int, lanes: int) -> None:
+def test_what_a_product_has_for_itself_has_names() -> None:
+    x, y, wide = transposed(layout(4200, 133)), layout(4200, 70), TARGETS[2]
+    assert list(blocking(x, y, wide).scratch) == ["packed_x"]
+    both = blocking(x, y, wide, fused=True)
+    assert list(both.scratch) == ["packed_x", "sums"]
+    assert both.scratch["packed_x"].shape == (both.chunks, both.tiles_per_chunk, both.kc, both.mr)
+    assert both.scratch["sums"].shape == (133, 70)
+    assert not blocking(layout(50, 20), layout(20, 60), wide, fused=True).scratch
+
+
+@pytest.mark.parametrize("flips", FLIPS, ids=str)
+@pytest.mark.parametrize("target", [*TARGETS, TARGETS[2]._replace(blas=True)], ids=str)
+def test_a_blocking_is_decided_once(target: Target, flips: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands on the plan's call, and the kernel is written by it alone."""
+    x, y = (make(ops.parameter, type=TensorType((700, 700), float32), name=name) for name in "xy")
+    product = ops.matmul(x, y, transpose_a=flips[0], transpose_b=flips[1])
+    planned = plan(passes.run(Graph("product", [x, y], [ops.sqrt(product)])), target)
+    (step,) = [step for step in planned.calls if step.product is not None]
+    assert step.blocking is not None
+    assert [view.shape for view in step.scratch] == [kind.shape for kind in step.blocking.scratch.values()]
+
+    def decide(*_: Any) -> Any:
+        raise AssertionError("decided again")
+
+    for name in ("blocking", "choose_tile", "is_for_blas"):
+        monkeypatch.setattr(blocking_module, name, decide)
+    assert emit(planned, target).text
+
+
+@pytest.mark.parametrize(("machine", "lanes"), [(AVX2, 8), (AVX512, 16), (AVX512, 4)])
+def test_a_tile_leaves_a_register(machine: Machine, lanes: int) -> None:
     for rows, columns, depth in itertools.product((1, 7, 32, 1000), repeat=3):
-        high, wide = choose_tile(rows, -(-columns // lanes), depth, registers)
+        high, wide = choose_tile(rows, -(-columns // lanes), depth, machine)
         assert 1 <= high <= rows and wide >= 1
-        assert high * wide + wide + 1 < registers
+        assert high * wide + wide + 1 < machine.registers
 
 
 def test_nan_and_infinity_spread_as_in_numpy(rng: np.random.Generator) -> None:
@@ -147,9 +172,9 @@ def test_the_same_product_has_the_same_bits(rng: np.random.Generator) -> None:
 
 # Processors for which the code is looked at (without fused multiply-add the scheduler does spill a sum or two): the target, LLVM's names, the multiply-add, how the stack is written.
 PROCESSORS = {
-    "avx512": (Target(64, True, 32), "x86_64-unknown-linux-gnu", "znver5", r"vfmadd\w+\t.*%zmm", r"\(%rsp"),
-    "avx2": (Target(32, True), "x86_64-unknown-linux-gnu", "znver3", r"vfmadd\w+\t.*%ymm", r"\(%rsp"),
-    "neon": (Target(16, True, 28), "aarch64-unknown-linux-gnu", "neoverse-n1", r"fmla\tv\d+\.4s", r"\[sp"),
+    "avx512": (Target(AVX512), "x86_64-unknown-linux-gnu", "znver5", r"vfmadd\w+\t.*%zmm", r"\(%rsp"),
+    "avx2": (Target(AVX2), "x86_64-unknown-linux-gnu", "znver3", r"vfmadd\w+\t.*%ymm", r"\(%rsp"),
+    "neon": (Target(NEON), "aarch64-unknown-linux-gnu", "neoverse-n1", r"fmla\tv\d+\.4s", r"\[sp"),
 }
 
 
@@ -232,6 +257,7 @@ def epilogue_graph(rng: np.random.Generator, dtype: str, *, updates: bool) -> tu
     return Graph("g", parameters, [] if updates else results, [(old, new)] if updates else []), arguments
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("blas", ["generated", "blas"])
 def test_random_epilogues(blas: str, dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,8 +265,8 @@ def test_random_epilogues(blas: str, dtype: str, rng: np.random.Generator, monke
     merged = 0
     for number in range(40):
         graph, arguments = epilogue_graph(rng, dtype, updates=number % 3 == 0)
-        step = Step(passes.run(graph))
-        merged += any(each.product is not None for each in step.plan.steps)
+        step = CompiledFunction(passes.run(graph))
+        merged += any(each.product is not None for each in step.plan.calls)
         results, updates = interpret(graph, arguments)
         held = [each.copy() for each in arguments]
         found = [*(each.value for each in run_graph(step, held)), *(held[5] for _ in graph.updates)]
@@ -261,5 +287,5 @@ def test_a_variable_is_updated_where_its_gradient_is_computed() -> None:
         make(ops.parameter, type=TensorType(shape, float32), name=name) for shape, name in zip(types, "xcw", strict=True)
     )
     gradient = ops.matmul(x, ct, transpose_a=True, transpose_b=False)
-    step = Step(passes.run(Graph("g", [x, ct, w], [], [(w, ops.sub(w, ops.mul(gradient, 0.5)))])))
-    assert len(step.plan.steps) == 1 and len(step.plan.in_place) == 1 and step.plan.arena_bytes == 0
+    step = CompiledFunction(passes.run(Graph("g", [x, ct, w], [], [(w, ops.sub(w, ops.mul(gradient, 0.5)))])))
+    assert len(step.plan.calls) == 1 and len(step.plan.in_place) == 1 and step.plan.arena_bytes == 0

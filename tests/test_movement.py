@@ -5,24 +5,26 @@ from __future__ import annotations
 import ctypes
 import math
 import mmap
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from fenced import run_at, run_fenced
 from graphs import assert_same, parameters_for
+from machines import change_machine
 
 from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType, interpret, make
+from tracejit.ir.strided import contiguous_strides
 from tracejit.ir.types import DTYPES, DType, float32, int32, int64
 from tracejit.llvm.kernels import movement
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder
+from tracejit.llvm.kernels.indexed import emit_gather
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.machine import engine
-from tracejit.llvm.machine.engine import Target
 from tracejit.llvm.plan.plan import plan
-from tracejit.ops import contiguous_strides
-from tracejit.runtime import step as runtime
-from tracejit.runtime.step import Step
+from tracejit.llvm.text.arrays import Array
+from tracejit.runtime.compiled_function import CompiledFunction
 
 SIZES = (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 18, 31, 32, 33, 63, 64, 65, 70)
 SMALL = SIZES[:12]
@@ -33,10 +35,9 @@ pytestmark = pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="it prote
 @pytest.fixture(params=[16, 32, 64], ids=lambda width: f"{width} bytes")
 def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Registers of so many bytes."""
-    host = engine.host_target()
-    if request.param > host.width:
+    if request.param > engine.host_target().machine.width:
         pytest.skip("this machine has no registers as wide")
-    monkeypatch.setattr(runtime, "host_target", lambda: Target(width=request.param, fma=host.fma))
+    change_machine(monkeypatch, width=request.param)
     return request.param
 
 
@@ -97,15 +98,15 @@ def test_copies_of_random_views(seed: int, width: int, fence: Any) -> None:
     check(Graph("views", parameters, results), arguments, fence, at_start=seed % 2 == 0)
 
 
-@pytest.mark.parametrize("streamed", [False, True], ids=["through the caches", "streamed"])
+@pytest.mark.thin(7)
+@pytest.mark.parametrize("nontemporal", [False, True], ids=["through the caches", "nontemporal"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
 def test_transpositions_of_several_tiles(
-    dtype: DType, streamed: bool, width: int, fence: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    dtype: DType, nontemporal: bool, width: int, fence: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the target does not lie at a multiple of a register, and is not streamed to."""
-    monkeypatch.setattr(movement, "_TILE_BYTES", max(128, 16 * dtype.size))
-    if streamed:
-        monkeypatch.setattr(movement, "_STREAMED_FROM", 1)
+    """Also where the target does not lie at a multiple of a register, and where stores go through the caches."""
+    last_cache = 2 if nontemporal else 1 << 30
+    change_machine(monkeypatch, width=width, transposed_tile=max(128, 16 * dtype.size), l3=last_cache)
     for shape in ((200, 272), (64, 130), (2, 96, 96), (35, 2, 33)):
         argument = random_array(rng, shape, dtype)
         (x,) = parameters_for([argument])
@@ -137,7 +138,10 @@ def test_gather_and_scatter_add_at_random(seed: int, width: int, fence: Any) -> 
     results = []
     for axis, size, first in cases:
         params, indices, updates = parameters[first : first + 3]
-        results += [ops.gather(params, indices, axis=axis), ops.check_range(indices, low=0, high=size, what="index")]
+        results += [
+            ops.gather(params, indices, axis=axis),
+            ops.check_range(indices, low=0, high=size, what="index", function="gather"),
+        ]
         order = tuple(range(len(params.shape)))[::-1]
         results.append(ops.gather(ops.transpose(params, permutation=order), indices, axis=order[axis]))
         if not params.dtype.is_bool:
@@ -151,7 +155,7 @@ def test_an_index_outside_is_found_wherever_it_stands(count: int, dtype: DType, 
     """Before anything of the result is written."""
     x = make(ops.parameter, type=TensorType((7, 3), float32), name="x")
     indices = make(ops.parameter, type=TensorType((count,), dtype), name="indices")
-    step = Step(Graph("g", [x, indices], [ops.gather(x, indices, axis=0)]))
+    step = CompiledFunction(Graph("g", [x, indices], [ops.gather(x, indices, axis=0)]))
     params, out = np.ones((7, 3), np.float32), np.full((count, 3), -1, np.float32)
     for place in {0, count // 2, count - 1}:
         for wrong in (-1, 7, dtype.min, dtype.max):
@@ -169,7 +173,7 @@ def test_an_index_outside_is_found_wherever_it_stands(count: int, dtype: DType, 
 @pytest.mark.parametrize("dtype", [int32, int64], ids=lambda dtype: dtype.name)
 def test_ranges_up_to_all_there_is(low: int, high: int, dtype: DType) -> None:
     x = make(ops.parameter, type=TensorType((20,), dtype), name="x")
-    step = Step(Graph("g", [x], [ops.check_range(x, low=low, high=high, what="it")]))
+    step = CompiledFunction(Graph("g", [x], [ops.check_range(x, low=low, high=high, what="it", function="gather")]))
     out = np.zeros(20, dtype.numpy)
     for value in (low - 1, low, high - 1, high, 0, dtype.min, dtype.max):
         if dtype.min <= value <= dtype.max:
@@ -204,22 +208,24 @@ def test_argmax_and_argmin_at_random(seed: int, width: int, fence: Any) -> None:
 
 
 def emit_transpose(b: KernelBuilder, out: Array, x: Array, indices: Array) -> None:
-    b.copy(out, Array(x.pointer, x.shape[::-1], x.strides[::-1], x.dtype), divided=True)
+    movement.emit_copy(b, out, x.transpose(range(len(x.shape))[::-1]), divided=True)
 
 
 def emit_transpose_of_pairs(b: KernelBuilder, out: Array, x: Array, indices: Array) -> None:
-    order = (1, 2, 0)
-    b.copy(
-        out, Array(x.pointer, *(tuple(each[axis] for axis in order) for each in (x.shape, x.strides)), x.dtype), divided=True
-    )
+    movement.emit_copy(b, out, x.transpose((1, 2, 0)), divided=True)
+
+
+def emit_gather_along(axis: int, b: KernelBuilder, out: Array, params: Array, indices: Array) -> None:
+    operands = [make(ops.parameter, type=TensorType(each.shape, each.dtype), name="p") for each in (params, indices)]
+    emit_gather(b, make(ops.gather, *operands, axis=axis), out, params, indices)
 
 
 DIVIDED = [
     (emit_transpose, (150, 200), (200, 150), lambda x, indices: x.T),
     (emit_transpose, (500, 3), (3, 500), lambda x, indices: x.T),
     (emit_transpose, (40, 3, 50), (50, 3, 40), lambda x, indices: x.T),
-    (lambda b, out, x, indices: b.gather(out, x, indices, 0), (9, 20), (30, 20), lambda x, indices: x[indices]),
-    (lambda b, out, x, indices: b.gather(out, x, indices, 1), (8, 9), (8, 30), lambda x, indices: x[:, indices]),
+    (partial(emit_gather_along, 0), (9, 20), (30, 20), lambda x, indices: x[indices]),
+    (partial(emit_gather_along, 1), (8, 9), (8, 30), lambda x, indices: x[:, indices]),
 ]
 
 
@@ -229,17 +235,17 @@ def test_shares_make_a_whole(emit: Any, shape: Any, out_shape: Any, wanted: Any,
     x, indices = random_array(rng, shape, float32) + 1, rng.integers(0, 9, 30)
     b = KernelBuilder('"k"', ["out", "x", "indices"], engine.host_target(), parallel=True)
     arrays = [
-        Array(f"%{name}", each, contiguous_strides(each), dtype)
+        Array(each, contiguous_strides(each), 0, dtype, f"%{name}")
         for name, each, dtype in (("out", out_shape, float32), ("x", shape, float32), ("indices", (30,), int64))
     ]
     emit(b, *arrays)
-    assert b.units is not None
+    assert b.chunks is not None
     text = "\n".join([*b.declarations, b.text().replace("define internal", "define"), "attributes #0 = { nounwind }"])
     functions, _library = engine.load_object(engine.compile_text(text), ["k"], {})
     call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3, ctypes.c_int64, ctypes.c_int64)(functions["k"])
     out = np.zeros(out_shape, np.float32)
-    half = b.units // 2
-    assert call(out.ctypes.data, x.ctypes.data, indices.ctypes.data, half, b.units) == 0
+    half = b.chunks // 2
+    assert call(out.ctypes.data, x.ctypes.data, indices.ctypes.data, half, b.chunks) == 0
     assert (out == 0).any()
     assert call(out.ctypes.data, x.ctypes.data, indices.ctypes.data, 0, half) == 0
     np.testing.assert_array_equal(out, wanted(x, indices))
@@ -251,7 +257,7 @@ def test_shares_make_a_whole(emit: Any, shape: Any, out_shape: Any, wanted: Any,
 def copies(node: Node, of: Node) -> int:
     """How many copies a kernel that reads `node` costs."""
     graph = Graph("g", [of], [ops.argmax(node, axis=0)])
-    return sum(step.node is None for step in plan(graph, engine.host_target()).steps)
+    return sum(step.node is None for step in plan(graph, engine.host_target()).calls)
 
 
 def test_a_reshape_that_only_splits_axes_is_a_view() -> None:

@@ -27,7 +27,7 @@ print(train_step.ir(x, y))
 
 
 def test_the_walk_shows_real_output(tmp_path: Path) -> None:
-    walk = README.split("## A train step, room by room")[1].split("\n## ")[0]
+    walk = README.split("## A train step, package by package")[1].split("\n## ")[0]
     blocks = re.findall(r"```(?:python)?\n(.*?)```", walk, re.DOTALL)
     program, traced, optimized = blocks
     (tmp_path / "train.py").write_text(BEFORE + program + AFTER, "utf-8")
@@ -38,3 +38,21 @@ def test_the_walk_shows_real_output(tmp_path: Path) -> None:
         for line in lines:
             start, _, end = line.partition(", ...")  # a parameter list that is cut short
             assert any(each.startswith(start) and each.endswith(end) for each in real.splitlines()), line
+
+
+PLANNED = """
+from tracejit.llvm.plan.plan import plan
+from tracejit.llvm.plan_text import print_plan
+from tracejit.llvm.target import AVX512, Target
+
+print(print_plan(plan(classify.graph(tj.zeros([32, 784]), tj.zeros([32], tj.int32)), Target(AVX512))))
+"""
+
+
+def test_the_plan_is_real_output(tmp_path: Path) -> None:
+    """In whole, for the machine that it is said to be for, whatever the tests run on."""
+    section = README.split("## A plan\n")[1].split("\n## ")[0]
+    program, shown = re.findall(r"```(?:python)?\n(.*?)```", section, re.DOTALL)
+    (tmp_path / "train.py").write_text(program + PLANNED, "utf-8")
+    done = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.rstrip() == shown.rstrip()

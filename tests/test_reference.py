@@ -1,6 +1,6 @@
 """tracejit's answers are TensorFlow's, as tests/reference keeps them: eager, and compiled.
 
-Every case is run eagerly, and every SHARE-th is compiled; TRACEJIT_REFERENCE=all compiles all of them.
+Every case is run eagerly, and every FEW-th is compiled; the slow tests compile every SHARE-th, or all where TRACEJIT_REFERENCE=all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reference.table import ALIASES, digest, table
 
 import tracejit as tj
 
-SHARE = 1 if os.environ.get("TRACEJIT_REFERENCE") == "all" else 4
+FEW, SHARE = 40, 1 if os.environ.get("TRACEJIT_REFERENCE") == "all" else 4
 
 # What TensorFlow has too but is no function of tensors, or has rows of another name.
 OTHERWISE = {
@@ -54,18 +54,31 @@ def compared() -> set[str]:
     return set()
 
 
-@pytest.mark.parametrize("name", table())
-def test_row(name: str, corpus: dict[str, Any], seen: Counter[Any], compared: set[str]) -> None:
-    compared.add(name)
+def findings(name: str, corpus: dict[str, Any], share: int) -> list[report.Finding]:
+    """What differs in a row, which is all with a reason or known."""
     row = corpus["rows"].get(name)
     assert row is not None and row["digest"] == digest(table()[name]), "ask TensorFlow: python -m reference.record " + name
-    found = list(report.findings(name, row["answers"], SHARE))
-    seen.update(each.reason for each in found if each.reason and each.mode == "eager")
+    found = list(report.findings(name, row["answers"], share))
     known = report.known()
     new = [each for each in found if each.reason is None and not each.is_known(known)]
     assert not new, f"{len(new)} cases differ\n" + "\n".join(map(str, new[:10]))
+    return found
+
+
+@pytest.mark.parametrize("name", table())
+def test_row(name: str, corpus: dict[str, Any], seen: Counter[Any], compared: set[str]) -> None:
+    compared.add(name)
+    found = findings(name, corpus, FEW)
+    seen.update(each.reason for each in found if each.reason and each.mode == "eager")
+    known = report.known()
     mended = {key for key in known if key.startswith(f"eager | {name} | ")} - {each.key for each in found}
     assert not mended, f"these lines of known.txt pass now, and go: {sorted(mended)[:10]}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", table())
+def test_compiled_row(name: str, corpus: dict[str, Any]) -> None:
+    findings(name, corpus, SHARE)
 
 
 def test_the_table_of_differences_is_current(seen: Counter[Any], compared: set[str]) -> None:

@@ -16,10 +16,11 @@ import tracejit as tj
 from tracejit import ops, passes
 from tracejit.ir import Graph, TensorType, interpret, make
 from tracejit.ir.types import float32
-from tracejit.llvm.emit import Target, emit
+from tracejit.llvm.emit import emit
 from tracejit.llvm.plan.plan import plan
+from tracejit.llvm.target import AVX2, Target
 
-TARGET = Target(width=32, fma=True)
+TARGET = Target(AVX2)
 
 
 def chain(count: int) -> Callable[[], Any]:
@@ -113,6 +114,7 @@ def count_calls(function: Callable[[], Any]) -> int:
 
 
 # The smaller graph's size: more results than one fusion holds.
+@pytest.mark.thin(2)
 @pytest.mark.parametrize(
     ("build", "count"), [(chain, 50), (kernels, 50), (perceptron, 50), (results, 200), (apart, 50), (skips, 50)]
 )
@@ -129,12 +131,13 @@ def test_ten_thousand_ops_need_no_recursion() -> None:
     graph = Graph("chain", [x], [y])
     after = passes.run(graph)
     found = plan(after, TARGET)
-    assert len(found.steps) > 10_000 / LIMIT
+    assert len(found.calls) > 10_000 / LIMIT
     assert emit(found, TARGET).text.count("define ") > 1
     argument = np.linspace(-1, 1, 16, dtype=np.float32)
     np.testing.assert_array_equal(interpret(after, [argument])[0][0], interpret(graph, [argument])[0][0])
 
 
+@pytest.mark.slow
 def test_two_thousand_layers_need_no_recursion() -> None:
     x, w = (make(ops.parameter, type=TensorType((4, 4), float32), name=name) for name in "xw")
     y = x
@@ -143,6 +146,6 @@ def test_two_thousand_layers_need_no_recursion() -> None:
     gradient = make(ops.gradient, ops.reduce_sum(y, axes=(0, 1)), w, targets=1, sources=1, seeded=False)
     after = passes.run(Graph("layers", [x, w], [y], [(w, make(ops.element, gradient, index=0))]))
     found = plan(after, TARGET)
-    assert len(found.steps) > 6000
-    assert len({step.key for step in found.steps}) < 20
+    assert len(found.calls) > 6000
+    assert len({step.key for step in found.calls}) < 20
     assert emit(found, TARGET).text.count("define internal ") < 200

@@ -1,6 +1,6 @@
 """Compiled sums of many numbers: products, convolutions and reductions of every layout against float64.
 
-Each of the n numbers of a sum goes through at most BOUND + sqrt(n) additions that round (tracejit.llvm.kernels.summation), so what is
+Each of the n numbers of a sum goes through at most BOUND + sqrt(n) additions that round (tracejit.llvm.plan.summation), so what is
 asked of any numbers is |error| <= (BOUND + sqrt(n)) u sum|x|. Rounding errors of positive random numbers mostly cancel: of
 these TYPICAL u sum|x| is asked, which sums that are added one after the other miss from 10,000 numbers on."""
 
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tracejit as tj
-from tracejit.llvm.kernels.summation import BOUND
+from tracejit.llvm.plan.summation import BOUND
 
 UNIT, TYPICAL = 2.0**-24, 32
 
@@ -42,6 +42,7 @@ FLIPS = list(itertools.product((False, True), repeat=2))
 SHAPES = [(4, 8), (16, 40), (70, 3), (1, 1), (1, 40), (20, 1), (2, 100)]
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("depth", [1, 100, 1500, 10**4, 10**6])
 @pytest.mark.parametrize("flips", FLIPS, ids=str)
 def test_products(flips: tuple[bool, bool], depth: int, rng: np.random.Generator) -> None:

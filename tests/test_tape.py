@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tracejit as tj
+from tracejit import ops
 
 X = np.array([1.0, -2.0, 3.0], np.float32)
 
@@ -965,3 +966,35 @@ def test_a_rule_runs_once_for_all_results_of_a_function():
             target = first + second
         found.append([float(gradient) for gradient in tape.gradient(target, [x, y])])
     assert found == [[1, 2]] * 2
+
+
+DIRECTLY = compile("result = op(*operands, **attrs)", "user.py", "exec")
+
+
+@pytest.mark.parametrize(
+    ("op", "attrs"),
+    [
+        (ops.exp, {}),
+        (ops.add, {}),
+        (ops.reshape, {"shape": (2, 1)}),
+        (ops.reduce_sum, {"axes": (0,)}),
+        (ops.identity, {}),
+        (ops.logical_not, {}),
+        (ops.select, {}),
+        (ops.concat, {"axis": 0}),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+@pytest.mark.parametrize("traced", [False, True])
+def test_an_op_is_recorded_with_the_line_that_calls_it(op, attrs, traced):
+    x = tj.ones([2])
+    operands = {"add": [x, x], "select": [tj.constant([True, False]), x, x], "concat": [x, x], "logical_not": [x > 0]}
+    given = operands.get(op.name, [x])
+
+    def run(*given):
+        with tj.GradientTape(persistent=True) as tape:
+            tape.watch(list(given))
+            exec(DIRECTLY, {"op": op, "operands": given, "attrs": attrs})
+        assert [str(entry.location) for entry in tape._entries] == ["user.py:1"]
+
+    (tj.function(run) if traced else run)(*given)

@@ -299,12 +299,16 @@ def test_attributes_are_immutable() -> None:
         constant.attrs["value"][0] = 1
 
 
-def test_nodes_compare_by_identity_and_graphs_by_text() -> None:
+def test_nodes_compare_by_identity_and_graphs_by_what_they_compute() -> None:
     x = make(ops.parameter, type=TensorType((2,), float32), name="x")
     first, second = (make(ops.neg, x, location=Location("f", 1)) for _ in range(2))
     assert first != second
     assert Graph("g", [x], [first]) == Graph("g", [x], [second])
-    assert Graph("g", [x], [first]) != Graph("h", [x], [first])
+    renamed = make(ops.parameter, type=x.type, name="y")
+    again = Graph("h", [renamed], [make(ops.neg, renamed, location=Location("f", 2))])
+    assert Graph("g", [x], [first]) == again
+    assert hash(Graph("g", [x], [first])) == hash(again)
+    assert Graph("g", [x], [first]) != Graph("g", [x], [make(ops.abs, x)])
     assert Graph("g", [x], [first]) != Graph("g", [x], [first], [(x, first)])
     assert Graph("g", [x], [first]) != "g"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -13,11 +13,20 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
+import tracejit as tj
+from tracejit import ops
+from tracejit.ir import OPS
 from tracejit.ir.types import DType, as_dtype, float32, float64, int32, int64
+from tracejit.llvm.math.registry import elementary
 from tracejit.llvm.math.trigonometry import TWO_OVER_PI
 from tracejit.llvm.math.vectormath import FUNCTIONS, ULP
-from tracejit.llvm.text.builder import MEMORY_TYPES, Builder, Lanes
+from tracejit.llvm.math.vectorparts import number
+from tracejit.llvm.text.builder import Builder
+from tracejit.llvm.text.types import MEMORY_TYPES, Lanes
+from tracejit.ops import elementary as elementary_ops
 from tracejit.ops import special
+from tracejit.ops.cotangents import Scale
+from tracejit.ops.elementary import Elementary
 
 llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()
@@ -302,3 +311,47 @@ def test_the_command_measures_float64(benchmarks: ModuleType) -> None:
     ulp = importlib.import_module("benchmarks.ulp")
     assert 0.5 < ulp.double("cos", 500) <= ULP["cos"][1]
     assert 0.5 < ulp.double("pow", 500) <= ULP["pow"][1]
+
+
+# -- what a function is made of
+
+
+def test_every_elementary_op_has_a_writer_and_is_public() -> None:
+    names = elementary_ops.__all__
+    assert {*names, "pow"} == set(FUNCTIONS) == set(ULP)
+    for name in names:
+        assert getattr(tj.math, name) is getattr(ops, name) is OPS[name]
+        assert name in tj.math.__all__
+
+
+@pytest.fixture
+def double_exp() -> Iterator[Elementary]:
+    """A function that is an entry and a writer, and nothing else."""
+
+    @elementary("double_exp", ulp=(2.2, 1.8))
+    def write(b: Builder, x: Lanes) -> Lanes:
+        return b.mul(number(b, 2, x), FUNCTIONS["exp"](b, x))
+
+    yield Elementary("double_exp", lambda x: 2 * np.exp(x), vjp=(Scale(lambda out, x: out),))
+    del OPS["double_exp"], FUNCTIONS["double_exp"], ULP["double_exp"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_entry_and_a_writer_are_all_that_a_function_takes(double_exp: Elementary, dtype: str) -> None:
+    def slope(x: tj.Tensor) -> tj.Tensor:
+        with tj.GradientTape() as tape:
+            tape.watch(x)
+            y = double_exp(x)
+        return tape.gradient(y, x)
+
+    x = tj.constant(np.linspace(-3, 3, 1001).astype(dtype))
+    compiled = tj.function(slope)
+    np.testing.assert_allclose(compiled(x).numpy(), 2 * np.exp(x.numpy()), rtol=3 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(slope(x).numpy(), 2 * np.exp(x.numpy()), rtol=3 * np.finfo(dtype).eps)
+    with pytest.raises(tj.errors.DtypeError, match="double_exp"):
+        double_exp(tj.constant(1))
+
+
+def test_a_function_is_written_once() -> None:
+    with pytest.raises(ValueError, match="'exp' is written twice"):
+        elementary("exp", ulp=(1, 1))(FUNCTIONS["exp"])

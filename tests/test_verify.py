@@ -12,6 +12,7 @@ import pytest
 from tracejit import ops
 from tracejit.ir import Graph, Location, Node, Op, TensorType, TupleType, make, verify
 from tracejit.ir.errors import VerifyError
+from tracejit.ir.op import PURE
 from tracejit.ir.types import float32, float64
 
 VECTOR = TensorType((2,), float32)
@@ -73,7 +74,7 @@ def test_a_parameter_is_a_tensor() -> None:
 
 def test_an_op_is_the_registered_one() -> None:
     x = parameter()
-    other = bent(object.__new__(Op), name="neg", infer=ops.neg.infer)  # type: ignore[arg-type]
+    other = bent(object.__new__(Op), name="neg", infer=ops.neg.infer, effects=PURE)  # type: ignore[arg-type]
     assert "g: <neg : f32[2]> at f.py:3: the op is not the registered one" in refused(
         Graph("g", [x], [bent(make(ops.neg, x, location=Location("f.py", 3)), op=other)])
     )

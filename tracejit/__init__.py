@@ -6,14 +6,15 @@ Names, arguments and results are TensorFlow 2's. What is particular to tracejit:
 code that a function became, `.explain()` why it was traced, `tape.why_none()` why a gradient is None.
 """
 
-import builtins
-import os
+import builtins as _builtins
+import os as _os
+import types as _types
 import typing as _typing
 
-_folder = os.path.dirname(os.path.abspath(__file__))
-if not os.path.isdir(os.path.join(_folder, "passes")):
+_folder = _os.path.dirname(_os.path.abspath(__file__))
+if not _os.path.isdir(_os.path.join(_folder, "passes")):
     # Imported from a checkout, as `python -m tracejit` does in its root: there the passes lie beside the package.
-    __path__.append(os.path.dirname(_folder))
+    __path__.append(_os.path.dirname(_folder))
 
 from tracejit import errors, functions as _functions, ir, ops as _ops, random
 from tracejit.function import function
@@ -64,6 +65,19 @@ else:
             raise AttributeError(f"tj.bfloat16: {error}") from None
 
 
-def is_tensor(x: object) -> builtins.bool:
+def is_tensor(x: object) -> _builtins.bool:
     """Whether `x` is a tensor or a variable."""
     return isinstance(x, (Tensor, Variable))
+
+
+# What users see: of the modules in the package these, and all other public names.
+_MODULES = ("bitwise", "config", "errors", "inspect", "ir", "linalg", "math", "nn", "random")
+__all__ = [
+    name
+    for name, value in list(globals().items())
+    if name in _MODULES or not (name.startswith("_") or isinstance(value, _types.ModuleType))
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -5,6 +5,10 @@ from tracejit.runtime import threads as _threads
 __all__ = ["threading"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class _Threading:
     """How many threads are used."""
 
@@ -19,11 +23,11 @@ class _Threading:
         Matrix products that NumPy's BLAS computes have that one's threads. TypeError or ValueError for what is no number of
         threads.
         """
-        _threads.ask(num_threads)
+        _threads.request(num_threads)
 
     def get_intra_op_parallelism_threads(self) -> int:
         """What was set, 0 before."""
-        return _threads.asked()
+        return _threads.requested()
 
     def set_inter_op_parallelism_threads(self, num_threads: int) -> None:
         """Changes nothing but what `get_inter_op_parallelism_threads` gives: the kernels of a function run one after the

@@ -154,9 +154,9 @@ def _of_numbers(value: Any, first: Any, classes: set[type], dtype: DType | None)
     kind = array.dtype.kind
     if kind not in "biuf":
         raise TypeError(f"{described(value)} cannot become a tensor")
-    if dtype is None and leading.kind == "b" and kind != "b":
-        raise ValueError(f"{shown(value)} mixes bools and numbers")
     if dtype is None:
+        if leading.kind == "b" and kind != "b":
+            raise ValueError(f"{shown(value)} mixes bools and numbers")
         dtype = _inferred(first, leading, array)
         if kind == "f":
             _check_magnitude(value, array, dtype)

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tracejit import nest, ops
+from tracejit.context import context
 from tracejit.ir.errors import InvalidArgumentError, fail
 from tracejit.operators import Operators
 from tracejit.tape import GradientTape
-from tracejit.tensor import Tensor, context, convert_to_tensor
+from tracejit.tensor import Tensor, convert_to_tensor
 from tracejit.variable import Variable
 
 

@@ -16,3 +16,7 @@ __all__ = [
     "DtypeError", "IndexOutOfRangeError", "InvalidArgumentError", "NumpyConversionError", "ParseError",
     "ResourceExhaustedError", "SignatureError", "TracingError", "VerifyError",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,9 +1,9 @@
 """@function: a Python function as compiled steps, one a signature.
 
 A call finds the trace whose signature it has and whose captured values are still what they were; where there is none, the
-function is traced, optimized and compiled. From the second call of a trace on that is native
-(tracejit.runtime.native.dispatcher); what is here is the general path, which can do all that the native one can and what
-that one leaves to it.
+function is traced, optimized and compiled. From its second call on a trace is known to the native call path
+(tracejit.runtime.native.dispatcher), which runs what calls come after that. What is here is the general path: it can do all
+that the native one can, and does what that one leaves to it.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracejit import nest
+from tracejit.context import context, interpreted, settle
 from tracejit.ir import Graph, verify
 from tracejit.ir.errors import SignatureError
 from tracejit.ir.types import array_type
-from tracejit.locks import importing
 from tracejit.objects import Wrapper, attribute, in_class, is_a, is_exactly, module_of, type_name
-from tracejit.runtime.calls import NativeCalls
+from tracejit.runtime.compiled_function import CompiledFunction
+from tracejit.runtime.concrete_function import ConcreteFunction, MemoryUse
 from tracejit.runtime.eagerly import functions_run_eagerly
-from tracejit.runtime.entry import Entry, MemoryUse
-from tracejit.runtime.generated import MISS, PythonCalls
+from tracejit.runtime.generated import MISS, PythonInlineCache
+from tracejit.runtime.inline_cache import InlineCache
 from tracejit.runtime.native import loader as native
-from tracejit.runtime.step import Step
 from tracejit.runtime.traces import Traces
-from tracejit.tensor import Tensor, context, interpreted, settle
+from tracejit.tensor import Tensor
 from tracejit.tracing.guards import Guard, collect, settled, variables_behind
 from tracejit.tracing.signature import Parameters, Signature, is_dynamic, signature_of
 from tracejit.tracing.trace import Binding, Trace, TracedTensor, trace
@@ -64,10 +64,10 @@ class Function(Wrapper):
         self._bound: weakref.ref[Any] | None = None
         self._was_traced = False
         itself = weakref.ref(self)
-        self._traces = Traces(self.name, self._parameters, lambda entry: _forget(itself, entry))
+        self._traces = Traces(self.name, self._parameters, lambda concrete: _forget(itself, concrete))
 
     def _make_calls(self) -> Any:
-        return NativeCalls(self._instance is not None)
+        return InlineCache(self._instance is not None)
 
     # -- calling
 
@@ -83,10 +83,10 @@ class Function(Wrapper):
         for leaf in leaves:
             if type(leaf) is TracedTensor:
                 leaf.refuse(f"{self.name} was called with it")
-        if (entry := self._traces.find(key, leaves)) is None:
+        if (concrete := self._traces.find(key, leaves)) is None:
             return self._traced(*bound, key, signature).call(leaves)
-        result = entry.call(leaves)
-        self._calls.learn(self, entry, self._parameters, args, kwargs)
+        result = concrete.call(leaves)
+        self._calls.populate(self, concrete, self._parameters, args, kwargs)
         return result
 
     def _python(self, *args: Any, **kwargs: Any) -> Any:
@@ -140,11 +140,13 @@ class Function(Wrapper):
 
     # -- tracing
 
-    def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, signature: Signature) -> Entry:
+    def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, signature: Signature) -> ConcreteFunction:
         """A new trace for a call, compiled later; or the one that another thread has made meanwhile."""
         return self._traces.add(key, signature.leaves, functools.partial(self._trace, args, kwargs, key, signature))
 
-    def _trace(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, signature: Signature, cause: str) -> Entry:
+    def _trace(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, signature: Signature, cause: str
+    ) -> ConcreteFunction:
         start = time.perf_counter()
         tracing = Trace(self._graph_name(), variables_may_be_created=not self._was_traced)
         given = self._placeholders(tracing, args, kwargs, signature)
@@ -162,15 +164,15 @@ class Function(Wrapper):
             # Once more: what the first call keeps is there now, and what it makes anew would be made in every call.
             return self._trace(args, kwargs, key, signature, cause)
         verify(traced.graph)
-        entry = Entry(key, traced, settled(guards), cause, time.perf_counter() - start)
+        concrete = ConcreteFunction(key, traced, settled(guards), cause, time.perf_counter() - start)
         if any(type(leaf) is Variable for leaf in signature.leaves):
             outside = variables_behind(guards)
-            entry.only = {
+            concrete.only = {
                 index: weakref.ref(leaf)
                 for index, leaf in enumerate(signature.leaves)
                 if type(leaf) is Variable and id(leaf) in outside
             }
-        return entry
+        return concrete
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
         """Arguments with the names of their parameters."""
@@ -207,7 +209,7 @@ class Function(Wrapper):
 
     # -- looking at it
 
-    def _entry(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry:
+    def _concrete(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ConcreteFunction:
         if not args and not kwargs and self._parameters.names:
             if len(self._traces.kept) == 1:
                 return self._traces.kept[0]
@@ -231,40 +233,25 @@ class Function(Wrapper):
     def ir(self, *args: Any, stage: str = "optimized", **kwargs: Any) -> str:
         """The function for a call with these arguments, as text; nothing is run, but it is traced where it was not yet.
 
-        `stage` is "traced", the name of a pass (the graph after it), "optimized", "llvm" or "asm". Without arguments, where
-        there is one trace, that one. ValueError for another stage, TypeError where the arguments do not fit.
+        `stage` is "traced", the name of a pass (the graph after it), "optimized", "plan" (its kernels with their loops, and
+        its memory), "llvm" or "asm". Without arguments, where there is one trace, that one. ValueError for another stage,
+        TypeError where the arguments do not fit.
         """
-        entry = self._entry(args, kwargs)
-        if stage == "traced":
-            return entry.traced.graph.text()
-        if stage == "optimized":
-            return entry.optimized.text()
-        if stage == "llvm":
-            return entry.step.module.text
-        if stage == "asm":
-            return entry.step.assembly()
-        with importing:
-            from tracejit import passes
-
-        for name, graph in passes.stages(entry.traced.graph):
-            if name == stage:
-                return graph.text()
-        known = ", ".join(["traced", *passes.PIPELINE, "optimized", "llvm", "asm"])
-        raise ValueError(f"there is no stage {stage!r}; the stages are {known}")
+        return self._concrete(args, kwargs).compilation.text(stage)
 
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
         """The optimized graph for a call with these arguments."""
-        return self._entry(args, kwargs).optimized
+        return self._concrete(args, kwargs).optimized
 
-    def compiled(self, *args: Any, **kwargs: Any) -> Step:
-        """The compiled step for a call with these arguments; nothing is run, but it is compiled where it was not yet."""
-        return self._entry(args, kwargs).step
+    def compiled(self, *args: Any, **kwargs: Any) -> CompiledFunction:
+        """The compiled function for a call with these arguments; nothing is run, but it is compiled where it was not yet."""
+        return self._concrete(args, kwargs).compiled
 
     def arrays(self, *args: Any, **kwargs: Any) -> list[np.ndarray]:
         """Copies of what the parameters of the graph are in a call with these arguments, captured variables included."""
-        entry = self._entry(args, kwargs)
+        concrete = self._concrete(args, kwargs)
         bound = self._parameters.bind(args, kwargs)
-        return entry.copies(signature_of(self._parameters, *bound)[1].leaves)
+        return concrete.copies(signature_of(self._parameters, *bound)[1].leaves)
 
     def explain(self) -> str:
         """The traces so far, a line each: why it was made, whether its code came from the cache, how large it is, how long it
@@ -276,18 +263,18 @@ class Function(Wrapper):
 
     def memory(self, *args: Any, **kwargs: Any) -> MemoryUse:
         """The bytes that a call with these arguments takes: arena, results, peak and temporaries."""
-        return self._entry(args, kwargs).memory()
+        return self._concrete(args, kwargs).memory()
 
     def experimental_get_tracing_count(self) -> int:
         """How often the function was traced."""
         return self._traces.count
 
 
-def _forget(function: weakref.ref[Function], entry: Entry) -> None:
-    """Let no call of `function` find `entry` any more."""
+def _forget(function: weakref.ref[Function], concrete: ConcreteFunction) -> None:
+    """Let no call of `function` find `concrete` any more."""
     owner = function()
     if owner is not None:
-        owner._calls.forget(owner, entry)
+        owner._calls.forget(owner, concrete)
 
 
 def _take_names(function: Function, python_function: Any) -> None:
@@ -335,7 +322,7 @@ class _PythonFunction(Function):
     """A traced function whose calls go through Python."""
 
     def _make_calls(self) -> Any:
-        return PythonCalls()
+        return PythonInlineCache()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not interpreted.value:

@@ -11,6 +11,10 @@ from tracejit.ir.errors import fail as _fail
 __all__ = ["matmul", "matrix_transpose", "norm"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def matrix_transpose(a: Any, name: str | None = None) -> Any:
     """`a` with its last two axes exchanged. InvalidArgumentError where it has fewer."""
     x = _tensor("matrix_transpose", a)

@@ -7,12 +7,16 @@ from tracejit.functions import (
 )  # fmt: skip
 from tracejit.functions.nn import log_sigmoid, log_softmax, softmax, softplus
 from tracejit.ops import (
-    abs, acos, acosh, add, asin, asinh, atan, atan2, atanh, cbrt, ceil, cos, cosh, equal, erf, erfc, exp, expm1, floor,
-    greater, greater_equal, is_finite, less, less_equal, log, log1p, logical_and, logical_not, logical_or, logical_xor,
-    maximum, minimum, mul as multiply, neg as negative, not_equal, round, rsqrt, sigmoid, sign, sin, sinh, sqrt,
-    sub as subtract, tan, tanh,
+    abs, add, ceil, equal, floor, greater, greater_equal, is_finite, less, less_equal, logical_and, logical_not,
+    logical_or, logical_xor, maximum, minimum, mul as multiply, neg as negative, not_equal, round, sign, sqrt,
+    sub as subtract,
 )  # fmt: skip
+from tracejit.ops.elementary import *  # noqa: F403  # all of them
 
 mod = floormod
 
-__all__ = [name for name in dir() if not name.startswith("_")]
+__all__ = [name for name in list(globals()) if not name.startswith("_")]
+
+
+def __dir__() -> list[str]:
+    return __all__

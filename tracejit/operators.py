@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tracejit import functions, ops
+from tracejit.ir import dispatch
 from tracejit.ir.op import Op
 from tracejit.ir.types import DType, TensorType, bool_, broadcast_shapes
 from tracejit.nest import Leaf
@@ -171,7 +172,7 @@ class Operators:
         return ops.neg(self)
 
     def __pos__(self) -> Any:
-        return ops.identity(*Op.lift_values("identity", (self,)))
+        return ops.identity(*dispatch.lift("identity", (self,)))
 
     def __abs__(self) -> Any:
         return ops.abs(self)
@@ -219,13 +220,13 @@ class Operators:
         """As in TensorFlow: shapes that do not broadcast are unequal, and so is what is no tensor at all."""
         if not isinstance(other, (Operators, np.ndarray, np.generic, numbers.Number, list, tuple)):
             return otherwise
-        x, y = Op.lift_values(op.name, (self, other))
+        x, y = dispatch.lift(op.name, (self, other))
         return op(x, y) if broadcast_shapes(x.type.shape, y.type.shape) is not None else otherwise
 
 
 def _bits(logical: Op, bitwise: Op, *operands: Any) -> Any:
     """`bitwise` of integers; of bools, and of whatever else there may be, `logical`."""
-    operands = Op.lift_values(logical.name, operands)
+    operands = dispatch.lift(logical.name, operands)
     return (bitwise if operands[0].type.dtype.is_integer else logical)(*operands)
 
 

@@ -6,17 +6,25 @@ An element's number is a hash of (key, counter), see ops/selection.py; a draw of
 from __future__ import annotations
 
 import math
-import secrets
+import os
 from typing import Any
 
 import numpy as np
 
 from tracejit import functions, ops
+from tracejit.context import context
 from tracejit.functions import arguments
 from tracejit.ir.errors import InvalidArgumentError, fail
 from tracejit.ir.types import DType, TensorType, broadcast_shapes, float32, float64, int32, int64
-from tracejit.tensor import Tensor, context, convert_to_tensor
+from tracejit.tensor import Tensor, convert_to_tensor
 from tracejit.variable import Variable, holding
+
+__all__ = ["normal", "set_seed", "uniform"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 _states: dict[int | None, Variable] = {}
 _global_seed: int | None = None
@@ -25,7 +33,7 @@ _global_seed: int | None = None
 def _start(op_seed: int | None) -> np.ndarray:
     """The state (key, counter) with which the stream of `op_seed` begins."""
     if _global_seed is None and op_seed is None:
-        return np.array([secrets.randbits(63), 0], np.int64)
+        return np.array([int.from_bytes(os.urandom(8), "little") >> 1, 0], np.int64)
     # A negative seed stands for the unsigned number of the same bits.
     seeds = [seed % 2**64 if seed < 0 else seed for seed in (_global_seed or 0, op_seed or 0)]
     mixed = np.random.SeedSequence([*seeds, op_seed is not None]).generate_state(1, np.uint64)
@@ -125,11 +133,11 @@ def normal(
     kind = arguments.dtype("random.normal", "dtype", dtype, (float32, float64))
     sizes = arguments.shape("random.normal", "shape", shape, kind)
     center = arguments.converted("random.normal", "mean", mean, kind)
-    spread = arguments.converted("random.normal", "stddev", stddev, kind)
-    _check_broadcast("random.normal", sizes, center, spread)
+    deviation = arguments.converted("random.normal", "stddev", stddev, kind)
+    _check_broadcast("random.normal", sizes, center, deviation)
     count = math.prod(sizes)
     both = _draw((2, count), kind, _seed("random.normal", seed))
     # 1 - u lies in (0, 1], so that its logarithm is finite.
     radius = ops.sqrt(ops.mul(ops.log(ops.sub(1.0, both[0])), -2.0))
     drawn = ops.mul(radius, ops.cos(ops.mul(both[1], 2 * math.pi)))
-    return ops.add(ops.mul(ops.reshape(drawn, shape=sizes), spread), center)
+    return ops.add(ops.mul(ops.reshape(drawn, shape=sizes), deviation), center)

@@ -1,30 +1,33 @@
 """GradientTape: what records ops, and what differentiates the record.
 
-While tracing a tape keeps records as well, of nodes; its `gradient` then leaves one `gradient` node in the graph.
+While tracing a tape has entries as well, of nodes; its `gradient` then leaves one `gradient` node in the graph.
 """
 
 from __future__ import annotations
 
 import contextlib
 import enum
+import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tracejit import nest, ops
+from tracejit.context import RecordingTape, context, interpreted, interpreting, settle
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.graph import Node, make, reachable
-from tracejit.ir.location import place
+from tracejit.ir.location import source_position
 from tracejit.ir.op import Op
 from tracejit.operators import Operators
-from tracejit.ops import Record
+from tracejit.ops import TapeEntry
 from tracejit.ops.autodiff import differentiable_operands
-from tracejit.tensor import Tensor, context, convert_to_tensor, interpreted, interpreting, settle
+from tracejit.tensor import Tensor, convert_to_tensor
 from tracejit.variable import Variable
 
-# The frames of an op's call in front of the user's: place, record, what applies the op, the op's own call.
+# The frames of an op's call in front of the user's, where they are fewest: source_position, record, what applies the op, the
+# op's own call. To look at them would add a sixth to what recording costs; a test says when there are fewer.
 _CALLERS = 4
 
 
@@ -35,18 +38,18 @@ class UnconnectedGradients(enum.Enum):
     ZERO = "zero"
 
 
-_new_record = tuple.__new__  # a third of the time of Record(...), which checks its arguments
+_new_entry = tuple.__new__  # a third of the time of TapeEntry(...), which checks its arguments
 
 
 def _handle(tensor: Tensor) -> Any:
-    """What stands for the tensor in a tape's records: the tensor, or while tracing its node."""
+    """What stands for the tensor in a tape's entries: the tensor, or while tracing its node."""
     return tensor if context.trace is None else context.trace.node(tensor)
 
 
 class GradientTape:
     """Records the ops that run inside of its `with` block and gives gradients through them.
 
-    A tape that is not `persistent` gives one gradient and forgets its records. With `watch_accessed_variables`, it
+    A tape that is not `persistent` gives one gradient and forgets what it recorded. With `watch_accessed_variables`, it
     watches every trainable variable of a floating dtype that is read, and what the tapes around it were told to watch.
     """
 
@@ -60,9 +63,9 @@ class GradientTape:
         self._clear()
 
     def _clear(self) -> None:
-        self._records: list[Record] = []
+        self._entries: list[TapeEntry] = []
         self._tracked: dict[int, Any] = {}
-        self._watched: dict[int, Any] = {}  # what `watch` was told, for tapes inside of this one
+        self.watched: dict[int, Any] = {}  # what `watch` was told, for tapes inside of this one
         self._reads: dict[int, tuple[Variable, dict[int, Any]]] = {}
         self._trace = context.trace
 
@@ -77,8 +80,9 @@ class GradientTape:
         self._entered = True
         if self._watch_accessed:
             for tape in context.tapes:
-                self._tracked.update(tape._watched)
-        entry, block, tapes = object(), self.block, (*context.tapes, self)
+                self._tracked.update(tape.watched)
+        entry, block = object(), self.block
+        tapes: tuple[RecordingTape, ...] = (*context.tapes, self)
         # From here on no call: an interrupt comes before all of it or after it.
         self.entry = entry
         interpreting[entry] = block
@@ -115,7 +119,7 @@ class GradientTape:
             return
         for result in results:
             tracked[id(result)] = result
-        self._records.append(_new_record(Record, (op, tuple(operands), attrs, tuple(results), place(_CALLERS))))
+        self._entries.append(_new_entry(TapeEntry, (op, tuple(operands), attrs, tuple(results), source_position(_CALLERS))))
 
     def note_read(self, variable: Variable, tensor: Tensor) -> None:
         """Watch `tensor`, the value of `variable` that was read, where the tape watches the variable."""
@@ -146,12 +150,16 @@ class GradientTape:
                 handles = list(self._reads[id(leaf)][1].values())
             else:
                 handles = [_handle(leaf)]
-            inner = context.tapes[context.tapes.index(self) :]
-            for handle in handles:
-                self._watched[id(handle)] = handle
-                for tape in inner:
-                    if tape is self or tape._watch_accessed:
-                        tape._tracked[id(handle)] = handle
+            told = {id(handle): handle for handle in handles}
+            self.watched.update(told)
+            self._tracked.update(told)
+            for tape in context.tapes[context.tapes.index(self) + 1 :]:
+                tape.follow(told)
+
+    def follow(self, handles: Mapping[int, Any]) -> None:
+        """Record what is computed of `handles` as well, which a tape around this one was told to watch."""
+        if self._watch_accessed:
+            self._tracked.update(handles)
 
     @contextlib.contextmanager
     def stop_recording(self) -> Iterator[None]:
@@ -195,12 +203,28 @@ class GradientTape:
         shapes and dtypes (ones where left out). RuntimeError for the second gradient of a tape that is not persistent;
         TypeError for a target or source that is no tensor; InvalidArgumentError for output_gradients that do not fit.
         """
-        unconnected = unconnected_gradients
-        if type(unconnected) is not UnconnectedGradients:
-            try:
-                unconnected = UnconnectedGradients(getattr(unconnected_gradients, "value", unconnected_gradients))
-            except ValueError:
-                raise ValueError(f"Unknown value for unconnected_gradients: {unconnected_gradients!r}") from None
+        unconnected = _unconnected(unconnected_gradients)
+        self._check_usable()
+        settle()
+        targets = [self._as_target(leaf) for leaf in nest.flatten(target, "gradient: the target")]
+        leaves = nest.flatten(sources, "gradient: the sources")
+        handles = [self._handles(leaf) for leaf in leaves]
+        seeds = self._seeds(target, targets, output_gradients)
+        flat = [handle for group in handles for handle in group]
+        entries = self._consume()
+        if context.trace is None:
+            given = seeds if output_gradients is None else [ops.Gapped(seed) for seed in seeds]
+            cotangents = iter(ops.reverse(entries, targets, given, flat))
+        else:
+            cotangents = iter(_traced_gradient(entries, targets, seeds, flat))
+        totals = [_total(itertools.islice(cotangents, len(group))) for group in handles]
+        if unconnected is UnconnectedGradients.ZERO:
+            pairs = zip(totals, leaves, strict=True)
+            totals = [ops.zeros_like(convert_to_tensor(leaf)) if total is None else total for total, leaf in pairs]
+        return nest.pack(sources, iter(totals))
+
+    def _check_usable(self) -> None:
+        """RuntimeError where there is no gradient to be had of the tape, here or any more."""
         if self._consumed:
             raise RuntimeError(
                 "A non-persistent GradientTape can only be used to compute one set of gradients (or jacobians): "
@@ -210,32 +234,15 @@ class GradientTape:
             raise RuntimeError("gradient: the tape has recorded nothing, it was never entered")
         if context.trace is not self._trace:
             raise RuntimeError("gradient: the tape was recorded outside of this traced function; call it where it recorded")
-        settle()
-        targets = [self._as_target(leaf) for leaf in nest.flatten(target, "gradient: the target")]
-        leaves = nest.flatten(sources, "gradient: the sources")
-        handles = [self._handles(leaf) for leaf in leaves]
-        seeds = self._seeds(target, targets, output_gradients)
-        flat = [handle for group in handles for handle in group]
-        records = list(self._records)
+
+    def _consume(self) -> list[TapeEntry]:
+        """What was recorded; a tape that is not persistent forgets it."""
+        entries = list(self._entries)
         if not self._persistent:
             self._consumed = True
             self._stop()
-            self._records, self._tracked = [], {}
-        if context.trace is None:
-            given = seeds if output_gradients is None else [ops.Gapped(seed) for seed in seeds]
-            found = iter(ops.reverse(records, targets, given, flat))
-        else:
-            found = iter(_traced_gradient(records, targets, seeds, flat))
-        result = []
-        for leaf, group in zip(leaves, handles, strict=True):
-            total = None
-            for _ in group:
-                cotangent = next(found)
-                total = cotangent if total is None else total if cotangent is None else ops.add(total, cotangent)
-            if total is None and unconnected is UnconnectedGradients.ZERO:
-                total = ops.zeros_like(convert_to_tensor(leaf))
-            result.append(total)
-        return nest.pack(sources, iter(result))
+            self._entries, self._tracked = [], {}
+        return entries
 
     def _as_target(self, leaf: Any) -> Tensor:
         if not isinstance(leaf, Operators):
@@ -248,7 +255,7 @@ class GradientTape:
         return convert_to_tensor(leaf)
 
     def _handles(self, leaf: Any) -> list[Any]:
-        """What stands for a source in the records: for a variable, every value of it that was read."""
+        """What stands for a source in the entries: for a variable, every value of it that was read."""
         if not isinstance(leaf, Operators):
             fail(
                 _NotATensor,
@@ -296,31 +303,49 @@ class GradientTape:
             return f"the source is a {kind} while the tape recorded"
         if not handles[0].type.dtype.is_floating:
             return f"the source is {handles[0].type}, and only floating dtypes have gradients"
-        reached = ops.reached_from(self._records, handles)
+        reached = ops.reached_from(self._entries, handles)
         if id(end) in reached:
             return "the gradient is not None: the target depends on the source"
         touched = {id(handle) for handle in handles}
-        for record in self._records:
-            if any(id(operand) in touched for operand in record.operands):
-                touched.update(id(result) for result in record.results)
+        for entry in self._entries:
+            if any(id(operand) in touched for operand in entry.operands):
+                touched.update(id(result) for result in entry.results)
         if id(end) not in touched:
             return "the target was not computed from the source while the tape recorded"
         wanted = {id(end)}
-        for record in reversed(self._records):
-            if any(id(result) in wanted for result in record.results):
-                wanted.update(id(operand) for operand in record.operands if id(operand) in touched)
-                if any(id(operand) in reached for operand in record.operands):
-                    where = f", at {record.location.describe()}" if record.location else ""
-                    why = "has no gradient" if not list(differentiable_operands(record)) else f"gives {record.results[0].type}"
-                    return f"the path ends at {record.op.name}, which {why}{where}"
+        for entry in reversed(self._entries):
+            if any(id(result) in wanted for result in entry.results):
+                wanted.update(id(operand) for operand in entry.operands if id(operand) in touched)
+                if any(id(operand) in reached for operand in entry.operands):
+                    where = f", at {entry.location.describe()}" if entry.location else ""
+                    why = "has no gradient" if not list(differentiable_operands(entry)) else f"gives {entry.results[0].type}"
+                    return f"the path ends at {entry.op.name}, which {why}{where}"
         return "the path from the source to the target passes no op with a gradient"
+
+
+def _unconnected(value: Any) -> UnconnectedGradients:
+    """`unconnected_gradients` as one of tracejit's. ValueError where it is none."""
+    if type(value) is UnconnectedGradients:
+        return value
+    try:
+        return UnconnectedGradients(getattr(value, "value", value))  # TensorFlow's own, or a str
+    except ValueError:
+        raise ValueError(f"Unknown value for unconnected_gradients: {value!r}") from None
+
+
+def _total(cotangents: Iterable[Any]) -> Any:
+    """The sum of those that are not None; None where all are."""
+    total = None
+    for cotangent in cotangents:
+        total = cotangent if total is None else total if cotangent is None else ops.add(total, cotangent)
+    return total
 
 
 class _NotATensor(TypeError, ValueError):
     """TensorFlow raises ValueError where watch is given no tensor and TypeError where gradient is."""
 
 
-def _traced_gradient(records: list[Record], targets: list[Any], seeds: list[Any], sources: list[Node]) -> list[Any]:
+def _traced_gradient(entries: list[TapeEntry], targets: list[Any], seeds: list[Any], sources: list[Node]) -> list[Any]:
     """The cotangents of the sources, None where nothing is connected.
 
     They are the elements of one `gradient` node, which is derived when the trace is optimized. But where a tape goes on
@@ -330,13 +355,13 @@ def _traced_gradient(records: list[Record], targets: list[Any], seeds: list[Any]
     trace = context.trace
     assert trace is not None
     ends = [trace.node(target) for target in targets]
-    reached = ops.reached_from(records, sources)
-    live = _leading_to(records, [end for end in ends if id(end) in reached], reached)
+    reached = ops.reached_from(entries, sources)
+    live = _leading_to(entries, [end for end in ends if id(end) in reached], reached)
     connected = list({id(source): source for source in sources if id(source) in live}.values())
     if not connected:
         return [None] * len(sources)
-    path = [record for record in records if any(id(result) in live for result in record.results)]
-    if context.tapes or any(end in sources for end in ends) or any(record.op is ops.custom_gradient for record in path):
+    path = [entry for entry in entries if any(id(result) in live for result in entry.results)]
+    if context.tapes or any(end in sources for end in ends) or any(entry.op is ops.custom_gradient for entry in path):
         given = [None if seed is None else ops.Gapped(seed) for seed in seeds]
         return [ops.dense(cotangent) for cotangent in trace.differentiate(path, ends, given, sources)]
     # A target that was not made from a source gives nothing, whatever it was made from before the tape began.
@@ -352,21 +377,21 @@ def _traced_gradient(records: list[Record], targets: list[Any], seeds: list[Any]
     return [by_source.get(id(source)) for source in sources]
 
 
-def _leading_to(path: list[Record], ends: list[Any], reached: set[int]) -> set[int]:
+def _leading_to(path: list[TapeEntry], ends: list[Any], reached: set[int]) -> set[int]:
     """The ids of the values from which an end is reached through operands that have a gradient."""
     live = {id(end) for end in ends}
-    for record in reversed(path):
-        if any(id(result) in live for result in record.results):
-            operands = record.operands
-            live.update(id(operands[i]) for i in differentiable_operands(record) if id(operands[i]) in reached)
+    for entry in reversed(path):
+        if any(id(result) in live for result in entry.results):
+            operands = entry.operands
+            live.update(id(operands[i]) for i in differentiable_operands(entry) if id(operands[i]) in reached)
     return live
 
 
-def _unrecorded(path: list[Record], sources: list[Node]) -> list[Node]:
+def _unrecorded(path: list[TapeEntry], sources: list[Node]) -> list[Node]:
     """What depends on a source though the tape did not see it being made, where the path begins or meets it: constants, which
     are not to be differentiated through. A source can be one."""
-    made = {id(result) for record in path for result in record.results}
-    edge = [node for node in [*(operand for record in path for operand in record.operands), *sources] if id(node) not in made]
+    made = {id(result) for entry in path for result in entry.results}
+    edge = [node for node in [*(operand for entry in path for operand in entry.operands), *sources] if id(node) not in made]
     given, dependent = set(sources), set()
     for node in reachable(edge):
         if any(operand in given or operand in dependent for operand in node.operands):

@@ -1,64 +1,21 @@
-"""Tensors with a value, how they are made, and how an op is applied to them: eager mode.
-
-What is current, the trace being made and the tapes that record, is held in `context`, one a thread.
-"""
+"""Tensors with a value, how they are made, and how an op is applied to them: eager mode."""
 
 from __future__ import annotations
 
-import contextvars
-import ctypes
 import functools
 import math
-import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from tracejit import functions, ops
+from tracejit.context import context, is_entered, quietly
 from tracejit.conversion import as_array, first_tensor, holds_tensor
+from tracejit.ir import dispatch
+from tracejit.ir.dispatch import Applicable
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, ResourceExhaustedError, TracingError, fail, shown
-from tracejit.ir.op import Op
 from tracejit.ir.types import DType, TensorType, array_type
 from tracejit.operators import Operators
-
-if TYPE_CHECKING:
-    from tracejit.tape import GradientTape
-    from tracejit.tracing.trace import Trace
-
-
-def _quiet_context() -> contextvars.Context:
-    """A context in which NumPy does not warn of overflow and division by zero, as TensorFlow does not. To run a
-    function in it costs a sixth of np.errstate."""
-    context = contextvars.copy_context()
-    context.run(np.seterr, all="ignore")
-    return context
-
-
-class _Context(threading.local):
-    def __init__(self) -> None:
-        self.trace: Trace | None = None
-        self.tapes: tuple[GradientTape, ...] = ()
-        self.quiet = _quiet_context()
-
-
-context = _Context()
-
-# What makes functions run as Python, in any thread: an entry for each tape that records, with the lock that its block holds,
-# for each trace in the making, and for the switch. While the number of entries is not 0, no call is native. The two change
-# together, with no call between: CPython looks at signals and lets other threads run at calls and jumps only.
-interpreting: dict[Any, Any] = {}
-interpreted = ctypes.c_int64(0)
-
-
-def settle() -> None:
-    """Let go of the tapes whose block has been left. The entries go last: while there is one, it is tried again."""
-    if context.tapes:
-        context.tapes = tuple([tape for tape in context.tapes if tape.block.locked()])
-    for entry, block in list(interpreting.items()):
-        if block is not None and not block.locked() and entry in interpreting:
-            del interpreting[entry]
-            interpreted.value = interpreted.value - 1
 
 
 class Tensor(Operators):
@@ -66,6 +23,7 @@ class Tensor(Operators):
 
     __slots__ = ("__weakref__", "type", "value")
     value: Any
+    node: Any = None  # of a trace, where it stands for one and has no value
 
     def __init__(self, value: Any, type: TensorType):
         self.value, self.type = value, type
@@ -128,70 +86,10 @@ def array_repr(value: Any) -> str:
 _new_tensor = object.__new__
 
 
-def quietly(function: Callable[..., Any], *args: Any) -> Any:
-    """What `function` gives in the quiet context. That cannot be entered twice: what a signal handler or a finalizer runs in
-    the middle of an op has one of its own."""
-    before = context.quiet
-    if not _is_entered(before):
-        return before.run(function, *args)
-    context.quiet = _quiet_context()
-    try:
-        return context.quiet.run(function, *args)
-    finally:
-        context.quiet = before
-
-
-def _is_entered(quiet: contextvars.Context) -> bool:
-    try:
-        quiet.run(int)
-    except RuntimeError:
-        return True
-    return False
-
-
-def apply_values(op: Op, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
-    """Apply `op` to tensors: into the trace that is being made, else at once, recorded by the active tapes."""
-    trace = context.trace
-    if trace is not None:
-        return trace.apply(op, operands, attrs)
-    evaluate: Any = op.evaluate
-    try:
-        # The commonest cases are written out, and ** left out where it passes nothing: each takes a quarter off the call.
-        if len(operands) == 2 and not attrs:
-            x, y = operands
-            result_type = op.type_of((x.type, y.type), attrs)
-            value = context.quiet.run(evaluate, x.value, y.value)
-        elif len(operands) == 1:
-            (x,) = operands
-            result_type = op.type_of((x.type,), attrs)
-            value = context.quiet.run(evaluate, x.value, **attrs)
-        else:
-            result_type = op.type_of(tuple([operand.type for operand in operands]), attrs)
-            value = context.quiet.run(evaluate, *[operand.value for operand in operands], **attrs)
-    except AttributeError:
-        _refuse_foreign(op, operands)
-    except RuntimeError:
-        if not _is_entered(context.quiet):
-            raise
-        arrays = [operand.value for operand in operands]
-        value = quietly(lambda: evaluate(*arrays, **attrs))
-    except MemoryError as error:
-        fail(ResourceExhaustedError, op.name, operands, str(error) or "there is not enough memory")
-    if type(result_type) is TensorType:
-        result: Any = _new_tensor(Tensor)
-        result.value, result.type = value, result_type
-        results = (result,)
-    else:
-        results = result = tuple(map(Tensor, value, result_type.items))  # type: ignore[union-attr]
-    for tape in context.tapes:
-        tape.record(op, operands, attrs, results)
-    return result
-
-
-def _refuse_foreign(op: Op, operands: tuple[Any, ...]) -> NoReturn:
+def _refuse_foreign(op: Applicable, operands: tuple[Any, ...]) -> NoReturn:
     """Say which operand has no value. Called while an AttributeError is handled: it is raised on where all have one."""
     for operand in operands:
-        if not hasattr(operand, "value"):
+        if operand.node is not None:
             operand.refuse(f"{op.name} was given it")
     raise
 
@@ -289,29 +187,6 @@ def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None 
     return functions.reshape(tensor, sizes)
 
 
-def lift_values(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
-    """`operands` of the op `name` as tensors: what is none takes the dtype of the first that is, else of the first."""
-    dtype, done = None, True
-    for operand in operands:
-        if not isinstance(operand, Tensor):
-            done = False
-        if dtype is None and isinstance(operand, Operators):
-            dtype = operand.type.dtype
-    if done:
-        return operands
-    if dtype is None and len(operands) > 1:
-        dtype = _lift(name, operands[0], None, operands).type.dtype
-    lifted = []
-    for operand in operands:
-        if isinstance(operand, Tensor):
-            lifted.append(operand)
-        elif isinstance(operand, Operators):
-            lifted.append(operand.read())  # type: ignore[attr-defined]
-        else:
-            lifted.append(_lift(name, operand, dtype, operands))
-    return tuple(lifted)
-
-
 _EXACT = 2**53  # below, an int is a float64, so that float32 is rounded to once; and nothing overflows
 
 
@@ -336,7 +211,71 @@ def _lift(name: str, operand: Any, dtype: DType | None, operands: tuple[Any, ...
         fail(DtypeError if isinstance(error, TypeError) else InvalidArgumentError, name, types, str(error))
 
 
-Op.tensor_type = Tensor
-Op.operand_type = Operators
-Op.lift_values = staticmethod(lift_values)
-Op.apply_values = staticmethod(apply_values)
+class Eager:
+    """What applies ops to tensors."""
+
+    def __init__(self) -> None:
+        self.tensor_type, self.operand_type = Tensor, Operators
+
+    def lift(self, name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+        """`operands` of the op `name` as tensors: what is none takes the dtype of the first that is, else of the first."""
+        dtype, done = None, True
+        for operand in operands:
+            if not isinstance(operand, Tensor):
+                done = False
+            if dtype is None and isinstance(operand, Operators):
+                dtype = operand.type.dtype
+        if done:
+            return operands
+        if dtype is None and len(operands) > 1:
+            dtype = _lift(name, operands[0], None, operands).type.dtype
+        lifted = []
+        for operand in operands:
+            if isinstance(operand, Tensor):
+                lifted.append(operand)
+            elif isinstance(operand, Operators):
+                lifted.append(operand.read())  # type: ignore[attr-defined]
+            else:
+                lifted.append(_lift(name, operand, dtype, operands))
+        return tuple(lifted)
+
+    def apply(self, op: Applicable, operands: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        """Apply `op` to tensors: into the trace that is being made, else at once, recorded by the active tapes."""
+        trace = context.trace
+        if trace is not None:
+            return trace.apply(op, operands, attrs)
+        evaluate: Any = op.evaluate
+        try:
+            # The commonest cases are written out, and ** left out where it passes nothing: each takes a quarter off the call.
+            if len(operands) == 2 and not attrs:
+                x, y = operands
+                result_type = op.type_of((x.type, y.type), attrs)
+                value = context.quiet.run(evaluate, x.value, y.value)
+            elif len(operands) == 1:
+                (x,) = operands
+                result_type = op.type_of((x.type,), attrs)
+                value = context.quiet.run(evaluate, x.value, **attrs)
+            else:
+                result_type = op.type_of(tuple([operand.type for operand in operands]), attrs)
+                value = context.quiet.run(evaluate, *[operand.value for operand in operands], **attrs)
+        except AttributeError:
+            _refuse_foreign(op, operands)
+        except RuntimeError:
+            if not is_entered(context.quiet):
+                raise
+            arrays = [operand.value for operand in operands]
+            value = quietly(lambda: evaluate(*arrays, **attrs))
+        except MemoryError as error:
+            fail(ResourceExhaustedError, op.name, operands, str(error) or "there is not enough memory")
+        if type(result_type) is TensorType:
+            result: Any = _new_tensor(Tensor)
+            result.value, result.type = value, result_type
+            results = (result,)
+        else:
+            results = result = tuple(map(Tensor, value, result_type.items))
+        for tape in context.tapes:
+            tape.record(op, operands, attrs, results)
+        return result
+
+
+dispatch.install(Eager())

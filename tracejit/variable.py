@@ -16,13 +16,14 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tracejit import ops
+from tracejit.context import context
 from tracejit.functions import arguments
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
 from tracejit.ir.types import DType, TensorType
 from tracejit.locks import before_fork
 from tracejit.memory import ALIGNED_FROM, copied, empty, is_aligned
 from tracejit.operators import Operators
-from tracejit.tensor import Tensor, array_repr, context, make_tensor
+from tracejit.tensor import Tensor, array_repr, make_tensor
 
 # Who updates a variable, a thread or a native call, by the variable's id. Each entry is made by one setdefault, which no
 # other thread comes between. A native call that keeps the interpreter's lock from its first look at a variable to the last
@@ -335,7 +336,7 @@ class Variable(Operators):
 
 def _detached(name: str, tensor: Any) -> Tensor:
     """The tensor's value in a tensor of its own, which no tape knows: the chain ends there. TracingError where it has none."""
-    if not hasattr(tensor, "value"):
+    if tensor.node is not None:
         tensor.refuse(f"{name} was given it")
     return Tensor(tensor.value, tensor.type)
 

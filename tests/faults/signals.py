@@ -14,7 +14,7 @@ import numpy as np
 
 import tracejit as tj
 from tests.faults.work import Case, check_quiet, close, eager, forever, fresh, known
-from tracejit.tensor import context
+from tracejit.context import context
 
 _SECONDS = 5.0
 

@@ -12,8 +12,8 @@ import numpy as np
 
 import tracejit as tj
 from tracejit import variable
+from tracejit.context import context, interpreted
 from tracejit.runtime.native import loader as native
-from tracejit.tensor import context, interpreted
 
 _SMALL = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
 _LARGE = np.linspace(-1, 1, 200_000, dtype=np.float32)

@@ -15,7 +15,7 @@ import tracejit as tj
 from tracejit import passes
 from tracejit.function import Function, _PythonFunction
 from tracejit.ir import interpret, parse, verify
-from tracejit.runtime.step import Step
+from tracejit.runtime.compiled_function import CompiledFunction
 
 from .program import Program
 from .rounding import MORE, SAMPLES, Bounds, moved_roundings, same_elements
@@ -233,8 +233,8 @@ def check_graph(program: Program, space: dict[str, Any], sample_count: int = SAM
     """The trace of `f`: as text and back, in the interpreter after every pass, and its machine code on one and two threads."""
     arguments = program.arguments()
     function: Function = space["f"]
-    entry = function._entry(tuple(arguments), {})
-    traced = entry.traced.graph
+    concrete = function._concrete(tuple(arguments), {})
+    traced = concrete.traced.graph
     arrays = function.arrays(*arguments)
     expected = _interpreted(traced, arrays)
     if isinstance(expected, Failed):
@@ -270,7 +270,7 @@ def _interpreted(graph: Any, arrays: list[np.ndarray]) -> Any:
     return [*results, *updates]
 
 
-def _check_threads(step: Step, arrays: list[np.ndarray], bounds: Bounds) -> Difference | None:
+def _check_threads(step: CompiledFunction, arrays: list[np.ndarray], bounds: Bounds) -> Difference | None:
     found = []
     parameters = list(step.parameters)
     updated = [parameters.index(parameter) for parameter, _ in step.graph.updates]

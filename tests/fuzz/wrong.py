@@ -129,8 +129,6 @@ def check_call(name: str, wrong: str, call: str, right_call: str, setup: str, tr
 _NAMES = {
     "multiply": "mul", "subtract": "sub", "negative": "neg", "divide": "div", "floormod": "mod|floordiv", "swish": "silu",
     "avg_pool": "avg_pool2d", "max_pool": "max_pool2d", "mod": "mod|floordiv",
-    "pow": "pow|check_range",  # which says that an exponent is negative
-    "sparse_softmax_cross_entropy_with_logits": "sparse_softmax_cross_entropy_with_logits|check_range",
 }  # fmt: skip
 # What Python and NumPy say by themselves.
 _FOREIGN = (

@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tracejit import ops
+from tracejit.ir import dispatch
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, ResourceExhaustedError, fail, shown
 from tracejit.ir.graph import Graph, reachable
 from tracejit.ir.interpret import interpret
-from tracejit.ir.op import Op
 from tracejit.ir.types import DType, as_dtype, has_dtype, int64
 from tracejit.memory import total_memory
 
@@ -45,7 +45,7 @@ def known(op: str, argument: str, value: Any) -> np.ndarray:
     """The value of a tensor or variable, as an array. TracingError where it is being traced and does not follow from constants
     alone."""
     (tensor,) = ops.lift(op, (value,))
-    if not hasattr(tensor, "node"):
+    if tensor.node is None:
         return np.asarray(tensor.value)
     nodes = reachable([tensor.node])
     if any(node.op is ops.parameter for node in nodes) or len(nodes) > _FEW_NODES:
@@ -56,7 +56,7 @@ def known(op: str, argument: str, value: Any) -> np.ndarray:
 
 def _array(op: str, argument: str, value: Any) -> np.ndarray | None:
     """What is like an array, as one; None for anything else."""
-    if isinstance(value, Op.operand_type):
+    if isinstance(value, dispatch.operand_type):
         return known(op, argument, value)
     if isinstance(value, np.generic) or hasattr(type(value), "__array__"):
         try:
@@ -244,7 +244,7 @@ def converted(op: str, argument: str, value: Any, like: DType | None, operands: 
     tensor."""
     try:
         # A tensor keeps its dtype; anything else takes that of the operand beside it.
-        beside = () if like is None or isinstance(value, Op.operand_type) else (np.zeros((), like.numpy),)
+        beside = () if like is None or isinstance(value, dispatch.operand_type) else (np.zeros((), like.numpy),)
         tensor = ops.lift(op, (*beside, value))[-1]
     except InvalidArgumentError as refused:
         error: Any = refused

@@ -1,4 +1,4 @@
-"""Rearranging tensors under TensorFlow's names, and Python's indexing."""
+"""Rearranging tensors under TensorFlow's names."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from tracejit import ops
 from tracejit.functions import arguments
 from tracejit.functions.creation import positions
 from tracejit.functions.math import tensor
-from tracejit.ir.errors import DtypeError, IndexOutOfRangeError, InvalidArgumentError, ResourceExhaustedError, fail, shown
-from tracejit.ir.op import Op
-from tracejit.ir.types import bool_
+from tracejit.ir import dispatch
+from tracejit.ir.errors import DtypeError, InvalidArgumentError, ResourceExhaustedError, fail, shown
 from tracejit.memory import total_memory
 
 
@@ -107,7 +106,7 @@ def listed(name: str, argument: str, values: Any) -> list[Any]:
     """The items of a list or tuple, or the slices of a tensor or array along its first axis. DtypeError for anything else."""
     if isinstance(values, (list, tuple)):
         return list(values)
-    if isinstance(values, Op.operand_type) or (isinstance(values, np.ndarray) and values.ndim):
+    if isinstance(values, dispatch.operand_type) or (isinstance(values, np.ndarray) and values.ndim):
         x = tensor(name, values)
         if x.type.shape:
             return [x[index] for index in range(x.type.shape[0])]
@@ -117,7 +116,7 @@ def listed(name: str, argument: str, values: Any) -> list[Any]:
 def concat(values: Any, axis: Any, name: str | None = "concat") -> Any:
     """The tensors one after the other along `axis`; where there is one alone, or a tensor in the list's place, it as it is.
     InvalidArgumentError where they differ in shape outside of `axis`."""
-    alone = isinstance(values, (Op.operand_type, np.ndarray))
+    alone = isinstance(values, (dispatch.operand_type, np.ndarray))
     if not alone and not isinstance(values, (list, tuple)):
         arguments.refuse("concat", "values", "a list of tensors", values)
     parts = ops.lift("concat", (values,) if alone else tuple(values))
@@ -132,7 +131,7 @@ def concat(values: Any, axis: Any, name: str | None = "concat") -> Any:
 def stack(values: Any, axis: Any = 0, name: str | None = "stack") -> Any:
     """Tensors of one shape along a new axis; of none, an empty float32 tensor. InvalidArgumentError where their shapes
     differ."""
-    if isinstance(values, (list, tuple)) and not any(isinstance(value, Op.operand_type) for value in values):
+    if isinstance(values, (list, tuple)) and not any(isinstance(value, dispatch.operand_type) for value in values):
         values = tensor("stack", values)  # numbers and lists, of which the dtype is found together
         if values.type.shape == (0,):
             arguments.axis("stack", values, axis, 1)
@@ -230,8 +229,8 @@ def tile(input: Any, multiples: Any, name: str | None = None) -> Any:
     if min(counts, default=0) < 0:
         fail(InvalidArgumentError, "tile", (x,), f"multiples {shown(list(counts))} has a negative number")
     arguments.check_size("tile", [count * size for count, size in zip(counts, shape, strict=True)], x.type.dtype, (x,))
-    spread = tuple(size for pair in zip(counts, shape, strict=True) for size in pair)
-    repeated = ops.broadcast(x, shape=spread, axes=tuple(range(1, 2 * len(shape), 2)))
+    repeated_shape = tuple(size for pair in zip(counts, shape, strict=True) for size in pair)
+    repeated = ops.broadcast(x, shape=repeated_shape, axes=tuple(range(1, 2 * len(shape), 2)))
     return ops.reshape(repeated, shape=tuple(count * size for count, size in zip(counts, shape, strict=True)))
 
 
@@ -272,7 +271,7 @@ def gather(
     order = (*range(batch), along, *(each for each in range(batch, len(shape)) if each != along))
     rest = tuple(shape[each] for each in order[batch + 1 :])
     flat = ops.reshape(ops.transpose(x, permutation=order), shape=(rows * depth, *rest))
-    inside = ops.check_range(index, low=0, high=depth, what="index")
+    inside = ops.check_range(index, low=0, high=depth, what="index", function="gather")
     two = ops.reshape(inside, shape=(rows, math.prod(index.type.shape[batch:])))
     places = ops.add(two, ops.mul(positions(two, two.type.shape, 0), depth))
     found = ops.gather(flat, ops.reshape(places, shape=index.type.shape), axis=0)
@@ -285,100 +284,3 @@ def gather(
         *range(batch + new + middle, len(found.type.shape)),
     )
     return ops.transpose(found, permutation=back)
-
-
-_KEYS = "indexed by ints, slices, Ellipsis, None and integer tensors, or by a mask alone"
-
-
-def _taken(x: Any, key: slice, extent: int) -> range:
-    """The indices that a slice takes of `extent`."""
-    start, stop, step = (
-        None if part is None else arguments.integer("getitem", f"the {what} of a slice", part, (x,))
-        for what, part in (("start", key.start), ("stop", key.stop), ("step", key.step))
-    )
-    if step == 0:
-        fail(InvalidArgumentError, "getitem", (x,), "the step of a slice must not be 0")
-    return range(*slice(start, stop, step).indices(extent))
-
-
-def _masked(x: Any, mask: Any) -> Any:
-    """The slices of x along the mask's axes for which it is True, one after the other."""
-    kept = mask if isinstance(mask, np.ndarray) else arguments.known("getitem", "the mask", mask)
-    shape, rank = x.type.shape, kept.ndim
-    if kept.shape != shape[:rank]:
-        fail(InvalidArgumentError, "getitem", (x,), f"a mask of the shape {list(kept.shape)} does not fit {list(shape)}")
-    flat = ops.reshape(x, shape=(kept.size, *shape[rank:]))
-    return gather(flat, np.flatnonzero(kept), axis=0)
-
-
-def getitem(x: Any, key: Any) -> Any:
-    """x[key] with ints, slices, Ellipsis, None and integer tensors (scalars, and one of any shape, each along its
-    axis); or with a mask alone, a tensor of bools of the leading sizes, which keeps what it is True for: in a traced function
-    a constant. IndexOutOfRangeError for an index outside of its axis, TypeError for a key of another kind."""
-    (whole,) = ops.lift("getitem", (x,))
-    x = whole
-    if (isinstance(key, (Op.operand_type, np.ndarray))) and key.dtype in (bool_, np.bool_) and key.ndim:
-        return _masked(x, key)
-    keys: list[Any] = list(key) if isinstance(key, tuple) else [key]
-    shape = x.type.shape
-    used = sum(1 for each in keys if each is not None and each is not Ellipsis)
-    if sum(each is Ellipsis for each in keys) > 1:
-        fail(DtypeError, "getitem", (x,), "only one Ellipsis may index")
-    if used > len(shape):
-        fail(InvalidArgumentError, "getitem", (x,), f"{used} indices for {len(shape)} axes")
-    if not any(each is Ellipsis for each in keys):
-        keys.append(Ellipsis)
-    spot = next(position for position, each in enumerate(keys) if each is Ellipsis)
-    keys[spot : spot + 1] = [slice(None)] * (len(shape) - used)
-    starts, sizes, strides, backwards, final = [], [], [], [], []
-    gathers: list[tuple[int, Any]] = []
-    axis = 0
-    for each in keys:
-        if each is None:
-            final.append(1)
-            continue
-        extent = shape[axis]
-        if isinstance(each, slice):
-            taken = _taken(x, each, extent)
-            step = taken.step
-            if step < 0:
-                backwards.append(axis)
-                taken = taken[::-1]
-            starts.append(taken.start if len(taken) else 0)
-            sizes.append(len(taken))
-            strides.append(abs(step) if len(taken) > 1 else 1)
-            final.append(len(taken))
-        elif isinstance(each, Op.operand_type):
-            if not each.type.dtype.is_integer:
-                fail(DtypeError, "getitem", (x, each), "a tensor that indexes must be int32 or int64")
-            if each.type.shape and any(other.type.shape for _, other in gathers):
-                fail(DtypeError, "getitem", (x, each), "only one tensor that is no scalar may index")
-            (each,) = ops.lift("getitem", (each,))
-            from_end = ops.less(each, ops.zeros_like(each))
-            gathers.append((len(final), ops.select(from_end, ops.add(each, extent), each)))
-            starts.append(0)
-            sizes.append(extent)
-            strides.append(1)
-            final.append(extent)
-        else:
-            index = arguments.integer("getitem", "a tensor", each, (x,), _KEYS)
-            if not -extent <= index < extent:
-                fail(
-                    IndexOutOfRangeError,
-                    "getitem",
-                    (x,),
-                    f"index {shown(index)} is out of range for axis {axis} of size {extent}",
-                )
-            starts.append(index % extent)
-            sizes.append(1)
-            strides.append(1)
-        axis += 1
-    if sizes != list(shape):
-        x = ops.slice(x, starts=tuple(starts), sizes=tuple(sizes), strides=tuple(strides))
-    if backwards:
-        x = ops.reverse_axes(x, axes=tuple(backwards))
-    if x.type.shape != tuple(final) or (x is whole and not gathers):  # what comes back is another tensor
-        x = ops.reshape(x, shape=tuple(final))
-    for place, each in reversed(gathers):
-        x = gather(x, each, axis=place)
-    return x

@@ -41,17 +41,17 @@ def conv2d(
     *window, channels, features = w.type.shape
     groups = _groups("conv2d", x, w, channels, features)
     steps = _pair("conv2d", "strides", strides, data_format)
-    spread = _pair("conv2d", "dilations", dilations, data_format)
-    sides = _sides("conv2d", x, padding, _reach(window, spread), steps, data_format)
+    dilation = _pair("conv2d", "dilations", dilations, data_format)
+    sides = _sides("conv2d", x, padding, ops.window_extents(window, dilation), steps, data_format)
     if window == [1, 1]:
         x, sides, steps = _stepped(_padded(x, sides, 0.0), steps), _NO_SIDES, (1, 1)
-    if groups == 1 and sides == _NO_SIDES and _reach(window, spread) == tuple(window):
+    if groups == 1 and sides == _NO_SIDES and ops.window_extents(window, dilation) == tuple(window):
         blocks = _blocks(x, window, steps)
         if blocks is not None:
             return _from_nhwc(_multiplied(blocks, w), data_format)
     of_groups = ops.reshape(w, shape=(*window, channels, groups, features // groups))
     arranged = ops.transpose(of_groups, permutation=(0, 1, 3, 2, 4))
-    result = _convolved(x, sides, arranged, groups, steps, spread)
+    result = _convolved(x, sides, arranged, groups, steps, dilation)
     return _from_nhwc(result, data_format)
 
 
@@ -73,10 +73,10 @@ def depthwise_conv2d(
         message = f"the filter is for {channels} channels, the input has {x.type.shape[3]}"
         fail(InvalidArgumentError, "depthwise_conv2d", (x, w), message)
     steps = _pair("depthwise_conv2d", "strides", strides, data_format)
-    spread = _pair("depthwise_conv2d", "dilations", dilations, data_format)
-    sides = _sides("depthwise_conv2d", x, padding, _reach(window, spread), steps, data_format)
+    dilation = _pair("depthwise_conv2d", "dilations", dilations, data_format)
+    sides = _sides("depthwise_conv2d", x, padding, ops.window_extents(window, dilation), steps, data_format)
     arranged = ops.reshape(w, shape=(*window, channels, 1, features))
-    result = _convolved(x, sides, arranged, channels, steps, spread)
+    result = _convolved(x, sides, arranged, channels, steps, dilation)
     return _from_nhwc(result, data_format)
 
 
@@ -102,8 +102,8 @@ def conv2d_transpose(
     order = _order(function, data_format)
     whole = shape if order is None else tuple(shape[axis] for axis in order[0])
     steps = _pair(function, "strides", strides, data_format)
-    spread = _pair(function, "dilations", dilations, data_format)
-    reach = _reach(window, spread)
+    dilation = _pair(function, "dilations", dilations, data_format)
+    reach = ops.window_extents(window, dilation)
     sides = _sides(function, whole, padding, reach, steps, data_format)
     padded = tuple(size + sum(side) for size, side in zip(whole[1:3], sides, strict=True))
     positions = tuple((size - extent) // step + 1 for size, extent, step in zip(padded, reach, steps, strict=True))
@@ -113,7 +113,7 @@ def conv2d_transpose(
     arranged = ops.reshape(w, shape=(*window, 1, channels, features))
     grouped = ops.reshape(ct, shape=(*ct.type.shape[:3], 1, features))
     result = ops.reshape(
-        ops.transposed_convolution(grouped, arranged, padded, steps, spread), shape=(whole[0], *padded, channels)
+        ops.transposed_convolution(grouped, arranged, padded, steps, dilation), shape=(whole[0], *padded, channels)
     )
     starts = (0, sides[0][0], sides[1][0], 0)
     inside = ops.slice(result, starts=starts, sizes=whole, strides=(1, 1, 1, 1))
@@ -243,11 +243,6 @@ def _pair(name: str, what: str, value: Any, data_format: str | None) -> Ints:
     if len(numbers) != 2 or min(numbers) < 1 or max(numbers) > _MOST:
         fail(InvalidArgumentError, name, (), f"{what}={shown(value)} must be 1, 2 or 4 positive numbers")
     return numbers
-
-
-def _reach(window: Any, dilations: Ints) -> Ints:
-    """From the first to the last element of a window, along each axis."""
-    return tuple((size - 1) * dilation + 1 for size, dilation in zip(window, dilations, strict=True))
 
 
 def _sides(name: str, x: Any, padding: Any, reach: Ints, strides: Ints, data_format: str | None) -> Pairs:

@@ -11,8 +11,8 @@ import numpy as np
 from tracejit import ops
 from tracejit.functions import arguments
 from tracejit.functions.math import tensor
+from tracejit.ir import dispatch
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail, shown
-from tracejit.ir.op import Op
 from tracejit.ir.types import DType, float32, float64, int32, int64
 
 
@@ -121,7 +121,7 @@ class _Number:
 
 
 def _number(name: str, argument: str, value: Any) -> _Number:
-    cast = isinstance(value, Op.operand_type)
+    cast = isinstance(value, dispatch.operand_type)
     x = arguments.converted(name, argument, value, None)
     if x.type.dtype.is_bool or x.type.size != 1 or len(x.type.shape) > 1:
         arguments.refuse(name, argument, "one number", value)
@@ -155,7 +155,7 @@ def linspace(start: Any, stop: Any, num: Any, name: str | None = None, axis: Any
     parts = [first, last]
     if count > 2:
         steps = [count - 2 if position == along else 1 for position in builtins.range(len(edge))]
-        numbers = ops.add(ops.iota(shape=tuple(steps), axis=along, dtype=_counting(dtype)), 1)
+        numbers = ops.add(ops.iota(shape=tuple(steps), axis=along, dtype=dtype.accumulator), 1)
         numbers = ops.cast(numbers, dtype=dtype) if dtype.is_half else numbers
         step = ops.div(ops.sub(last, first), float(count - 1))
         parts.insert(1, ops.add(first, ops.mul(step, numbers)))
@@ -164,10 +164,6 @@ def linspace(start: Any, stop: Any, num: Any, name: str | None = None, axis: Any
         return whole
     kept = tuple(count if position == along else size for position, size in enumerate(edge))
     return ops.slice(whole, starts=(0,) * len(edge), sizes=kept, strides=(1,) * len(edge))
-
-
-def _counting(dtype: DType) -> DType:
-    return float32 if dtype.is_half else dtype
 
 
 def one_hot(

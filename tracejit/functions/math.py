@@ -11,9 +11,10 @@ import numpy as np
 
 from tracejit import ops
 from tracejit.functions import arguments
+from tracejit.ir import dispatch
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail, shown
 from tracejit.ir.op import Op
-from tracejit.ir.types import broadcast_shapes, float32, float64, has_dtype, int32, int64
+from tracejit.ir.types import broadcast_shapes, float64, has_dtype, int32, int64
 from tracejit.ops.powers import PRODUCTS
 
 
@@ -73,7 +74,7 @@ def pow(x: Any, y: Any, name: str | None = None) -> Any:
             return ops.power(x, exponent=int(y) if whole else y)
     x, y = ops.lift("pow", (x, y))
     if y.type.dtype.is_integer:
-        y = ops.check_range(y, low=0, high=y.type.dtype.max + 1, what="exponent")
+        y = ops.check_range(y, low=0, high=y.type.dtype.max + 1, what="exponent", function="pow")
     return ops.pow(x, y)
 
 
@@ -109,7 +110,7 @@ def add_n(inputs: Any, name: str | None = None) -> Any:
     InvalidArgumentError where their shapes differ."""
     if isinstance(inputs, Iterator):
         inputs = list(inputs)
-    if isinstance(inputs, Op.operand_type) or (isinstance(inputs, np.ndarray) and inputs.ndim):
+    if isinstance(inputs, dispatch.operand_type) or (isinstance(inputs, np.ndarray) and inputs.ndim):
         x = tensor("add_n", inputs)
         inputs = [x[index] for index in range(x.type.shape[0])] if x.type.shape else None
     if not isinstance(inputs, (list, tuple)):
@@ -213,7 +214,7 @@ def reduce_mean(input_tensor: Any, axis: Any = None, keepdims: bool = False, nam
     x = numbers("reduce_mean", input_tensor)
     axes, keepdims = _over("reduce_mean", x, axis, keepdims)
     if x.type.dtype.is_half:
-        return cast(reduce_mean(cast(x, float32), axes, keepdims), x.type.dtype)
+        return cast(reduce_mean(cast(x, x.type.dtype.accumulator), axes, keepdims), x.type.dtype)
     count = math.prod([x.type.shape[axis] for axis in axes])
     if x.type.dtype.is_integer:
         if count == 0:
@@ -234,7 +235,7 @@ def _variance(name: str, input: Any, axis: Any, keepdims: Any) -> Any:
     x = floats(name, input)
     axes, keepdims = _over(name, x, axis, keepdims)
     if x.type.dtype.is_half:
-        return cast(_variance(name, cast(x, float32), axes, keepdims), x.type.dtype)
+        return cast(_variance(name, cast(x, x.type.dtype.accumulator), axes, keepdims), x.type.dtype)
     return reduce_mean(square(ops.sub(x, reduce_mean(x, axes, keepdims=True))), axes, keepdims)
 
 

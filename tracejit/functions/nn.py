@@ -12,6 +12,18 @@ from tracejit.functions.math import cast, floats, keep, numbers, reduce_mean, sq
 from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail, shown
 from tracejit.ir.types import float32, float64, int32, int64
 
+__all__ = [
+    "avg_pool", "avg_pool2d", "bias_add", "conv2d", "conv2d_transpose", "depthwise_conv2d", "elu", "gelu", "l2_loss",
+    "leaky_relu", "log_sigmoid", "log_softmax", "max_pool", "max_pool2d", "moments", "relu", "relu6", "sigmoid",
+    "sigmoid_cross_entropy_with_logits", "silu", "softmax", "softmax_cross_entropy_with_logits", "softplus",
+    "sparse_softmax_cross_entropy_with_logits", "swish", "tanh",
+]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 sigmoid = ops.sigmoid
 tanh = ops.tanh
 conv2d, conv2d_transpose = convolution.conv2d, convolution.conv2d_transpose
@@ -125,7 +137,7 @@ def sparse_softmax_cross_entropy_with_logits(labels: Any, logits: Any, name: str
         )
     if not index.type.dtype.is_integer:
         fail(DtypeError, function, (index, x), f"labels must be int32 or int64, not {index.type.dtype.name}")
-    inside = ops.check_range(index, low=0, high=shape[-1], what="label")
+    inside = ops.check_range(index, low=0, high=shape[-1], what="label", function=function)
     if index.type.dtype is int64:
         # What is below the number of classes fits, and takes as many lanes as a float32.
         inside = ops.cast(inside, dtype=int32)

@@ -5,3 +5,7 @@ from tracejit.inspect.profile import Kernel, Profile, profile
 from tracejit.inspect.report import report
 
 __all__ = ["Kernel", "Profile", "dump", "profile", "report"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import statistics
 import time
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from tracejit.inspect.report import describe_step, distinct_bytes
 from tracejit.llvm.machine import engine, pool
 from tracejit.locks import importing
 from tracejit.memory import copied, empty
-from tracejit.runtime.native.structures import Memory
+from tracejit.runtime.slots import Slots
 
 
 class Kernel(NamedTuple):
@@ -63,10 +62,10 @@ def profile(function: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Pr
     entry = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(addresses[module.entry])
     plan = step.plan
     results = [empty((result.type.nbytes,), np.uint8) for result in plan.graph.results]  # type: ignore[union-attr]
-    ticks = np.zeros(len(plan.steps), np.uint64)
+    ticks = np.zeros(len(plan.calls), np.uint64)
     buffers = [copied(array, array.dtype) for array in arrays]
     kept = [*buffers, *results, empty((plan.arena_bytes,), np.uint8), ticks]
-    frame = Memory([buffer.ctypes.data for buffer in kept], (kept, library))
+    frame = Slots([buffer.ctypes.data for buffer in kept], (kept, library))
     found, clock = [], []
     for _ in range(runs + 1):  # the first, which pays for the pages, is thrown away
         for buffer, array in zip(buffers, arrays, strict=True):
@@ -77,10 +76,10 @@ def profile(function: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Pr
         if status:
             step.fail(status)
         found.append(ticks.astype(np.float64))
-    seconds, cycles = statistics.median(clock[1:]), np.median(found[1:], axis=0)
+    seconds, cycles = float(np.median(clock[1:])), np.median(found[1:], axis=0)
     shares = cycles / max(cycles.sum(), 1.0)
     kernels = [
         Kernel(*describe_step(each), float(share) * seconds, float(share), distinct_bytes([*each.operands, *each.outputs]))
-        for each, share in zip(plan.steps, shares, strict=True)
+        for each, share in zip(plan.calls, shares, strict=True)
     ]
     return Profile(function.name, seconds, kernels)

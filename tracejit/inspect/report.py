@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tracejit import ops
 from tracejit.function import Function
 
 if TYPE_CHECKING:
-    from tracejit.llvm.plan.plan import Step
+    from tracejit.llvm.plan.calls import KernelCall
     from tracejit.llvm.plan.views import View
 
 
@@ -16,10 +17,10 @@ def report(function: Function, *args: Any, **kwargs: Any) -> str:
     """`function` for a call with these arguments: a line a kernel, in the order in which they run, with the user's line, the
     ops it holds and the bytes it reads and writes; then the arena, and the variables that are updated in place."""
     plan = function.compiled(*args, **kwargs).plan
-    lines = [f"{function.name}: {len(plan.steps)} kernel{'' if len(plan.steps) == 1 else 's'}"]
-    for number, step in enumerate(plan.steps):
-        what, where = describe_step(step)
-        read, written = distinct_bytes(step.operands), distinct_bytes(step.outputs)
+    lines = [f"{function.name}: {len(plan.calls)} kernel{'' if len(plan.calls) == 1 else 's'}"]
+    for number, call in enumerate(plan.calls):
+        what, where = describe_step(call)
+        read, written = distinct_bytes(call.operands), distinct_bytes(call.outputs)
         lines.append(f"  {number:2d}  {what:32s} reads {read:>11,d} B  writes {written:>11,d} B  {where}")
     lines.append(f"  arena: {plan.arena_bytes:,d} bytes for {plan.temporaries_bytes:,d} bytes of temporaries")
     names = [parameter.attrs["name"] for parameter, _ in plan.graph.updates]
@@ -28,20 +29,20 @@ def report(function: Function, *args: Any, **kwargs: Any) -> str:
     return "\n".join(lines)
 
 
-def describe_step(step: Step) -> tuple[str, str]:
+def describe_step(call: KernelCall) -> tuple[str, str]:
     """(what a kernel computes, the user's line)."""
-    if step.node is None:
+    if call.node is None:
         return "copy", ""
-    where = str(step.node.location or "")
-    if step.node.op is not ops.fusion:
-        return step.node.op.name, where
-    body, shape = step.node.attrs["body"], ",".join(map(str, step.node.attrs["space"]))
-    if step.product is not None:
+    where = str(call.node.location or "")
+    if call.node.op is not ops.fusion:
+        return call.node.op.name, where
+    body, shape = call.node.attrs["body"], ",".join(map(str, call.node.attrs["space"]))
+    if call.product is not None:
         return f"matmul and {len(body.nodes) - 1} over [{shape}]", where
-    sweeps = len(step.schedule.stages) if step.schedule else 1
-    return f"fusion of {len(body.nodes)} over [{shape}]" + (f", {sweeps} sweeps" if sweeps > 1 else ""), where
+    passes = len(call.schedule.passes) if call.schedule else 1
+    return f"fusion of {len(body.nodes)} over [{shape}]" + (f", {passes} passes" if passes > 1 else ""), where
 
 
-def distinct_bytes(views: list[View]) -> int:
+def distinct_bytes(views: Sequence[View]) -> int:
     """The bytes of `views`, those of equal ones once."""
     return sum({view: view.nbytes for view in views}.values())

@@ -3,12 +3,16 @@
 from tracejit.ir.graph import Graph, Node, make, reachable, rebuild
 from tracejit.ir.interpret import interpret
 from tracejit.ir.location import Location
-from tracejit.ir.op import OPS, Op, find_op
+from tracejit.ir.op import OPS, Effects, Op, find_op
 from tracejit.ir.text import parse
 from tracejit.ir.types import DType, TensorType, TupleType
 from tracejit.ir.verify import verify
 
 __all__ = [
-    "OPS", "DType", "Graph", "Location", "Node", "Op", "TensorType", "TupleType",
+    "OPS", "DType", "Effects", "Graph", "Location", "Node", "Op", "TensorType", "TupleType",
     "find_op", "interpret", "make", "parse", "reachable", "rebuild", "verify",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,87 +7,31 @@ order of the user's program.
 
 from __future__ import annotations
 
-import itertools
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from tracejit.ir.location import Location, here
-from tracejit.ir.op import Op
-from tracejit.ir.types import Type
-
-_serial = itertools.count()
-_NO_ATTRS: Mapping[str, Any] = MappingProxyType({})
+from tracejit.ir.op import PURE, Frozen, Node, frozen_set, make
+from tracejit.ir.printing import print_graph
 
 
-class _Frozen:
-    __slots__ = ()
-
-    def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is immutable: make a new one instead of setting {name!r}")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is immutable: {name!r} cannot be deleted")
-
-
-class Node(_Frozen):
-    """One SSA value: an op applied to operands. Compares by identity. Made by `make` only."""
-
-    __slots__ = ("__weakref__", "attrs", "location", "op", "operands", "serial", "sound", "type")
-    op: Op
-    operands: tuple[Node, ...]
-    attrs: Mapping[str, Any]
-    type: Type
-    location: Location | None
-    serial: int
-    sound: bool  # the verifier has looked at it, and as nothing in it can change does not look again
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.type.shape  # type: ignore[union-attr]
-
-    @property
-    def dtype(self) -> Any:
-        return self.type.dtype  # type: ignore[union-attr]
-
-    def __repr__(self) -> str:
-        return f"<{self.op.name} : {self.type}>"
-
-
-_set = object.__setattr__
-
-
-def make(op: Op, *operands: Node, location: Location | None = None, **attrs: Any) -> Node:
-    """The only constructor of a node: asks the op for the type, and never simplifies."""
-    node = object.__new__(Node)
-    _set(node, "op", op)
-    _set(node, "operands", operands)
-    _set(node, "attrs", MappingProxyType(attrs) if attrs else _NO_ATTRS)
-    _set(node, "type", op.type_of(tuple([operand.type for operand in operands]), attrs))
-    _set(node, "location", location or here())
-    _set(node, "serial", next(_serial))
-    _set(node, "sound", False)
-    return node
-
-
-Op.node_type, Op.make = Node, staticmethod(make)
-
-
-class Graph(_Frozen):
-    """A pure function: parameters in, results and `updates` out.
+class Graph(Frozen):
+    """A function: parameters in, results and `updates` out, and, where it is not pure, `effects`.
 
     `updates` holds (parameter, new value): what a call does to the variable behind that parameter.
-    `nodes` are the nodes reachable from results and updates, parameters left out, in order of evaluation.
+    `effects` are the nodes that are computed though nobody reads them, in order: those that are given, and what else of `nodes`
+    has an effect.
+    `nodes` are the nodes reachable from results, updates and effects, parameters left out, in order of evaluation.
     """
 
-    __slots__ = ("__weakref__", "_text", "name", "nodes", "parameters", "results", "updates")
+    __slots__ = ("__weakref__", "_text", "effects", "name", "nodes", "parameters", "results", "updates")
     name: str
     parameters: tuple[Node, ...]
     results: tuple[Node, ...]
     updates: tuple[tuple[Node, Node], ...]
+    effects: tuple[Node, ...]
     nodes: tuple[Node, ...]
     _text: str | None
 
@@ -97,21 +41,25 @@ class Graph(_Frozen):
         parameters: Iterable[Node],
         results: Iterable[Node],
         updates: Iterable[tuple[Node, Node]] = (),
+        effects: Iterable[Node] = (),
     ):
-        _set(self, "name", name)
-        _set(self, "parameters", tuple(parameters))
-        _set(self, "results", tuple(results))
-        _set(self, "updates", tuple(updates))
-        roots = [*self.results, *(value for _, value in self.updates)]
-        _set(self, "nodes", tuple(node for node in reachable(roots) if node.op.name != "parameter"))
-        _set(self, "_text", None)
+        frozen_set(self, "name", name)
+        frozen_set(self, "parameters", tuple(parameters))
+        frozen_set(self, "results", tuple(results))
+        frozen_set(self, "updates", tuple(updates))
+        nodes = reachable([*self.roots(), *filter(stays, effects)])
+        frozen_set(self, "nodes", tuple(node for node in nodes if node.op.name != "parameter"))
+        frozen_set(self, "effects", tuple(filter(stays, self.nodes)))
+        frozen_set(self, "_text", None)
+
+    def roots(self) -> list[Node]:
+        """The results, and the values of the updates."""
+        return [*self.results, *(value for _, value in self.updates)]
 
     def text(self) -> str:
         """The graph as text; `tracejit.ir.parse` reads it back to an equal graph."""
         if self._text is None:
-            from tracejit.ir.text import print_graph
-
-            _set(self, "_text", print_graph(self))
+            frozen_set(self, "_text", print_graph(self))
         return str(self._text)
 
     def __str__(self) -> str:
@@ -121,10 +69,11 @@ class Graph(_Frozen):
         return f"<graph {self.name}: {len(self.nodes)} nodes>"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Graph) and (self is other or self.text() == other.text())
+        """Whether both compute the same: names and lines do not count."""
+        return isinstance(other, Graph) and (self is other or structure(self) == structure(other))
 
     def __hash__(self) -> int:
-        return hash(self.text())
+        return hash(structure(self))
 
     def with_roots(self, replaced: Mapping[Node, Node]) -> Graph:
         """The same graph with results and updates replaced as `replaced` says."""
@@ -133,18 +82,26 @@ class Graph(_Frozen):
             self.parameters,
             [replaced.get(result, result) for result in self.results],
             [(parameter, replaced.get(value, value)) for parameter, value in self.updates],
+            [replaced.get(node, node) for node in self.effects],
         )
 
     def rewrite(self, rule: Callable[[Node, tuple[Node, ...]], Node]) -> Graph:
         """Rebuild in order of evaluation; `rule(node, operands)` gives what stands for `node`, whose operands are now
-        `operands`. The graph itself comes back where nothing changed."""
+        `operands`. It is not asked about nodes with effects, which stay as they are and in order. The graph itself comes back
+        where nothing changed."""
         replaced: dict[Node, Node] = {}
+        in_order = InOrder()
         for node in self.nodes:
             operands = tuple(map(replaced.get, node.operands, node.operands)) if replaced else node.operands
-            new = rule(node, operands)
+            new = (rule if node.op.effects is PURE else in_order.rebuild)(node, operands)
             if new is not node:
                 replaced[node] = new
         return self.with_roots(replaced) if replaced else self
+
+
+def stays(node: Node) -> bool:
+    """Whether `node` is computed though nobody reads it."""
+    return node.op.effects is not PURE and node.op.effects.stay
 
 
 def rebuild(node: Node, operands: tuple[Node, ...]) -> Node:
@@ -152,6 +109,20 @@ def rebuild(node: Node, operands: tuple[Node, ...]) -> Node:
     if operands == node.operands:  # nodes compare by identity
         return node
     return make(node.op, *operands, location=node.location, **node.attrs)
+
+
+class InOrder:
+    """Rebuilds nodes with effects: each comes after those that were rebuilt before it, as serials count."""
+
+    def __init__(self) -> None:
+        self._moved = False  # one has a new serial, so that all that follow need one
+
+    def rebuild(self, node: Node, operands: tuple[Node, ...]) -> Node:
+        """`node` on `operands`."""
+        if self._moved or operands != node.operands:
+            self._moved = True
+            return make(node.op, *operands, location=node.location, **node.attrs)
+        return node
 
 
 def reachable(roots: Iterable[Node], stop: Callable[[Node], bool] | None = None) -> list[Node]:
@@ -179,13 +150,21 @@ def attr_key(value: Any) -> Any:
 
 
 def structure(graph: Graph) -> Any:
-    """A hashable key of what `graph` computes: equal for graphs that differ in names and lines only."""
+    """A hashable key of what `graph` computes: equal for graphs that differ in names and lines only. A value of another graph,
+    which the verifier refuses, is number None."""
     numbers = {parameter: number for number, parameter in enumerate(graph.parameters)}
     nodes = []
     for number, node in enumerate(graph.nodes, len(numbers)):
         numbers[node] = number
         attrs = tuple([(name, attr_key(value)) for name, value in node.attrs.items()])
-        nodes.append((node.op.name, attrs, *[numbers[operand] for operand in node.operands]))
-    results = [numbers[result] for result in graph.results]
-    updates = [(numbers[parameter], numbers[value]) for parameter, value in graph.updates]
-    return tuple([parameter.type for parameter in graph.parameters]), tuple(nodes), tuple(results), tuple(updates)
+        nodes.append((node.op.name, attrs, *map(numbers.get, node.operands)))
+    results = list(map(numbers.get, graph.results))
+    updates = [(numbers.get(parameter), numbers.get(value)) for parameter, value in graph.updates]
+    effects = list(map(numbers.get, graph.effects))
+    return (
+        tuple([parameter.type for parameter in graph.parameters]),
+        tuple(nodes),
+        tuple(results),
+        tuple(updates),
+        tuple(effects),
+    )

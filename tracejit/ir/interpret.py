@@ -9,6 +9,7 @@ import numpy as np
 
 from tracejit.ir.graph import Graph, Node
 from tracejit.ir.location import at
+from tracejit.ir.op import PURE
 
 
 def interpret(graph: Graph, arguments: Sequence[Any]) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -26,6 +27,9 @@ def interpret(graph: Graph, arguments: Sequence[Any]) -> tuple[list[np.ndarray],
             raise ValueError(f"{graph.name}: {parameter.attrs['name']} is {parameter.type}, {found} came")
         values[parameter] = array
     with np.errstate(all="ignore"):
+        for node in graph.nodes:
+            if node.op.effects is not PURE:
+                _value(node, values)
         results = [np.asarray(_value(node, values)) for node in graph.results]
         updates = [np.asarray(_value(node, values)) for _, node in graph.updates]
     return results, updates

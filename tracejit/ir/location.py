@@ -38,7 +38,7 @@ class Location(NamedTuple):
 
 
 # A location, or what one can be made of: a code object and an offset into it.
-Place = Location | tuple[CodeType, int]
+SourcePosition = Location | tuple[CodeType, int]
 
 
 class _Override(threading.local):
@@ -68,14 +68,14 @@ def short_path(file: str) -> str:
 
 def here() -> Location | None:
     """The location given by `at`, else the innermost line of the user's; None outside of any."""
-    return location_of(place())
+    return location_of(source_position())
 
 
-def location_of(place: Place | None) -> Location | None:
-    """The location that `place` found."""
-    if place is None or isinstance(place, Location):
-        return place
-    code, offset = place
+def location_of(position: SourcePosition | None) -> Location | None:
+    """The location that `source_position` found."""
+    if position is None or isinstance(position, Location):
+        return position
+    code, offset = position
     _, starts, lines = _lines.get(id(code)) or _lines_of(code)
     return Location(short_path(code.co_filename), lines[bisect.bisect_right(starts, offset) - 1])
 
@@ -93,13 +93,13 @@ def _lines_of(code: CodeType) -> tuple[CodeType, list[int], list[int]]:
     return found
 
 
-def place(skip: int = 1) -> Place | None:
+def source_position(skip: int = 1) -> SourcePosition | None:
     """`here`, for a caller that seldom needs it: `location_of` makes the location of it. The first `skip` frames are known to
     be tracejit's own."""
     if _override.innermost is not None:
         override = _innermost()
-        if override is not None and override.place is not None:
-            return override.place
+        if override is not None and override.position is not None:
+            return override.position
     frame = sys._getframe(skip)
     while frame is not None:
         file = frame.f_code.co_filename
@@ -126,11 +126,11 @@ class at:
     Its end is the release of a lock, one call that no interrupt comes between; `_innermost` goes back to the one around it.
     """
 
-    __slots__ = ("before", "block", "place")
+    __slots__ = ("before", "block", "position")
     before: at | None
 
-    def __init__(self, location: Place | None):
-        self.place, self.block = location, threading.Lock()
+    def __init__(self, location: SourcePosition | None):
+        self.position, self.block = location, threading.Lock()
 
     def __enter__(self) -> None:
         self.block.acquire()
@@ -141,6 +141,6 @@ class at:
     def __exit__(self) -> Callable[..., None]:
         return self.block.__exit__
 
-    def move(self, location: Place | None) -> None:
+    def move(self, location: SourcePosition | None) -> None:
         """Carry on with another location."""
-        self.place = location
+        self.position = location

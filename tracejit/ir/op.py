@@ -1,4 +1,4 @@
-"""What an op is, and the registry that finds one by its name.
+"""What an op is, the node that an op on operands is, and the registry that finds an op by its name.
 
 An op is one `Op` object holding everything known about it. The entries stand in `tracejit/ops`, a file a family; nothing
 else in the compiler knows an op by name unless it treats it specially.
@@ -6,14 +6,20 @@ else in the compiler knows an op by name unless it treats it specially.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+import enum
+import itertools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from tracejit.ir import dispatch
+from tracejit.ir.errors import InvalidArgumentError, fail
+from tracejit.ir.location import Location, here
 from tracejit.ir.types import Type
 from tracejit.locks import importing
 
-if TYPE_CHECKING:
-    from tracejit.ir.graph import Node
+_serial = itertools.count()
+_NO_ATTRS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Scalar(NamedTuple):
@@ -31,21 +37,45 @@ class Reduction(NamedTuple):
     identity: Callable[[Any], Any]
 
 
-class View(NamedTuple):
-    """Lowering that moves no data: `address(view, node)` gives the result's view of its operand, None where it must copy."""
+class Alias(NamedTuple):
+    """Lowering that moves no data: `layout(x, node)` gives the operand `x`, a `Strided`, as the result; None where its elements
+    would have to move, which those of a contiguous operand never have to."""
 
-    address: Callable[..., Any]
+    layout: Callable[..., Any]
 
 
 class Kernel(NamedTuple):
-    """Lowering as loops of its own: `emit(b, node, out, *operands)` writes them with the builder `b` over arrays.
-    `contiguous(node, views)` gives the numbers of the operands that are to be copied first, so that they lie in order."""
+    """Lowering as loops of its own, which the back end finds by the op. What planning has to know of them: `contiguous(node,
+    views)` gives the numbers of the operands that are to be copied first, so that they lie in order; `product_flops(node)`,
+    of a sum of products, how many multiplications and additions it takes."""
 
-    emit: Callable[..., Any]
     contiguous: Callable[..., Any] | None = None
+    product_flops: Callable[[Any], int] | None = None
 
 
-Lowering = Scalar | Reduction | View | Kernel | None
+Lowering = Scalar | Reduction | Alias | Kernel | None
+
+
+class Effects(enum.Flag):
+    """What an op does besides giving its result, or what its result depends on besides its operands.
+
+    A PURE op may be computed when and as often as one likes, or never. Any other is computed where the program has it, once,
+    in order with all others that are not pure. READS gives what state holds then, and is left out where nobody wants that;
+    WRITES changes state, and ORDERED is seen outside, as a message is: they stay though nobody reads their result.
+    """
+
+    PURE = 0
+    READS = enum.auto()
+    WRITES = enum.auto()
+    ORDERED = enum.auto()
+
+    @property
+    def stay(self) -> bool:
+        """Whether the op is computed though nobody reads its result."""
+        return bool(self & (Effects.WRITES | Effects.ORDERED))
+
+
+PURE = Effects.PURE  # by a name that is found at once: it is asked for of every node
 
 
 class Op:
@@ -55,25 +85,20 @@ class Op:
     evaluate(*arrays, **attrs) -> array   NumPy's result: eager mode, the interpreter and the oracle of the tests
     vjp                                   a rule an operand, `rule(ct, out, *operands, **attrs) -> ct`, None where there is no
                                           gradient; or one function of (needed, cts, outs, operands, attrs) for any number
-    lower                                 Scalar, Reduction, View or Kernel; None where a pass removes the op
+    lower                                 Scalar, Reduction, Alias or Kernel; None where a pass or the planner replaces the op
     samples(rng) -> (arrays, attrs)...    what the generated tests run on, away from kinks
     expand(node) -> results               for an op that stands for other nodes: makes them
-    fails(types, attrs) -> error          for an op that can fail on values: (exception class, the op's public name, message)
-    remember                              whether a type that was inferred is worth remembering: not where an attribute is a
+    runtime_error(types, attrs)           for an op that can fail on values: (exception class, the op's public name, message);
+                                          to fail is no effect: where nobody reads the result it does not
+    effects                               all there are to a call beside operands and result; of no op, so far: random numbers
+                                          are computed of counters, and variables are parameters and updates of the graph
+    memoize                               whether a type that was inferred is worth keeping: not where an attribute is a
                                           graph, which takes longer to compare than the type to infer
     """
 
-    __slots__ = ("_types", "evaluate", "expand", "fails", "infer", "lower", "name", "remember", "samples", "vjp")
-
-    # Set by tracejit.ir.graph, which needs this module: the class of nodes, and their constructor.
-    node_type: type
-    make: Callable[..., Node]
-    # Set by tracejit.tensor, which lies above this layer: the class of tensors, that of tensors and variables, how operands
-    # that are no nodes become tensors, and how an op is applied to them.
-    tensor_type: type
-    operand_type: type[Any]
-    lift_values: Callable[[str, tuple[Any, ...]], tuple[Any, ...]]
-    apply_values: Callable[[Op, tuple[Any, ...], dict[str, Any]], Any]
+    __slots__ = (
+        "_types", "effects", "evaluate", "expand", "infer", "lower", "memoize", "name", "runtime_error", "samples", "vjp",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -85,11 +110,13 @@ class Op:
         lower: Lowering = None,
         samples: Callable[..., Any] | None = None,
         expand: Callable[[Node], Any] | None = None,
-        fails: Callable[..., tuple[type[Exception], str, str]] | None = None,
-        remember: bool = True,
+        runtime_error: Callable[..., tuple[type[Exception], str, str]] | None = None,
+        memoize: bool = True,
+        effects: Effects = PURE,
     ):
         self.name, self.infer, self.evaluate, self.vjp, self.lower = name, infer, evaluate, vjp, lower
-        self.samples, self.expand, self.fails, self.remember = samples, expand, fails, remember
+        self.samples, self.expand, self.runtime_error, self.memoize = samples, expand, runtime_error, memoize
+        self.effects = effects
         self._types: dict[Any, Type] = {}
         if name in OPS:
             raise ValueError(f"the op {name!r} is registered twice")
@@ -97,15 +124,14 @@ class Op:
 
     def __call__(self, *operands: Any, **attrs: Any) -> Any:
         """Apply the op to nodes (a node comes back) or to values (a tensor comes back)."""
-        node_type = Op.node_type
         for operand in operands:
-            if type(operand) is node_type:
-                return Op.make(self, *operands, **attrs)
-        return Op.apply_values(self, operands, attrs)
+            if type(operand) is Node:
+                return make(self, *operands, **attrs)
+        return dispatch.apply(self, operands, attrs)
 
     def type_of(self, types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
         """`infer`, remembered for operand types and attributes seen before."""
-        if not self.remember:
+        if not self.memoize:
             return self.infer(*types, **attrs)
         key = (types, *attrs, *attrs.values()) if attrs else types
         try:
@@ -126,7 +152,72 @@ class Op:
         return find_op, (self.name,)
 
 
+class Frozen:
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is immutable: make a new one instead of setting {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is immutable: {name!r} cannot be deleted")
+
+
+class Node(Frozen):
+    """One SSA value: an op applied to operands. Compares by identity. Made by `make` only."""
+
+    __slots__ = ("__weakref__", "attrs", "location", "op", "operands", "serial", "type", "verified")
+    op: Op
+    operands: tuple[Node, ...]
+    attrs: Mapping[str, Any]
+    type: Type
+    location: Location | None
+    serial: int
+    verified: bool  # the verifier has looked at it, and as nothing in it can change does not look again
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape  # type: ignore[union-attr]
+
+    @property
+    def dtype(self) -> Any:
+        return self.type.dtype  # type: ignore[union-attr]
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name} : {self.type}>"
+
+
+frozen_set = object.__setattr__
+
+
+def make(op: Op, *operands: Node, location: Location | None = None, **attrs: Any) -> Node:
+    """The only constructor of a node: asks the op for the type, and never simplifies."""
+    node = object.__new__(Node)
+    frozen_set(node, "op", op)
+    frozen_set(node, "operands", operands)
+    frozen_set(node, "attrs", MappingProxyType(attrs) if attrs else _NO_ATTRS)
+    frozen_set(node, "type", op.type_of(tuple([operand.type for operand in operands]), attrs))
+    frozen_set(node, "location", location or here())
+    frozen_set(node, "serial", next(_serial))
+    frozen_set(node, "verified", False)
+    return node
+
+
 OPS: dict[str, Op] = {}
+
+
+class _ByName:
+    """The ops that are registered, as attributes: `registered.add` is OPS["add"]."""
+
+    def __init__(self) -> None:
+        self.__dict__ = OPS
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Op: ...
+
+
+# How the rules of an op name others, whose rules may name it: when they run, all are there.
+registered = _ByName()
 
 
 def find_op(name: str) -> Op:
@@ -143,6 +234,4 @@ def find_op(name: str) -> Op:
 def require(condition: Any, op: str, types: tuple[Any, ...], message: str, error: type[Exception] | None = None) -> None:
     """Raise for `op` on `types` unless `condition`; InvalidArgumentError unless `error` says otherwise."""
     if not condition:
-        from tracejit.ir.errors import InvalidArgumentError, fail
-
         fail(error or InvalidArgumentError, op, types, message)

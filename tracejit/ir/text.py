@@ -1,11 +1,12 @@
-"""The text form of a graph: `print_graph` and `parse`, each the other's inverse.
+"""The text form of a graph, read: `parse` is the inverse of `printing.print_graph`.
 
 Grammar (a `#` starts a comment that ends with the line; white space separates words and means nothing else):
 
-    graph     := "graph" NAME "(" [param {"," param}] ")" "{" {node} "return" [value {"," value}] {update} "}"
+    graph     := "graph" NAME "(" [param {"," param}] ")" "{" {node} "return" [value {"," value}] {update} {effect} "}"
     param     := value ":" type [at]
     node      := value "=" NAME "(" [value {"," value}] ")" [attrs] ":" type [at]
     update    := "update" value "=" value
+    effect    := "effect" value                                       a node that is computed for its effect
     attrs     := "{" attr {"," attr} "}"
     attr      := NAME "=" literal
     literal   := INT | FLOAT | "true" | "false" | "none" | STRING | DTYPE | type | array | graph | tuple
@@ -31,50 +32,8 @@ from tracejit.ir.errors import ParseError, VerifyError
 from tracejit.ir.graph import Graph, Node, make
 from tracejit.ir.location import Location
 from tracejit.ir.op import OPS, find_op
-from tracejit.ir.types import BY_SHORT, DType, TensorType, TupleType, Type, array_type
-
-
-def print_graph(graph: Graph, indent: str = "") -> str:
-    """The text of `graph`: values are numbered in order of evaluation, so equal graphs have equal texts. A value of another
-    graph, which the verifier refuses, is %?."""
-    names: dict[Node, str] = {node: f"%{node.attrs['name']}" for node in graph.parameters}
-    names.update((node, f"%{number}") for number, node in enumerate(graph.nodes))
-    parameters = ", ".join(f"{names[node]}: {node.type}{_at(node)}" for node in graph.parameters)
-    lines = [f"graph {graph.name}({parameters}) {{"]
-    for node in graph.nodes:
-        operands = ", ".join([names.get(operand, "%?") for operand in node.operands])
-        attrs = ", ".join([f"{name}={_literal(value, indent + '    ')}" for name, value in node.attrs.items()])
-        attrs = f" {{{attrs}}}" if attrs else ""
-        lines.append(f"  {names[node]} = {node.op.name}({operands}){attrs} : {node.type}{_at(node)}")
-    results = ", ".join([names.get(node, "%?") for node in graph.results])
-    lines.append(f"  return {results}".rstrip())
-    lines.extend(f"  update {names.get(parameter, '%?')} = {names.get(value, '%?')}" for parameter, value in graph.updates)
-    return f"\n{indent}".join([*lines, "}"])
-
-
-def _at(node: Node) -> str:
-    return f" @ {json.dumps(node.location.file)} {node.location.line}" if node.location else ""
-
-
-def _literal(value: Any, indent: str) -> str:
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, str):
-        return json.dumps(value)
-    if isinstance(value, DType):
-        return value.short
-    if isinstance(value, TupleType):
-        return f"types{value}"
-    if isinstance(value, Graph):
-        return print_graph(value, indent)
-    if isinstance(value, tuple):
-        return "(" + "".join([f"{_literal(item, indent)}, " for item in value]).rstrip() + ")"
-    if isinstance(value, np.ndarray):
-        return f"array {array_type(value)} [{', '.join([_literal(item, indent) for item in value.reshape(-1).tolist()])}]"
-    return str(value)  # a TensorType
-
+from tracejit.ir.types import BY_SHORT, TensorType, TupleType, Type
+from tracejit.ir.verify import verify
 
 _TOKEN = re.compile(
     r"""(?P<space>(?:\s|\#[^\n]*)+)
@@ -161,8 +120,14 @@ class _Parser:
             parameter = self.value(values)
             self.expect("=")
             updates.append((parameter, self.value(values)))
+        effects = []
+        while self.accept("effect"):
+            effects.append(self.value(values))
+            if not effects[-1].op.effects.stay:
+                self.index -= 1
+                self._fail(f"{effects[-1].op.name} has no effect")
         self.expect("}")
-        return Graph(name, parameters, results, updates)
+        return Graph(name, parameters, results, updates, effects)
 
     def value(self, values: dict[str, Node]) -> Node:
         name = self.peek()
@@ -308,8 +273,6 @@ def _relocate(node: Node, location: Location | None) -> Node:
 
 def parse(text: str) -> Graph:
     """The graph that `text` describes, verified. ParseError, with line and column, where it describes none."""
-    from tracejit.ir.verify import verify
-
     parser = _Parser(text)
     graph = parser.graph()
     if parser.kind() != "end":

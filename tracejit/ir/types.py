@@ -16,20 +16,34 @@ from tracejit.locks import importing
 
 
 class DType:
-    """An element type. `name` is NumPy's name, `short` the one in the IR's text, `numpy` the NumPy dtype."""
+    """An element type. `name` is NumPy's name, `short` the one in the IR's text, `numpy` the NumPy dtype.
 
-    __slots__ = ("is_bool", "is_floating", "is_half", "is_integer", "name", "numpy", "short", "size")
+    Of a floating dtype, `digits` is how many bits are significant, the leading one included. `size` is in bytes.
+    `accumulator` is the dtype in which sums are kept: of a half dtype float32, else its own.
+    """
+
+    __slots__ = (
+        "accumulator", "bits", "digits", "is_bool", "is_floating", "is_half", "is_integer", "name", "numpy", "short", "size",
+    )  # fmt: skip
     numpy: np.dtype[Any]
 
-    def __init__(self, name: str, short: str):
-        self.name, self.short = name, short
+    def __init__(
+        self,
+        name: str,
+        short: str,
+        size: int,
+        *,
+        digits: int = 0,
+        is_integer: bool = False,
+        is_bool: bool = False,
+        accumulator: DType | None = None,
+    ):
+        self.name, self.short, self.size, self.bits = name, short, size, 8 * size
+        self.digits, self.is_floating, self.is_integer, self.is_bool = digits, digits > 0, is_integer, is_bool
+        self.is_half = accumulator is not None
+        self.accumulator = accumulator or self
         if name != "bfloat16":
             self.numpy = np.dtype(name)
-        self.size = 2 if name == "bfloat16" else self.numpy.itemsize
-        self.is_floating = "float" in name
-        self.is_half = self.is_floating and self.size == 2
-        self.is_integer = "int" in name
-        self.is_bool = name == "bool"
 
     def __getattr__(self, name: str) -> Any:
         """`numpy` of bfloat16, which is not NumPy's own: looked up when first needed. ImportError where it is not found."""
@@ -89,14 +103,14 @@ class DType:
         return as_dtype, (self.name,)
 
 
-float32 = DType("float32", "f32")
-float64 = DType("float64", "f64")
-int32 = DType("int32", "i32")
-int64 = DType("int64", "i64")
-bool_ = DType("bool", "bool")
+float32 = DType("float32", "f32", 4, digits=24)
+float64 = DType("float64", "f64", 8, digits=53)
+int32 = DType("int32", "i32", 4, is_integer=True)
+int64 = DType("int64", "i64", 8, is_integer=True)
+bool_ = DType("bool", "bool", 1, is_bool=True)
 
-float16 = DType("float16", "f16")
-bfloat16 = DType("bfloat16", "bf16")
+float16 = DType("float16", "f16", 2, digits=11, accumulator=float32)
+bfloat16 = DType("bfloat16", "bf16", 2, digits=8, accumulator=float32)
 
 # The dtypes of which ops take all, all numbers or all floats; and those in which floats are kept, but not summed.
 DTYPES = (float32, float64, int32, int64, bool_)
@@ -112,7 +126,8 @@ class _ByNumpy(dict[Any, DType]):
         return self.setdefault(key, bfloat16)
 
 
-_BY_NUMPY = _ByNumpy({dtype.numpy: dtype for dtype in (*DTYPES, float16)})
+# The dtype of an array, by the array's.
+BY_NUMPY = _ByNumpy({dtype.numpy: dtype for dtype in (*DTYPES, float16)})
 
 
 def as_dtype(value: Any) -> DType:
@@ -128,7 +143,7 @@ def as_dtype(value: Any) -> DType:
     # the machine has it.
     if (isinstance(value, (np.dtype, type)) and value is not int) or (isinstance(value, str) and value != "int"):
         try:
-            return _BY_NUMPY[np.dtype(value)]
+            return BY_NUMPY[np.dtype(value)]
         except Exception:  # a KeyError, or what np.dtype raises: more than one class, for names and for classes
             pass
     known = ", ".join(dtype.name for dtype in (*DTYPES, *HALVES))
@@ -215,11 +230,11 @@ def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...] | None:
 def has_dtype(array: Any) -> bool:
     """Whether a NumPy array's dtype is one that tracejit has."""
     try:
-        return _BY_NUMPY[array.dtype] is not None
+        return BY_NUMPY[array.dtype] is not None
     except KeyError:
         return False
 
 
 def array_type(array: Any) -> TensorType:
     """The type of a NumPy array or scalar. KeyError where its dtype is none of tracejit's."""
-    return TensorType(array.shape, _BY_NUMPY[array.dtype])
+    return TensorType(array.shape, BY_NUMPY[array.dtype])

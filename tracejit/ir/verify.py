@@ -44,7 +44,7 @@ def verify(graph: Graph) -> Graph:
     for node in graph.nodes:
         if not known.issuperset(node.operands):
             _refuse_operands(graph, node, known)
-        if not node.sound:
+        if not node.verified:
             _verify_node(graph, node)
         known.add(node)
     for root in (*graph.results, *(value for _, value in graph.updates)):
@@ -87,7 +87,7 @@ def _verify_node(graph: Graph, node: Node) -> None:
         raise VerifyError(f"{_where(graph, node)}: its op refuses it: {error}") from error
     if inferred is not node.type:
         raise VerifyError(f"{_where(graph, node)}: its op infers {inferred}")
-    object.__setattr__(node, "sound", True)
+    object.__setattr__(node, "verified", True)
 
 
 def _verify_attr(graph: Graph, node: Node, name: str, value: Any) -> None:

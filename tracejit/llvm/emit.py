@@ -1,31 +1,36 @@
 """Writes the module of a traced function: a function a kernel, and the entry that calls them in the plan's order.
 
 The entry is `i32 name(ptr arguments)`: an array of pointers, to the parameters, then the results, then the arena. It returns
-0, or the number of the step that failed, counted from 1; until it can fail no more it has written to no parameter.
+0, or the number of the call that failed, counted from 1; until it can fail no more it has written to no parameter.
 
-A kernel that is divided (`Builder.span`) is called by the pool (tracejit.llvm.machine.pool), a share of its units by each
-thread.
+A kernel that is divided (`Builder.parallel_range`) is called by the pool (tracejit.llvm.machine.pool), a share of
+its chunks by each thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import itertools
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from tracejit.ir.graph import Node
-from tracejit.ir.op import Kernel
 from tracejit.ir.types import array_type
 from tracejit.llvm.kernels.epilogue import emit_product_fusion
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder
-from tracejit.llvm.kernels.layout import Layout
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.loops import emit_fusion
-from tracejit.llvm.machine.engine import Target
+from tracejit.llvm.kernels.matmul import emit_matmul
+from tracejit.llvm.kernels.movement import emit_copy
 from tracejit.llvm.machine.pool import PARALLEL
-from tracejit.llvm.plan.plan import Plan, Step
+from tracejit.llvm.plan.calls import KernelCall
+from tracejit.llvm.plan.plan import Plan
 from tracejit.llvm.plan.views import Buffer, View
-from tracejit.llvm.text.builder import MEMORY_TYPES, literal
+from tracejit.llvm.target import Target
+from tracejit.llvm.text.arrays import Array
+from tracejit.llvm.text.types import MEMORY_TYPES, literal
+from tracejit.locks import importing
+from tracejit.memory import ALIGNMENT
 
 # Calls in one function: the time that instruction selection takes grows faster than a block's length.
 _PART = 64
@@ -33,7 +38,7 @@ _CYCLES = "  %{name} = call i64 @llvm.readcyclecounter()"
 
 
 class Module(NamedTuple):
-    """A module's text, the entry's name, the node of each step that can fail, by its status, and whether it calls the pool."""
+    """A module's text, the entry's name, the node of each call that can fail, by its status, and whether it calls the pool."""
 
     text: str
     entry: str
@@ -42,62 +47,85 @@ class Module(NamedTuple):
 
 
 def emit(plan: Plan, target: Target, *, timed: bool = False) -> Module:
-    """The module of `plan` for `target`. Where it is `timed` the array of pointers ends with one to a number a step, the
+    """The module of `plan` for `target`. Where it is `timed` the array of pointers ends with one to a number a call, the
     cycles that it took."""
     name = f"tracejit_{plan.graph.name}"
-    kernels: dict[Hashable, KernelBuilder] = {}  # one serves all steps that compute alike
-    places: dict[Hashable, dict[str, None]] = {}  # the user's lines of those steps
-    failing: dict[int, Node] = {}
-    parts: list[str] = []
-    for start in range(0, len(plan.steps), _PART):
-        pointers = _Pointers(plan)
-        calls: list[str] = []
-        for number, step in enumerate(plan.steps[start : start + _PART], start):
-            key = step.key
-            if key not in kernels:
-                kernels[key] = _kernel(step, f"{name}.{number}.{step.node.op.name if step.node else 'copy'}", target)
-            kernel = kernels[key]
-            if not kernel.lines:
-                continue
-            if step.node is not None and step.node.location:
-                places.setdefault(key, {})[f"; {step.node.location}\n"] = None
-            arguments = [pointers.of(view) for view in step.views]
-            status = f"{number + 1}" if kernel.fails else None
-            if timed:
-                calls.append(_CYCLES.format(name=f"before.{number}"))
-            if kernel.units is None:
-                calls.append(_call(number, f"{kernel.name}({', '.join(f'ptr {each}' for each in arguments)})", status))
-            else:
-                calls += pointers.spread(number, arguments)
-                calls.append(_call(number, f"{PARALLEL}(ptr @{_shared(kernel)}, ptr %spread, i64 {kernel.units})", status))
-            if timed:
-                calls += pointers.took(number)
-            if kernel.fails:
-                assert step.node is not None
-                failing[number + 1] = step.node
-        lines = [*pointers.allocated(), *pointers.lines, *calls]
-        parts.append(_entry(f"{name}.part{len(parts)}", lines, "internal "))
-    if len(parts) == 1:
-        parts = [_entry(name, lines)]
-    else:
-        calls = [_call(number, f"{name}.part{number}(ptr %arguments)", f"%s{number}") for number in range(len(parts))]
-        parts.append(_entry(name, calls))
-    written = [(key, kernel) for key, kernel in kernels.items() if kernel.lines]
-    declarations = {line for _, kernel in written for line in kernel.declarations}
+    kernels, lines = _kernels(plan, target, name)
+    numbered = map(WrittenCall, range(len(kernels)), plan.calls, kernels)
+    calls = [call for call in numbered if call.kernel.lines]
+    written = list(dict.fromkeys(call.kernel for call in calls))
+    divided = [kernel for kernel in written if kernel.chunks is not None]
+    declarations = {line for kernel in written for line in kernel.declarations}
     if timed:
         declarations.add("declare i64 @llvm.readcyclecounter()")
-    functions = ["".join(places.get(key, ())) + kernel.text() for key, kernel in written]
-    divided = [kernel for _, kernel in written if kernel.units is not None]
-    functions += map(_share, divided)
     if divided:
         declarations.add(f"declare i32 @{PARALLEL}(ptr, ptr, i64)")
+    functions = [lines[kernel] + kernel.text() for kernel in written] + [_share(kernel) for kernel in divided]
     constants = [_constant(buffer) for buffer in plan.constants]
-    attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{target.width * 8}" }}'
+    attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{target.machine.width * 8}" }}'
+    parts = _entry(plan, name, calls, timed)
     text = "\n\n".join([*sorted(declarations), *constants, *functions, *parts, attributes, ""])
+    failing = {each.number + 1: each.call.node for each in calls if each.kernel.can_fail and each.call.node is not None}
     return Module(text, name, failing, bool(divided))
 
 
-def _entry(name: str, lines: list[str], linkage: str = "") -> str:
+class WrittenCall(NamedTuple):
+    """Call `number` of a plan, which `kernel` computes."""
+
+    number: int
+    call: KernelCall
+    kernel: KernelBuilder
+
+
+def _kernels(plan: Plan, target: Target, name: str) -> tuple[list[KernelBuilder], dict[KernelBuilder, str]]:
+    """(The kernel of each call, written; for each the user's lines, as comments.) One serves all calls that compute alike."""
+    by_key: dict[Hashable, KernelBuilder] = {}
+    lines: dict[KernelBuilder, dict[str, None]] = {}
+    kernels = []
+    for number, call in enumerate(plan.calls):
+        key = call.key
+        if key not in by_key:
+            by_key[key] = _kernel(call, f"{name}.{number}.{call.node.op.name if call.node else 'copy'}", target)
+        kernel = by_key[key]
+        own = lines.setdefault(kernel, {})
+        if call.node is not None and call.node.location:
+            own[f"; {call.node.location}\n"] = None
+        kernels.append(kernel)
+    return kernels, {kernel: "".join(own) for kernel, own in lines.items()}
+
+
+def _entry(plan: Plan, name: str, calls: Sequence[WrittenCall], timed: bool) -> list[str]:
+    """The entry, which makes the `calls`; where they are many, after the functions that make them a part each."""
+    parts = [_part(plan, list(part), timed) for _, part in itertools.groupby(calls, lambda call: call.number // _PART)]
+    if len(parts) < 2:
+        return [_function(name, parts[0] if parts else [])]
+    numbers = range(len(parts))
+    return [
+        *(_function(f"{name}.part{number}", parts[number], "internal ") for number in numbers),
+        _function(name, [_call(number, f"{name}.part{number}(ptr %arguments)", f"%s{number}") for number in numbers]),
+    ]
+
+
+def _part(plan: Plan, calls: Sequence[WrittenCall], timed: bool) -> list[str]:
+    """The lines that make the calls."""
+    pointers = _Pointers(plan)
+    lines: list[str] = []
+    for number, call, kernel in calls:
+        arguments = [pointers.of(view) for view in call.views]
+        status = f"{number + 1}" if kernel.can_fail else None
+        if timed:
+            lines.append(_CYCLES.format(name=f"before.{number}"))
+        if kernel.chunks is None:
+            lines.append(_call(number, f"{kernel.name}({', '.join(f'ptr {argument}' for argument in arguments)})", status))
+        else:
+            lines += pointers.passed(number, arguments)
+            lines.append(_call(number, f"{PARALLEL}(ptr @{_shared(kernel)}, ptr %spread, i64 {kernel.chunks})", status))
+        if timed:
+            lines += pointers.took(number)
+    return [*pointers.allocated(), *pointers.lines, *lines]
+
+
+def _function(name: str, lines: list[str], linkage: str = "") -> str:
     return f"define {linkage}i32 @{name}(ptr %arguments) #0 {{\nstart:\n" + "\n".join([*lines, "  ret i32 0", "}"])
 
 
@@ -127,30 +155,36 @@ def _share(kernel: KernelBuilder) -> str:
     return "\n".join([head, *lines, "  ret i32 %status", "}"])
 
 
-def _kernel(step: Step, name: str, target: Target) -> KernelBuilder:
-    views = step.views
+def _kernel(call: KernelCall, name: str, target: Target) -> KernelBuilder:
+    views = call.views
     names = [
-        *(f"out{i}" for i in range(len(step.outputs))),
-        *(f"in{i}" for i in range(len(step.operands))),
-        *(f"scratch{i}" for i in range(len(step.scratch))),
+        *(f"out{i}" for i in range(len(call.outputs))),
+        *(f"in{i}" for i in range(len(call.operands))),
+        *(f"scratch{i}" for i in range(len(call.scratch))),
     ]
-    b = KernelBuilder(f'"{name}"', names, target, step.parallel)
-    first, second = len(step.outputs), len(step.outputs) + len(step.operands)
+    b = KernelBuilder(f'"{name}"', names, target, call.parallel)
+    first, second = len(call.outputs), len(call.outputs) + len(call.operands)
     arrays = [
-        Array(f"%{each}", view.shape, view.strides, view.dtype, view.offset, place < first and view.streamed)
+        Array(view.shape, view.strides, view.offset, view.dtype, f"%{each}", place < first and call.nontemporal[place])
         for place, (each, view) in enumerate(zip(names, views, strict=True))
     ]
-    outputs, operands, b.scratch = arrays[:first], arrays[first:second], arrays[second:]
-    if step.node is None:
-        b.copy(outputs[0], operands[0], divided=True)
-    elif step.product is not None and step.product is not step.node:
-        x, y, *others = operands
-        emit_product_fusion(b, step.node.attrs["body"], step.product, outputs, x, y, others)
-    elif step.schedule is not None:
-        emit_fusion(b, step.schedule, Layout(step.node.attrs["body"], step.schedule, operands, outputs, b.scratch))
+    outputs, operands, scratch = arrays[:first], arrays[first:second], arrays[second:]
+    if call.node is None:
+        emit_copy(b, outputs[0], operands[0], divided=True)
+    elif call.product is call.node:
+        x, y = operands
+        emit_matmul(b, call.node, call.blocking, outputs[0], x, y, scratch)
+    elif call.product is not None:
+        assert call.blocking is not None
+        emit_product_fusion(b, call.node.attrs["body"], call.product, call.blocking, outputs, operands, scratch)
+    elif call.schedule is not None:
+        assert call.layout is not None
+        emit_fusion(b, call.schedule, call.layout, arrays)
     else:
-        assert isinstance(step.node.op.lower, Kernel)
-        step.node.op.lower.emit(b, step.node, outputs[0], *operands)
+        with importing:  # 1 ms that a program of fusions and products does not pay
+            from tracejit.llvm.kernels.table import KERNELS
+
+        KERNELS[call.node.op](b, call.node, outputs[0], *operands)
     return b
 
 
@@ -168,6 +202,7 @@ class _Pointers:
             "result": len(graph.parameters),
             "arena": len(graph.parameters) + len(graph.results),
         }
+        self._offsets = plan.arena.offsets
         self._cycles_loaded = False
 
     def of(self, view: View) -> str:
@@ -181,14 +216,14 @@ class _Pointers:
                     self._load("%arena", self._slots["arena"])
                     self._arena_loaded = True
                 name = f"%arena.{len(self._names)}"  # two buffers may lie at one offset, at different times
-                self.lines.append(f"  {name} = getelementptr inbounds i8, ptr %arena, i64 {buffer.index}")
+                self.lines.append(f"  {name} = getelementptr inbounds i8, ptr %arena, i64 {self._offsets[buffer]}")
             else:
                 self._load(name, self._slots[buffer.kind] + buffer.index)
             self._names[buffer] = name
         return self._names[buffer]
 
-    def spread(self, number: int, arguments: list[str]) -> list[str]:
-        """The lines that put the arguments of step `number` into the array `%spread`."""
+    def passed(self, number: int, arguments: list[str]) -> list[str]:
+        """The lines that put the arguments of call `number` into the array `%spread`."""
         self._most_spread = max(self._most_spread, len(arguments))
         lines = []
         for place, argument in enumerate(arguments):
@@ -197,7 +232,7 @@ class _Pointers:
         return lines
 
     def took(self, number: int) -> list[str]:
-        """The lines that note how many cycles step `number` took."""
+        """The lines that note how many cycles call `number` took."""
         if not self._cycles_loaded:
             self._load("%cycles", self._slots["arena"] + 1)
             self._cycles_loaded = True
@@ -209,7 +244,7 @@ class _Pointers:
         ]
 
     def allocated(self) -> list[str]:
-        """The line that makes that array, for whichever step has the most arguments."""
+        """The line that makes that array, for whichever call has the most arguments."""
         return [f"  %spread = alloca [{self._most_spread} x ptr], align 8"] if self._most_spread else []
 
     def _load(self, name: str, slot: int) -> None:
@@ -227,4 +262,4 @@ def _constant(buffer: Buffer) -> str:
         items = [f"{element} {int(item)}" for item in array.reshape(-1).tolist()]
     else:
         items = [f"{element} {literal(item, dtype)}" for item in array.reshape(-1).tolist()]
-    return f"@constant.{buffer.index} = private constant [{len(items)} x {element}] [{', '.join(items)}], align 64"
+    return f"@constant.{buffer.index} = private constant [{len(items)} x {element}] [{', '.join(items)}], align {ALIGNMENT}"

@@ -1,7 +1,6 @@
 """A traced graph as machine code: what a call has to know of it, from the cache or made anew.
 
-Where the cache has the code, no pass runs, nothing is planned and nothing is written; the optimized graph, the plan and the
-module are made when somebody wants to look at them.
+Where the cache has the code, no pass runs, nothing is planned and nothing is written: of the compilation nothing is asked.
 """
 
 from __future__ import annotations
@@ -9,20 +8,15 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from tracejit.compilation import Compilation
 from tracejit.ir import Graph, Node, errors
 from tracejit.ir.graph import structure
 from tracejit.ir.location import Location
 from tracejit.llvm.machine import cache, engine, pool
-from tracejit.llvm.machine.engine import Target
-from tracejit.locks import importing, lazy_property
 
-if TYPE_CHECKING:  # what a hit does without is imported by what needs it
-    from tracejit.llvm.emit import Module
-    from tracejit.llvm.plan.plan import Plan
-
-# What `Op.fails` may give; a header names one of them.
+# What `Op.runtime_error` may give; a header names one of them.
 _ERRORS: dict[str, type[Exception]] = {
     each.__name__: each for each in (errors.InvalidArgumentError, errors.DtypeError, errors.IndexOutOfRangeError)
 }
@@ -63,20 +57,16 @@ class Executable:
     cause             "cache hit", or why the code was made anew
     """
 
-    def __init__(self, graph: Graph, target: Target, optimized: Graph | None = None, *, use_cache: bool = True):
-        """`optimized` is the graph after all passes, where it is known."""
-        self._target = target
-        if optimized is not None:
-            self.optimized = optimized
-        self._traced = graph
-        description, locations = describe(graph)
+    def __init__(self, compilation: Compilation, *, use_cache: bool = True):
+        self.compilation = compilation
+        description, locations = describe(compilation.traced)
         key = None
         if not use_cache:
             self.cause = "cache unused: the graph is optimized already"
         elif os.environ.get("TRACEJIT_CHECK") == "1":
             self.cause = "cache off: TRACEJIT_CHECK=1"
         else:
-            key = cache.key("graph", tuple(target), description)
+            key = cache.key("graph", tuple(compilation.target), description)
             found = cache.get(key)
             self.cause = found.cause
             if found.header is not None:
@@ -85,7 +75,7 @@ class Executable:
                     return
                 except (_BadHeader, RuntimeError) as error:  # RuntimeError: from LLVM, of an object that does not link
                     self.cause = f"cache miss: {error}"
-        code = engine.compile_text(self.module.text)
+        code = engine.compile_text(compilation.module.text)
         header = self._header(locations)
         self._adopt(_facts(header, locations), code)
         if key is not None and (unkept := cache.put(key, header, code)) not in ("", self.cause):
@@ -101,44 +91,17 @@ class Executable:
         self.parallel = facts.parallel
 
     def _header(self, locations: list[Location]) -> dict[str, Any]:
+        plan, module = self.compilation.plan, self.compilation.module
         return {
-            "entry": self.module.entry,
-            "arena_bytes": self.plan.arena_bytes,
-            "peak_bytes": self.plan.peak_bytes,
-            "temporaries_bytes": self.plan.temporaries_bytes,
-            "optimized_nodes": len(self.optimized.nodes),
-            "seconds": float(self.plan.seconds),
-            "parallel": self.module.parallel,
-            "failing": [_failing(status, node, locations) for status, node in self.module.failing.items()],
+            "entry": module.entry,
+            "arena_bytes": plan.arena_bytes,
+            "peak_bytes": plan.peak_bytes,
+            "temporaries_bytes": plan.temporaries_bytes,
+            "optimized_nodes": len(self.compilation.optimized.nodes),
+            "seconds": float(plan.seconds),
+            "parallel": module.parallel,
+            "failing": [_failing(status, node, locations) for status, node in module.failing.items()],
         }
-
-    @lazy_property
-    def optimized(self) -> Graph:
-        """The graph after all passes."""
-        with importing:
-            from tracejit import passes
-
-        return passes.run(self._traced)
-
-    @lazy_property
-    def plan(self) -> Plan:
-        """Its kernels, and where every value lies."""
-        with importing:
-            from tracejit.llvm.plan.plan import plan
-
-        return plan(self.optimized, self._target)
-
-    @lazy_property
-    def module(self) -> Module:
-        """Its text for LLVM."""
-        with importing:
-            from tracejit.llvm.emit import emit
-
-        return emit(self.plan, self._target)
-
-    def assembly(self) -> str:
-        """The machine code as the assembler writes it."""
-        return engine.assembly(self.module.text)
 
 
 # -- a graph without what its code does not depend on
@@ -171,9 +134,9 @@ class _BadHeader(Exception):
 
 
 def _failing(status: int, node: Node, locations: list[Location]) -> list[Any]:
-    assert node.op.fails is not None
+    assert node.op.runtime_error is not None
     types = [operand.type for operand in node.operands]
-    error, op, message = node.op.fails(types, **node.attrs)
+    error, op, message = node.op.runtime_error(types, **node.attrs)
     where = locations.index(node.location) if node.location in locations else None
     return [status, error.__name__, op, [str(each) for each in types], message, where]
 

@@ -1,31 +1,29 @@
 """The op registry: one entry an op, a file a family. What is composed of these ops lives in tracejit.functions."""
 
-from __future__ import annotations
-
-from typing import Any
-
-import numpy as np
-
 from tracejit.ops.autodiff import (
-    Gapped, Record, dense, differentiated, expand_gradient, expand_gradients, gapped_reverse, reached_from, records_of, reverse,
+    TapeEntry, differentiated, expand_gradient, expand_gradients, gapped_reverse, reached_from, entries_of, reverse,
 )  # fmt: skip
 from tracejit.ops.activations import depending, if_positive, leaky_relu, relu, silu, softplus
 from tracejit.ops.bits import (
     bitwise_and, bitwise_or, bitwise_xor, invert, logical_and, logical_not, logical_or, logical_xor, truths,
 )  # fmt: skip
 from tracejit.ops.control import (
-    constant, constant_op, custom_gradient, element, frozen, fusion, gradient, identity, iota, parameter, stop_gradient,
+    constant_op, custom_gradient, element, fusion, gradient, identity, iota, parameter, stop_gradient,
 )  # fmt: skip
-from tracejit.ops.convolution import convolution, max_windows, transposed_convolution
+from tracejit.ops.cotangents import Gapped, dense
+from tracejit.ops.convolution import convolution, max_windows, transposed_convolution, window_extents
 from tracejit.ops.elementwise import (
-    abs, acos, acosh, add, align, asin, asinh, atan, atan2, atanh, broadcast_to, cbrt, ceil, common_shape, cos, cosh, div,
-    equal, erf, erfc, exp, expm1, floor, floordiv, greater, greater_equal, is_finite, less, less_equal, lift,
-    log, log1p, maximum, minimum, mod, mul, neg, not_equal, reciprocal, round, rsqrt, sigmoid, sign, sin, sinh, sqrt, sub,
-    tan, tanh,
+    abs, add, ceil, div, equal, floor, floordiv, greater, greater_equal,
+    is_finite, less, less_equal, maximum, minimum, mod, mul, neg, not_equal, reciprocal, round, sign, sqrt,
+    sub,
 )  # fmt: skip
+from tracejit.ops.elementary import *  # noqa: F403  # what it defines, by rule
 from tracejit.ops.gaps import div_or_zero, mul_or_zero
 from tracejit.ops.indexing import check_nonzero, check_range, gather, scatter_add
 from tracejit.ops.linalg import matmul
+from tracejit.ops.operands import (
+    align, broadcast_to, common_shape, constant, filled_like, frozen, lift, ones_like, zeros_like,
+)  # fmt: skip
 from tracejit.ops.powers import pow, power
 from tracejit.ops.reduce import (
     argmax, argmin, in_float32, kept_axes, reduce_all, reduce_any, reduce_max, reduce_min, reduce_prod, reduce_sum,
@@ -35,27 +33,9 @@ from tracejit.ops.selection import cast, select
 from tracejit.ops.shape import (
     broadcast,
     concat,
-    contiguous_strides,
     pad,
     reshape,
     reverse as reverse_axes,
     slice,
     transpose,
 )
-
-
-def filled_like(x: Any, value: float) -> Any:
-    """A value of x's shape and dtype, every element `value`."""
-    # As an array, of which each lift makes a tensor of its own.
-    _, filled = lift("fill", (x, np.array(value, x.type.dtype.numpy)))
-    return broadcast_to(filled, x.type.shape)
-
-
-def zeros_like(x: Any) -> Any:
-    """Zeros of x's shape and dtype."""
-    return filled_like(x, 0)
-
-
-def ones_like(x: Any) -> Any:
-    """Ones of x's shape and dtype."""
-    return filled_like(x, 1)

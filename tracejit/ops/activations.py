@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import ops
 from tracejit.ir.op import Op, Scalar, require
+from tracejit.ir.op import registered as ops
 from tracejit.ir.types import DType, TensorType
-from tracejit.ops.autodiff import Gapped, Scale
+from tracejit.ops.cotangents import Gapped, Scale
+from tracejit.ops.elementary import sigmoid, sigmoid_numpy
 from tracejit.ops.elementwise import (
     ALL_FLOATS,
     ALL_NUMBERS,
@@ -22,9 +23,8 @@ from tracejit.ops.elementwise import (
     mul,
     require_dtype,
     sample_array,
-    sigmoid,
-    sigmoid_numpy,
 )  # fmt: skip
+from tracejit.ops.operands import zeros_like
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
 
@@ -45,9 +45,9 @@ if_positive: Elementwise = Elementwise(
     "if_positive", arity=3, dtypes=ALL_NUMBERS, evaluate=lambda x, a, b: np.where(x > 0, a, b),
     lower=lambda b, x, yes, no: b.select(b.compare("gt", x, b.const(0, x.dtype)), yes, no), samples=_choice_samples,
     vjp=(
-        lambda ct, out, x, a, b: depending(ops.zeros_like(ct), x),
-        lambda ct, out, x, a, b: Gapped(if_positive(x, ct, ops.zeros_like(ct))),
-        lambda ct, out, x, a, b: Gapped(if_positive(x, ops.zeros_like(ct), ct)),
+        lambda ct, out, x, a, b: depending(zeros_like(ct), x),
+        lambda ct, out, x, a, b: Gapped(if_positive(x, ct, zeros_like(ct))),
+        lambda ct, out, x, a, b: Gapped(if_positive(x, zeros_like(ct), ct)),
     ),
 )  # fmt: skip
 
@@ -55,7 +55,7 @@ if_positive: Elementwise = Elementwise(
 # y, which counts as a function of x too: with a derivative that is 0 to every order, where one that is not there would be None.
 depending: Elementwise = Elementwise(
     "depending", arity=2, dtypes=ALL_NUMBERS, evaluate=lambda y, x: y, lower=lambda b, y, x: y,
-    vjp=(lambda ct, out, y, x: ct, lambda ct, out, y, x: depending(ops.zeros_like(ct), x)),
+    vjp=(lambda ct, out, y, x: ct, lambda ct, out, y, x: depending(zeros_like(ct), x)),
 )  # fmt: skip
 
 
@@ -69,7 +69,7 @@ relu: Unary = Unary(
     "relu", dtypes=ALL_NUMBERS, evaluate=lambda x: np.maximum(x.dtype.type(0), x),
     lower=lambda b, x: b.max(b.const(0, x.dtype), x), samples=_relu_samples,
     # Of the result, which is positive where x is, and which what comes after keeps anyway.
-    vjp=(lambda ct, out, x: Gapped(if_positive(out, ct, ops.zeros_like(ct))),),
+    vjp=(lambda ct, out, x: Gapped(if_positive(out, ct, zeros_like(ct))),),
 )  # fmt: skip
 
 
@@ -106,7 +106,7 @@ def _silu_x(out: Any, x: Any, beta: Any) -> Any:
 # x * sigmoid(beta * x).
 silu: Elementwise = Elementwise(
     "silu", arity=2, costly=True, dtypes=FLOATS, evaluate=lambda x, beta: x * sigmoid_numpy(x * beta),
-    lower=lambda b, x, beta: b.mul(x, b.sigmoid(b.mul(x, beta))),
+    lower=lambda b, x, beta: b.mul(x, b.elementary("sigmoid", b.mul(x, beta))),
     vjp=(Scale(_silu_x), Scale(lambda out, x, beta: mul(out, mul(x, ops.sub(1.0, sigmoid(mul(x, beta))))))),
 )  # fmt: skip
 
@@ -118,6 +118,6 @@ def _softplus(x: Any) -> Any:
 # log(1 + exp(x)), which neither overflows nor loses digits.
 softplus: Unary = Unary(
     "softplus", costly=True, dtypes=FLOATS, evaluate=_softplus,
-    lower=lambda b, x: b.add(b.max(x, b.const(0, x.dtype)), b.log1p(b.exp(b.neg(b.abs(x))))),
+    lower=lambda b, x: b.add(b.max(x, b.const(0, x.dtype)), b.elementary("log1p", b.elementary("exp", b.neg(b.abs(x))))),
     vjp=(Scale(lambda out, x: sigmoid(x)),),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Reverse mode, once: over the records of an eager tape or over the nodes of a graph, by the same rules.
+"""Reverse mode, once: over the entries of an eager tape or over the nodes of a graph, by the same rules.
 
 A value is a tensor or a node; rules are written in ops, so what comes out is again values, and every order of
 derivative exists.
@@ -6,104 +6,75 @@ derivative exists.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tracejit import ops
-from tracejit.ir.graph import Node, reachable, rebuild
-from tracejit.ir.location import Location, Place, at, location_of
-from tracejit.ir.op import Op
+from tracejit.ir.graph import InOrder, Node, reachable, rebuild
+from tracejit.ir.location import Location, SourcePosition, at, location_of
+from tracejit.ir.op import PURE, Op
+from tracejit.ir.op import registered as ops
+from tracejit.ir.types import TupleType
+from tracejit.ops.cotangents import Gapped, Scale, dense
+from tracejit.ops.operands import ones_like, zeros_like
 
 
-class Record(NamedTuple):
+class TapeEntry(NamedTuple):
     """An op that was applied: what a node is for a graph."""
 
     op: Op
     operands: tuple[Any, ...]
     attrs: Mapping[str, Any]
     results: tuple[Any, ...]
-    place: Place | None
+    position: SourcePosition | None
 
     @property
     def location(self) -> Location | None:
         """The user's line that applied the op."""
-        return location_of(self.place)
+        return location_of(self.position)
 
 
-class Gapped(NamedTuple):
-    """A cotangent with zeros that stand for elements which an op left out, as `where` leaves out the branch not taken.
-
-    A rule gives one where it makes such zeros, and so does whoever gives seeds of the user's. What is computed from it has gaps
-    too. In a gap nothing arrives, however infinite the derivatives on the way: there a zero wins over an infinite factor.
-    Elsewhere zero times infinity is NaN, which hides nothing.
-    """
-
-    cotangent: Any
-
-
-def dense(cotangent: Any) -> Any:
-    """The value of a cotangent, which may be `Gapped` or None."""
-    return cotangent.cotangent if type(cotangent) is Gapped else cotangent
-
-
-class Scale(NamedTuple):
-    """The rule of an operand whose cotangent is the result's divided by `over` and multiplied by `times`, where they are
-    given: functions of the result, the operands and the attributes."""
-
-    times: Callable[..., Any] | None = None
-    over: Callable[..., Any] | None = None
-
-    def cotangent(self, gapped: bool, ct: Any, out: Any, *operands: Any, **attrs: Any) -> Any:
-        """The operand's cotangent; a zero of `ct` stays zero if it is `gapped`."""
-        if self.over is not None:
-            ct = (ops.div_or_zero if gapped else ops.div)(ct, self.over(out, *operands, **attrs))
-        if self.times is not None:
-            ct = (ops.mul_or_zero if gapped else ops.mul)(ct, self.times(out, *operands, **attrs))
-        return ct
-
-
-def differentiable_operands(record: Record) -> list[int]:
+def differentiable_operands(entry: TapeEntry) -> list[int]:
     """The indices of the operands that the op has a gradient for."""
-    vjp = record.op.vjp
-    return [index for index in range(len(record.operands)) if callable(vjp) or vjp[index] is not None]
+    vjp = entry.op.vjp
+    return [index for index in range(len(entry.operands)) if callable(vjp) or vjp[index] is not None]
 
 
-def reached_from(records: Iterable[Record], sources: Iterable[Any]) -> set[int]:
+def reached_from(entries: Iterable[TapeEntry], sources: Iterable[Any]) -> set[int]:
     """The ids of the sources and of all floating-point results that have a gradient with respect to one of them."""
-    return _path_from(records, sources)[0]
+    return _path_from(entries, sources)[0]
 
 
-def _path_from(records: Iterable[Record], sources: Iterable[Any]) -> tuple[set[int], list[tuple[Record, list[int]]]]:
-    """What `reached_from` gives; and the records on the way, each with the indices of the operands that a cotangent has to get
+def _path_from(entries: Iterable[TapeEntry], sources: Iterable[Any]) -> tuple[set[int], list[tuple[TapeEntry, list[int]]]]:
+    """What `reached_from` gives; and the entries on the way, each with the indices of the operands that a cotangent has to get
     to."""
     reached = {id(source) for source in sources if source.type.dtype.is_floating}
     path = []
-    for record in records:
-        vjp, needed = record.op.vjp, []
-        for index, operand in enumerate(record.operands):
+    for entry in entries:
+        vjp, needed = entry.op.vjp, []
+        for index, operand in enumerate(entry.operands):
             if id(operand) in reached and (type(vjp) is not tuple or vjp[index] is not None):
                 needed.append(index)
         if needed:
-            path.append((record, needed))
-            for result in record.results:
+            path.append((entry, needed))
+            for result in entry.results:
                 if result.type.dtype.is_floating:
                     reached.add(id(result))
     return reached, path
 
 
-def reverse(records: Sequence[Record], targets: Sequence[Any], seeds: Sequence[Any], sources: Sequence[Any]) -> list[Any]:
+def reverse(entries: Sequence[TapeEntry], targets: Sequence[Any], seeds: Sequence[Any], sources: Sequence[Any]) -> list[Any]:
     """The cotangent of each source, None where no target depends on it.
 
-    `records` are in order of execution; `seeds` are the targets' cotangents.
+    `entries` are in order of execution; `seeds` are the targets' cotangents.
     """
-    return [dense(cotangent) for cotangent in gapped_reverse(records, targets, seeds, sources)]
+    return [dense(cotangent) for cotangent in gapped_reverse(entries, targets, seeds, sources)]
 
 
 def gapped_reverse(
-    records: Sequence[Record], targets: Sequence[Any], seeds: Sequence[Any], sources: Sequence[Any]
+    entries: Sequence[TapeEntry], targets: Sequence[Any], seeds: Sequence[Any], sources: Sequence[Any]
 ) -> list[Any]:
     """What `reverse` gives, `Gapped` where it may have gaps."""
-    reached, path = _path_from(records, sources)
+    reached, path = _path_from(entries, sources)
     kept = {id(source) for source in sources}
     cotangents: dict[int, Any] = {}
     for target, seed in zip(targets, seeds, strict=True):
@@ -111,7 +82,7 @@ def gapped_reverse(
             _add(cotangents, id(target), seed)
     line = at(None)
     with line:
-        for (op, operands, attrs, results, place), needed in reversed(path):
+        for (op, operands, attrs, results, position), needed in reversed(path):
             arrived, gapped = [], False
             for result in results:
                 key = id(result)
@@ -121,7 +92,7 @@ def gapped_reverse(
                 arrived.append(cotangent)
             if not arrived or (arrived[0] is None and all(cotangent is None for cotangent in arrived)):
                 continue
-            line.move(place)
+            line.move(position)
             vjp = op.vjp
             if type(vjp) is not tuple:
                 gapped = gapped or any(cotangent is None for cotangent in arrived)
@@ -155,13 +126,11 @@ def _cotangents_of_several(
     vjp: Any, needed: list[int], arrived: list[Any], results: Any, operands: Any, attrs: Any, gapped: bool
 ) -> Any:
     """What the rule of an op with any number of operands and results gives, one an operand."""
-    cts = [
-        ops.zeros_like(result) if cotangent is None else cotangent for cotangent, result in zip(arrived, results, strict=True)
-    ]
+    cts = [zeros_like(result) if cotangent is None else cotangent for cotangent, result in zip(arrived, results, strict=True)]
     return vjp(needed, cts, results, operands, attrs, gapped)
 
 
-def differentiated(roots: Iterable[Node], rules: Sequence[Record]) -> list[Node]:
+def differentiated(roots: Iterable[Node], rules: Sequence[TapeEntry]) -> list[Node]:
     """The nodes that `roots` depend on, in order of evaluation, and those that get a cotangent by one of the `rules`, which are
     in the order in which they were applied."""
     nodes = set(reachable(roots))
@@ -171,10 +140,10 @@ def differentiated(roots: Iterable[Node], rules: Sequence[Record]) -> list[Node]
     return sorted(nodes, key=lambda node: node.serial)
 
 
-def records_of(nodes: Iterable[Node], rules: Iterable[Record] = ()) -> list[Record]:
-    """The records that nodes are: an op with several results is one record, its elements the results. `rules` are the records
+def entries_of(nodes: Iterable[Node], rules: Iterable[TapeEntry] = ()) -> list[TapeEntry]:
+    """The entries that nodes are: an op with several results is one entry, its elements the results. `rules` are the entries
     of custom gradients, which stand for the nodes that are their results."""
-    records: list[Record] = []
+    entries: list[TapeEntry] = []
     several: dict[Node, list[Any]] = {}
     ruled = {result: rule for rule in rules for result in rule.results}
     seen: set[int] = set()
@@ -182,21 +151,21 @@ def records_of(nodes: Iterable[Node], rules: Iterable[Record] = ()) -> list[Reco
         if node in ruled:
             if id(ruled[node]) not in seen:
                 seen.add(id(ruled[node]))
-                records.append(ruled[node])
+                entries.append(ruled[node])
             continue
         if node.op is ops.element:
             several[node.operands[0]][node.attrs["index"]] = node
             continue
         results: Any = (node,)
-        if hasattr(node.type, "items"):
+        if type(node.type) is TupleType:
             # Filled while the elements come by; a result that is in no graph gets a node, so that it has a type.
             results = several[node] = [None] * len(node.type.items)
-        records.append(Record(node.op, node.operands, node.attrs, results, node.location))
+        entries.append(TapeEntry(node.op, node.operands, node.attrs, results, node.location))
     for node, results in several.items():
         for index, result in enumerate(results):
             if result is None:
                 results[index] = ops.element(node, index=index)
-    return records
+    return entries
 
 
 def expand_gradient(node: Node) -> tuple[Node, ...]:
@@ -210,11 +179,13 @@ def expand_gradients(nodes: Sequence[Node]) -> dict[Node, Node]:
     """Put the generated nodes in the place of every `gradient` among `nodes`, innermost first; gives old -> new."""
     replaced: dict[Node, Node] = {}
     parts: dict[Node, tuple[Node, ...]] = {}
+    in_order = InOrder()
     for node in nodes:
         if node.op is ops.element and node.operands[0] in parts:
             replaced[node] = parts[node.operands[0]][node.attrs["index"]]
             continue
-        new = rebuild(node, tuple(replaced.get(operand, operand) for operand in node.operands))
+        operands = tuple(replaced.get(operand, operand) for operand in node.operands)
+        new = (rebuild if node.op.effects is PURE else in_order.rebuild)(node, operands)
         if node.op is ops.gradient:
             parts[node] = _derive(new)
         elif new is not node:
@@ -228,11 +199,11 @@ def _derive(node: Node) -> tuple[Node, ...]:
     targets, sources = node.operands[:count], node.operands[first : first + sources_count]
     constant = set(node.operands[first + sources_count :])
     cone = reachable(targets, stop=lambda node: node in constant)
-    records = records_of([each for each in cone if each not in constant])
+    entries = entries_of([each for each in cone if each not in constant])
     with at(node.location):
-        seeds = [*map(Gapped, node.operands[count:first])] if seeded else [ops.ones_like(target) for target in targets]
-        cotangents = reverse(records, targets, seeds, sources)
+        seeds = [*map(Gapped, node.operands[count:first])] if seeded else [ones_like(target) for target in targets]
+        cotangents = reverse(entries, targets, seeds, sources)
         return tuple(
-            ops.zeros_like(source) if cotangent is None else cotangent
+            zeros_like(source) if cotangent is None else cotangent
             for source, cotangent in zip(sources, cotangents, strict=True)
         )

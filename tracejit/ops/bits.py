@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tracejit.ir import dispatch
 from tracejit.ir.graph import Node
-from tracejit.ir.op import Op
 from tracejit.ops.elementwise import BOOL, INTS, Binary, Unary
 
 
@@ -17,8 +17,8 @@ def truths(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _truth(name: str, operand: Any) -> Any:
-    beside = () if isinstance(operand, Op.operand_type) else (np.False_,)
-    return Op.lift_values(name, (*beside, operand))[-1]
+    beside = () if isinstance(operand, dispatch.operand_type) else (np.False_,)
+    return dispatch.lift(name, (*beside, operand))[-1]
 
 
 class LogicalUnary(Unary):
@@ -28,7 +28,7 @@ class LogicalUnary(Unary):
 
     def __call__(self, x: Any, name: str | None = None) -> Any:
         """The op on every element of `x`. DtypeError where it is no tensor of bools and does not become one."""
-        return super().__call__(x if type(x) is Op.tensor_type else truths(self.name, (x,))[0])
+        return super().__call__(x if type(x) is dispatch.tensor_type else truths(self.name, (x,))[0])
 
 
 class LogicalBinary(Binary):
@@ -39,7 +39,7 @@ class LogicalBinary(Binary):
     def __call__(self, x: Any, y: Any, name: str | None = None) -> Any:
         """The op on the elements of `x` and `y`, broadcast. DtypeError where one is no tensor of bools and does not become
         one."""
-        if type(x) is not Op.tensor_type or type(y) is not Op.tensor_type:
+        if type(x) is not dispatch.tensor_type or type(y) is not dispatch.tensor_type:
             x, y = truths(self.name, (x, y))
         return super().__call__(x, y)
 

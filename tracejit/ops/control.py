@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import ops
 from tracejit.ir.errors import DtypeError
-from tracejit.ir.graph import Graph, Node
+from tracejit.ir.graph import Graph
 from tracejit.ir.interpret import interpret
-from tracejit.ir.op import Kernel, Op, Scalar, View, require
+from tracejit.ir.op import Alias, Op, Scalar, require
 from tracejit.ir.types import DType, TensorType, TupleType, Type, array_type, has_dtype
-from tracejit.ops.autodiff import Gapped
+from tracejit.ops.autodiff import expand_gradient
+from tracejit.ops.cotangents import Gapped
 from tracejit.ops.elementwise import ALL, NUMBERS, sample_array
+from tracejit.ops.operands import frozen
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
 
@@ -33,27 +34,12 @@ def _constant_infer(value: np.ndarray) -> TensorType:
     return array_type(value)
 
 
-def frozen(array: Any) -> np.ndarray:
-    """A copy of `array` that cannot be written to, as attributes are."""
-    copy = np.array(array)
-    copy.flags.writeable = False
-    return copy
-
-
 constant_op: Op = Op(
     "constant",
     infer=_constant_infer,
     evaluate=lambda value: value,
-    lower=Kernel(lambda b, node, out: b.literal(out, node.attrs["value"])),
     samples=_constant_samples,
 )
-
-
-def constant(value: Any) -> Node:
-    """A node holding `value`, an array of a dtype that tracejit has."""
-    from tracejit.ir.graph import make
-
-    return make(constant_op, value=frozen(value))
 
 
 def _iota_infer(shape: tuple[int, ...], axis: int, dtype: DType) -> TensorType:
@@ -99,11 +85,11 @@ def _same_samples(rng: np.random.Generator) -> Samples:
 
 identity: Op = Op(
     "identity", infer=lambda x: x, evaluate=lambda x: x, vjp=(lambda ct, out, x: ct,),
-    lower=View(lambda view, node: view), samples=_same_samples,
+    lower=Alias(lambda x, node: x), samples=_same_samples,
 )  # fmt: skip
 # The value of its operand, of which no gradient knows. A variable's value after an assignment is one.
 stop_gradient: Op = Op(
-    "stop_gradient", infer=lambda x: x, evaluate=lambda x: x, vjp=(None,), lower=View(lambda view, node: view),
+    "stop_gradient", infer=lambda x: x, evaluate=lambda x: x, vjp=(None,), lower=Alias(lambda x, node: x),
     samples=_same_samples,
 )  # fmt: skip
 
@@ -118,7 +104,7 @@ def _gradient_infer(*types: TensorType, targets: int, sources: int, seeded: bool
 
 # What the user wrote as tape.gradient: operands are the targets, a seed a target if `seeded`, the sources, and what else
 # the tape had not recorded and is constant for it. The pass `backward` puts the generated nodes in its place.
-gradient: Op = Op("gradient", infer=_gradient_infer, expand=lambda node: ops.expand_gradient(node))
+gradient: Op = Op("gradient", infer=_gradient_infer, expand=expand_gradient)
 
 
 def _custom_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: dict[str, Any], gapped: bool) -> list[Any]:
@@ -128,7 +114,7 @@ def _custom_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: di
 
 # A rule of the user's for the cotangents of some values: `backward` takes the cotangents of its results and gives those of its
 # operands. Only tapes and traces hold one, as a record; in a graph its results are identities.
-custom_gradient: Op = Op("custom_gradient", infer=lambda *types, backward: TupleType(types), vjp=_custom_vjp, remember=False)
+custom_gradient: Op = Op("custom_gradient", infer=lambda *types, backward: TupleType(types), vjp=_custom_vjp, memoize=False)
 
 
 def _fusion_infer(*types: TensorType, body: Graph, space: tuple[int, ...], rows: int) -> Type:
@@ -145,4 +131,4 @@ def _fusion_evaluate(*arrays: Any, body: Graph, space: tuple[int, ...], rows: in
 
 
 # A loop nest that computes all of `body` at once; made by the pass `fuse`.
-fusion: Op = Op("fusion", infer=_fusion_infer, evaluate=_fusion_evaluate, remember=False)
+fusion: Op = Op("fusion", infer=_fusion_infer, evaluate=_fusion_evaluate, memoize=False)

@@ -6,17 +6,18 @@ operand is again a convolution, of views.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from tracejit import ops
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.op import Kernel, Op, require
+from tracejit.ir.op import registered as ops
 from tracejit.ir.types import TensorType
-from tracejit.ops.autodiff import Gapped
+from tracejit.ops.cotangents import Gapped
 from tracejit.ops.elementwise import FLOATS, NUMBERS, require_dtype, sample_array
+from tracejit.ops.operands import lift, zeros_like
 
 Ints = tuple[int, ...]
 
@@ -27,7 +28,7 @@ def _check_steps(name: str, types: tuple[TensorType, ...], **steps: Ints) -> Non
         require(valid, name, types, f"{what} {list(values)} are not two positive numbers")
 
 
-def _reach(window: Ints, dilations: Ints) -> Ints:
+def window_extents(window: Sequence[int], dilations: Ints) -> Ints:
     """From the first to the last element of a window, along each axis."""
     return tuple((size - 1) * dilation + 1 for size, dilation in zip(window, dilations, strict=True))
 
@@ -35,7 +36,7 @@ def _reach(window: Ints, dilations: Ints) -> Ints:
 def _positions(name: str, types: tuple[TensorType, ...], window: Ints, strides: Ints, dilations: Ints) -> Ints:
     """How many windows lie inside of the first operand's axes 1 and 2."""
     sizes = types[0].shape[1:3]
-    reach = _reach(window, dilations)
+    reach = window_extents(window, dilations)
     fits = all(size >= extent >= 1 for size, extent in zip(sizes, reach, strict=True))
     message = f"a window of {list(reach)} elements does not fit into {list(sizes)}"
     require(fits, name, types, message)
@@ -46,7 +47,7 @@ def _windows(x: Any, window: Ints, strides: Ints, dilations: Ints) -> Any:
     """A view of the array: [n, oh, ow, kh, kw, ...]."""
     positions = [
         (size - extent) // stride + 1
-        for size, extent, stride in zip(x.shape[1:3], _reach(window, dilations), strides, strict=True)
+        for size, extent, stride in zip(x.shape[1:3], window_extents(window, dilations), strides, strict=True)
     ]
     steps = [stride * own for stride, own in zip(strides, x.strides[1:3], strict=True)]
     inner = [dilation * own for dilation, own in zip(dilations, x.strides[1:3], strict=True)]
@@ -89,12 +90,12 @@ def transposed_convolution(ct: Any, filters: Any, size: Ints, strides: Ints, dil
     apart = all(stride == 1 or dilation == 1 for stride, dilation in zip(strides, dilations, strict=True))
     if strides != (1, 1) and apart and filters.type.shape[2] == 1:
         return _transposed_by_blocks(ct, filters, size, strides, dilations)
-    low = tuple(extent - 1 for extent in _reach(filters.type.shape[:2], dilations))
+    low = tuple(extent - 1 for extent in window_extents(filters.type.shape[:2], dilations))
     counts = zip(size, ct.type.shape[1:3], strides, strict=True)
     high = tuple(whole - (count - 1) * stride - 1 for whole, count, stride in counts)
     interior = tuple(stride - 1 for stride in strides)
     padded = ops.pad(ct, low=(0, *low, 0, 0), high=(0, *high, 0, 0), interior=(0, *interior, 0, 0), value=0.0)
-    turned = ops.transpose(ops.reverse_axes(filters, axes=(0, 1)), permutation=(0, 1, 2, 4, 3))
+    turned = ops.transpose(ops.reverse(filters, axes=(0, 1)), permutation=(0, 1, 2, 4, 3))
     return convolution(padded, turned, strides=(1, 1), dilations=dilations)
 
 
@@ -112,15 +113,15 @@ def _transposed_by_blocks(ct: Any, filters: Any, size: Ints, strides: Ints, dila
     missing = [each * count - extent for each, count, extent in zip(block, times, window, strict=True)]
     whole = ops.pad(filters, low=(0,) * 5, high=(*missing, 0, 0, 0), interior=(0,) * 5, value=0.0)
     parts = ops.reshape(whole, shape=(times[0], block[0], times[1], block[1], channels, features))
-    turned = ops.transpose(ops.reverse_axes(parts, axes=(0, 2)), permutation=(0, 2, 5, 1, 3, 4))
+    turned = ops.transpose(ops.reverse(parts, axes=(0, 2)), permutation=(0, 2, 5, 1, 3, 4))
     merged = ops.reshape(turned, shape=(*times, 1, features, block[0] * block[1] * channels))
     low = tuple((count - 1) * dilation for count, dilation in zip(times, dilations, strict=True))
     high = tuple(count - old for count, old in zip(blocks, ct.type.shape[1:3], strict=True))
     padded = ops.pad(ct, low=(0, *low, 0, 0), high=(0, *high, 0, 0), interior=(0,) * 5, value=0.0)
     result = ops.reshape(convolution(padded, merged, strides=(1, 1), dilations=dilations), shape=(n, *blocks, *block, channels))
-    spread = ops.transpose(result, permutation=(0, 1, 3, 2, 4, 5))
+    interleaved = ops.transpose(result, permutation=(0, 1, 3, 2, 4, 5))
     gaps = (0, 0, strides[0] - block[0], 0, strides[1] - block[1], 0)
-    filled = ops.pad(spread, low=(0,) * 6, high=gaps, interior=(0,) * 6, value=0.0) if any(gaps) else spread
+    filled = ops.pad(interleaved, low=(0,) * 6, high=gaps, interior=(0,) * 6, value=0.0) if any(gaps) else interleaved
     places = (blocks[0] * strides[0], blocks[1] * strides[1])
     return ops.slice(
         ops.reshape(filled, shape=(n, *places, 1, channels)), starts=(0,) * 5, sizes=(n, *size, 1, channels), strides=(1,) * 5
@@ -136,7 +137,7 @@ def _vjp_filters(ct: Any, out: Any, x: Any, filters: Any, strides: Ints, dilatio
     window, positions = filters.type.shape[:2], ct.type.shape[1:3]
     used = tuple(
         extent + (count - 1) * stride
-        for extent, count, stride in zip(_reach(window, dilations), positions, strides, strict=True)
+        for extent, count, stride in zip(window_extents(window, dilations), positions, strides, strict=True)
     )
     n, _, _, *channels = x.type.shape
     touched = ops.slice(x, starts=(0,) * 5, sizes=(n, *used, *channels), strides=(1,) * 5)
@@ -154,6 +155,11 @@ def _to_copy(node: Any, views: Any) -> list[int]:
     if groups == 1 or x.shape[4] > 1:
         return []
     return [number for number, stride in enumerate((x.strides[3], filters.strides[2])) if stride not in (0, 1)]
+
+
+def _flops(node: Any) -> int:
+    height, width, _, channels, _ = node.operands[1].shape
+    return 2 * node.type.size * height * width * channels
 
 
 def _samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], dict[str, Any]]]:
@@ -178,7 +184,7 @@ convolution: Op = Op(
     infer=_infer,
     evaluate=_evaluate,
     vjp=(_vjp_x, _vjp_filters),
-    lower=Kernel(lambda b, node, out, x, filters: b.convolution(node, out, x, filters), contiguous=_to_copy),
+    lower=Kernel(contiguous=_to_copy, product_flops=_flops),
     samples=_samples,
 )
 
@@ -218,7 +224,7 @@ def _max_vjp(ct: Any, out: Any, x: Any, window: Ints, strides: Ints) -> Any:
         rows, columns = (each * stride + np.arange(stride) for each, stride in zip(before, strides, strict=True))
         place = _constant(rows[:, None] * code + columns, x)
         at = ops.equal(there, ops.broadcast(place, shape=space, axes=(2, 4)))
-        term = ops.select(at, cotangent, ops.zeros_like(cotangent))
+        term = ops.select(at, cotangent, zeros_like(cotangent))
         total = term if total is None else ops.add(total, term)
     whole = ops.reshape(total, shape=(n, blocks[0] * strides[0], blocks[1] * strides[1], channels))
     inside = ops.slice(whole, starts=(0,) * 4, sizes=x.type.shape, strides=(1,) * 4)
@@ -238,7 +244,7 @@ def _first_place(out: Any, x: Any, window: Ints, strides: Ints, code: int) -> An
 
 def _constant(values: Any, like: Any) -> Any:
     """The array `values` as an operand of the dtype of `like`."""
-    return ops.lift("max_windows", (like, np.array(values, like.type.dtype.numpy)))[1]
+    return lift("max_windows", (like, np.array(values, like.type.dtype.numpy)))[1]
 
 
 def _max_samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray], dict[str, Any]]]:
@@ -256,33 +262,12 @@ def _max_samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray], 
             yield (x,), {"window": window, "strides": strides}
 
 
-def _max_lower(b: Any, node: Any, out: Any, x: Any) -> None:
-    """Row by row, the elements of a window one after the other."""
-    (kh, kw), (sh, sw) = node.attrs["window"], node.attrs["strides"]
-    n, height, width, channels = out.shape
-
-    def row(number: Any, carried: list[Any]) -> list[Any]:
-        index = b.unravel(number, (n, height))
-        target = b.subarray(out, 0, index)
-        start = b.subarray(x.sub((0,) * 4, (n, height, width, channels), (1, sh, 1, 1)), 0, index)
-        parts = []
-        for i in range(kh):
-            for j in range(kw):
-                offset = start.offset + i * x.strides[1] + j * x.strides[2]
-                layout = (sw * x.strides[2], x.strides[3])
-                parts.append(type(x)(start.pointer, target.shape, layout, x.dtype, offset))
-        b.combine(target, parts, b.max)
-        return []
-
-    b.loop_between(*b.span(n * height), row)
-
-
 # x: f32[n,h,w,c] -> f32[n,oh,ow,c]
 max_windows: Op = Op(
     "max_windows",
     infer=_max_infer,
     evaluate=lambda x, window, strides: np.max(_windows(x, window, strides, (1, 1)), axis=(3, 4)),
     vjp=(_max_vjp,),
-    lower=Kernel(_max_lower),
+    lower=Kernel(),
     samples=_max_samples,
 )

@@ -6,21 +6,20 @@ needs it. `samples` are made from `domain`, the interval in which a float operan
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from tracejit import ops
-from tracejit.ir.errors import DtypeError, InvalidArgumentError, fail
+from tracejit.ir import dispatch
+from tracejit.ir.errors import DtypeError, fail
 from tracejit.ir.graph import Node, make
 from tracejit.ir.op import Op, Scalar, require
-from tracejit.ir.types import DTYPES, HALVES, DType, TensorType, bool_, broadcast_shapes, float32, float64, int32, int64
-from tracejit.ops.autodiff import Gapped, Scale
-from tracejit.ops.special import erf as erf_numpy
-from tracejit.ops.special import erfc as erfc_numpy
+from tracejit.ir.op import registered as ops
+from tracejit.ir.types import DTYPES, HALVES, DType, TensorType, bool_, float32, float64, int32, int64
+from tracejit.ops.cotangents import Gapped, Scale
+from tracejit.ops.operands import align, lift, zeros_like
 
 FLOATS = (float32, float64)
 INTS = (int32, int64)
@@ -111,9 +110,9 @@ class Unary(Elementwise):
         """The op on every element of `x`; the result has its shape. DtypeError where the op does not take x's dtype."""
         if type(x) is Node:
             return make(self, x)
-        if type(x) is not Op.tensor_type:
-            (x,) = Op.lift_values(self.name, (x,))
-        return Op.apply_values(self, (x,), {})
+        if type(x) is not dispatch.tensor_type:
+            (x,) = dispatch.lift(self.name, (x,))
+        return dispatch.apply(self, (x,), {})
 
 
 class Binary(Elementwise):
@@ -124,71 +123,16 @@ class Binary(Elementwise):
     def __call__(self, x: Any, y: Any, name: str | None = None) -> Any:
         """The op on the elements of `x` and `y`, broadcast. DtypeError where the dtypes differ or the op does not take
         them, InvalidArgumentError where the shapes do not broadcast. A Python number takes the other's dtype."""
-        if type(x) is not Op.tensor_type or type(y) is not Op.tensor_type:
+        if type(x) is not dispatch.tensor_type or type(y) is not dispatch.tensor_type:
             x, y = lift(self.name, (x, y))
         if x.type is not y.type:
             self._require_dtype(x.type.dtype, (x, y))
             x, y = align(self.name, (x, y))
-        return make(self, x, y) if type(x) is Node else Op.apply_values(self, (x, y), {})
-
-
-def lift(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
-    """`operands` as nodes where one of them is a node, else as tensors; Python numbers take the dtype of the others."""
-    for node in operands:
-        if type(node) is Node:
-            return tuple(
-                operand if type(operand) is Node else ops.constant(np.asarray(operand, node.dtype.numpy))
-                for operand in operands
-            )
-    return Op.lift_values(name, operands)
-
-
-def align(name: str, operands: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Broadcast `operands` to their common shape. DtypeError where dtypes differ, InvalidArgumentError where shapes do."""
-    first = operands[0].type
-    for operand in operands[1:]:
-        if operand.type.dtype is not first.dtype:
-            message = f"operands must have one dtype, but these are {first.dtype.name} and {operand.type.dtype.name}"
-            fail(DtypeError, name, operands, message + "; convert one with cast")
-    shape = common_shape(name, operands)
-    return tuple([broadcast_to(operand, shape) for operand in operands])
-
-
-_broadcast_shapes = functools.lru_cache(4096)(broadcast_shapes)
-
-
-def common_shape(name: str, operands: tuple[Any, ...]) -> tuple[int, ...]:
-    """The broadcast shape of `operands`; InvalidArgumentError where there is none."""
-    shape = _broadcast_shapes(*[operand.type.shape for operand in operands])
-    if shape is None:
-        shapes = " and ".join(str(list(operand.type.shape)) for operand in operands)
-        fail(InvalidArgumentError, name, operands, f"the shapes {shapes} do not broadcast")
-    return shape
-
-
-def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
-    """`x` broadcast to `shape`, to which it is known to fit; `x` itself where it has that shape."""
-    if x.type.shape == shape:
-        return x
-    rank = len(x.type.shape)
-    attrs: dict[str, Any] = {"shape": shape, "axes": tuple(range(len(shape) - rank, len(shape))) if rank else ()}
-    return make(ops.broadcast, x, **attrs) if type(x) is Node else Op.apply_values(ops.broadcast, (x,), attrs)
-
-
-def sigmoid_numpy(x: Any) -> Any:
-    decay = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + decay), decay / (1 + decay))
+        return make(self, x, y) if type(x) is Node else dispatch.apply(self, (x, y), {})
 
 
 def _floordiv(x: Any, y: Any) -> Any:
     return np.floor(np.true_divide(x, y)) if x.dtype.kind == "f" else np.floor_divide(x, y)
-
-
-_SQRT_PI = math.sqrt(math.pi)
-
-
-def _squared_radius(out: Any, y: Any, x: Any) -> Any:
-    return add(mul(x, x), mul(y, y))
 
 
 neg: Unary = Unary(
@@ -200,7 +144,7 @@ abs: Unary = Unary(
 )  # fmt: skip
 sign: Unary = Unary(
     "sign", dtypes=ALL_NUMBERS, evaluate=np.sign, lower=lambda b, x: b.sign(x), domain=(0.3, 2),
-    vjp=(lambda ct, out, x: ops.zeros_like(ct),),
+    vjp=(lambda ct, out, x: zeros_like(ct),),
 )  # fmt: skip
 floor: Unary = Unary("floor", dtypes=FLOATS, evaluate=np.floor, lower=lambda b, x: b.floor(x))
 ceil: Unary = Unary("ceil", dtypes=FLOATS, evaluate=np.ceil, lower=lambda b, x: b.ceil(x))
@@ -208,117 +152,20 @@ round: Unary = Unary(
     "round", dtypes=NUMBERS, evaluate=lambda x: np.rint(x) if x.dtype.kind == "f" else x,
     lower=lambda b, x: b.round(x) if x.dtype.is_floating else x,
 )  # fmt: skip
-# As in TensorFlow, of these three 0 where the cotangent is 0, also at x = 0, where the derivative is infinite.
+# As in TensorFlow, of sqrt, rsqrt and reciprocal 0 where the cotangent is 0, also at x = 0, where the derivative is infinite.
 sqrt: Unary = Unary(
     "sqrt", costly=True, dtypes=FLOATS, evaluate=np.sqrt, lower=lambda b, x: b.sqrt(x), domain=(0.5, 4),
     vjp=(lambda ct, out, x: ops.div_or_zero(mul(ct, 0.5), out),),
 )  # fmt: skip
-rsqrt: Unary = Unary(
-    "rsqrt", costly=True, dtypes=FLOATS, evaluate=lambda x: np.reciprocal(np.sqrt(x)), domain=(0.5, 4),
-    lower=lambda b, x: b.rsqrt(x),
-    vjp=(lambda ct, out, x: ops.mul_or_zero(mul(ct, -0.5), mul(out, mul(out, out))),),
-)  # fmt: skip
 reciprocal: Unary = Unary(
     "reciprocal", costly=True, dtypes=ALL_FLOATS, evaluate=lambda x: x.dtype.type(1) / x, domain=(0.5, 2),
     lower=lambda b, x: b.div(b.const(1, x.dtype), x), vjp=(lambda ct, out, x: neg(ops.mul_or_zero(ct, mul(out, out))),),
-)  # fmt: skip
-exp: Unary = Unary(
-    "exp",
-    costly=True,
-    dtypes=FLOATS,
-    evaluate=np.exp,
-    lower=lambda b, x: b.exp(x),
-    vjp=(Scale(lambda out, x: out),),
-)
-expm1: Unary = Unary(
-    "expm1", costly=True, dtypes=FLOATS, evaluate=np.expm1, lower=lambda b, x: b.expm1(x),
-    vjp=(Scale(lambda out, x: exp(x)),),
-)  # fmt: skip
-log: Unary = Unary(
-    "log", costly=True, dtypes=FLOATS, evaluate=np.log, lower=lambda b, x: b.log(x), domain=(0.5, 4),
-    vjp=(Scale(over=lambda out, x: x),),
-)  # fmt: skip
-log1p: Unary = Unary(
-    "log1p", costly=True, dtypes=FLOATS, evaluate=np.log1p, lower=lambda b, x: b.log1p(x), domain=(-0.5, 3),
-    vjp=(Scale(over=lambda out, x: add(x, 1.0)),),
-)  # fmt: skip
-sin: Unary = Unary(
-    "sin",
-    costly=True,
-    dtypes=FLOATS,
-    evaluate=np.sin,
-    lower=lambda b, x: b.sin(x),
-    vjp=(Scale(lambda out, x: cos(x)),),
-)
-cos: Unary = Unary(
-    "cos",
-    costly=True,
-    dtypes=FLOATS,
-    evaluate=np.cos,
-    lower=lambda b, x: b.cos(x),
-    vjp=(Scale(lambda out, x: neg(sin(x))),),
-)
-tan: Unary = Unary(
-    "tan", costly=True, dtypes=FLOATS, evaluate=np.tan, lower=lambda b, x: b.tan(x), domain=(-1, 1),
-    vjp=(Scale(lambda out, x: add(mul(out, out), 1.0)),),
-)  # fmt: skip
-tanh: Unary = Unary(
-    "tanh", costly=True, dtypes=FLOATS, evaluate=np.tanh, lower=lambda b, x: b.tanh(x),
-    vjp=(Scale(lambda out, x: sub(1.0, mul(out, out))),),
-)  # fmt: skip
-sigmoid: Unary = Unary(
-    "sigmoid", costly=True, dtypes=FLOATS, evaluate=sigmoid_numpy, lower=lambda b, x: b.sigmoid(x),
-    vjp=(Scale(lambda out, x: mul(out, sub(1.0, out))),),
-)  # fmt: skip
-erf: Unary = Unary(
-    "erf", costly=True, dtypes=FLOATS, evaluate=erf_numpy, lower=lambda b, x: b.erf(x),
-    vjp=(Scale(lambda out, x: mul(2 / _SQRT_PI, exp(neg(mul(x, x))))),),
-)  # fmt: skip
-erfc: Unary = Unary(
-    "erfc", costly=True, dtypes=FLOATS, evaluate=erfc_numpy, lower=lambda b, x: b.erfc(x),
-    vjp=(Scale(lambda out, x: mul(-2 / _SQRT_PI, exp(neg(mul(x, x))))),),
 )  # fmt: skip
 # 1 - x * x, as a product that loses no digits where x is near 1 or -1.
 one_minus_square: Unary = Unary(
     "one_minus_square", dtypes=FLOATS, evaluate=lambda x: (1 - x) * (x + 1),
     lower=lambda b, x: b.mul(b.sub(b.const(1, x.dtype), x), b.add(x, b.const(1, x.dtype))),
     vjp=(Scale(lambda out, x: mul(x, -2.0)),),
-)  # fmt: skip
-asin: Unary = Unary(
-    "asin", costly=True, dtypes=FLOATS, evaluate=np.arcsin, lower=lambda b, x: b.asin(x), domain=(-0.6, 0.6),
-    vjp=(Scale(over=lambda out, x: sqrt(one_minus_square(x))),),
-)  # fmt: skip
-acos: Unary = Unary(
-    "acos", costly=True, dtypes=FLOATS, evaluate=np.arccos, lower=lambda b, x: b.acos(x), domain=(-0.6, 0.6),
-    vjp=(Scale(over=lambda out, x: neg(sqrt(one_minus_square(x)))),),
-)  # fmt: skip
-atan: Unary = Unary(
-    "atan", costly=True, dtypes=FLOATS, evaluate=np.arctan, lower=lambda b, x: b.atan(x),
-    vjp=(Scale(over=lambda out, x: add(mul(x, x), 1.0)),),
-)  # fmt: skip
-sinh: Unary = Unary(
-    "sinh", costly=True, dtypes=FLOATS, evaluate=np.sinh, lower=lambda b, x: b.sinh(x),
-    vjp=(Scale(lambda out, x: cosh(x)),),
-)  # fmt: skip
-cosh: Unary = Unary(
-    "cosh", costly=True, dtypes=FLOATS, evaluate=np.cosh, lower=lambda b, x: b.cosh(x),
-    vjp=(Scale(lambda out, x: sinh(x)),),
-)  # fmt: skip
-asinh: Unary = Unary(
-    "asinh", costly=True, dtypes=FLOATS, evaluate=np.arcsinh, lower=lambda b, x: b.asinh(x),
-    vjp=(Scale(over=lambda out, x: cosh(out)),),
-)  # fmt: skip
-acosh: Unary = Unary(
-    "acosh", costly=True, dtypes=FLOATS, evaluate=np.arccosh, lower=lambda b, x: b.acosh(x), domain=(1.5, 4),
-    vjp=(Scale(over=lambda out, x: sinh(out)),),
-)  # fmt: skip
-atanh: Unary = Unary(
-    "atanh", costly=True, dtypes=FLOATS, evaluate=np.arctanh, lower=lambda b, x: b.atanh(x), domain=(-0.6, 0.6),
-    vjp=(Scale(over=lambda out, x: one_minus_square(x)),),
-)  # fmt: skip
-cbrt: Unary = Unary(
-    "cbrt", costly=True, dtypes=FLOATS, evaluate=np.cbrt, lower=lambda b, x: b.cbrt(x), domain=(0.5, 4),
-    vjp=(Scale(over=lambda out, x: mul(mul(out, out), 3.0)),),
 )  # fmt: skip
 is_finite: Unary = Unary(
     "is_finite", dtypes=ALL_FLOATS, evaluate=np.isfinite, result=bool_,
@@ -353,37 +200,19 @@ mod: Binary = Binary(
 )  # fmt: skip
 
 
-class Angle(Binary):
-    """Of the two coordinates of a point, y first."""
-
-    __slots__ = ()
-
-    def __call__(self, y: Any, x: Any, name: str | None = None) -> Any:  # type: ignore[override]
-        """The angle of (x, y), errors as for any two operands."""
-        return super().__call__(y, x)
-
-
-atan2: Binary = Angle(
-    "atan2", costly=True, arity=2, dtypes=FLOATS, evaluate=np.arctan2, lower=lambda b, y, x: b.atan2(y, x),
-    domain=((-2, 2), (0.5, 2)),
-    vjp=(
-        Scale(over=_squared_radius, times=lambda out, y, x: x),
-        Scale(over=_squared_radius, times=lambda out, y, x: neg(y)),
-    ),
-)  # fmt: skip
 # Where both are equal the first operand takes the whole cotangent, as in TensorFlow.
 maximum: Binary = Binary(
     "maximum", arity=2, dtypes=ALL_NUMBERS, evaluate=np.maximum, lower=lambda b, x, y: b.max(x, y), domain=((-2, 0), (0.2, 2)),
     vjp=(
-        lambda ct, out, x, y: Gapped(ops.select(greater_equal(x, y), ct, ops.zeros_like(ct))),
-        lambda ct, out, x, y: Gapped(ops.select(greater_equal(x, y), ops.zeros_like(ct), ct)),
+        lambda ct, out, x, y: Gapped(ops.select(greater_equal(x, y), ct, zeros_like(ct))),
+        lambda ct, out, x, y: Gapped(ops.select(greater_equal(x, y), zeros_like(ct), ct)),
     ),
 )  # fmt: skip
 minimum: Binary = Binary(
     "minimum", arity=2, dtypes=ALL_NUMBERS, evaluate=np.minimum, lower=lambda b, x, y: b.min(x, y), domain=((-2, 0), (0.2, 2)),
     vjp=(
-        lambda ct, out, x, y: Gapped(ops.select(less_equal(x, y), ct, ops.zeros_like(ct))),
-        lambda ct, out, x, y: Gapped(ops.select(less_equal(x, y), ops.zeros_like(ct), ct)),
+        lambda ct, out, x, y: Gapped(ops.select(less_equal(x, y), ct, zeros_like(ct))),
+        lambda ct, out, x, y: Gapped(ops.select(less_equal(x, y), zeros_like(ct), ct)),
     ),
 )  # fmt: skip
 

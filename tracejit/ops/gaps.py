@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.ops.autodiff import Gapped, Scale
+from tracejit.ops.cotangents import Gapped, Scale
 from tracejit.ops.elementwise import ALL_FLOATS, Binary, div, neg
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import ops
 from tracejit.ir.errors import DtypeError, IndexOutOfRangeError, InvalidArgumentError, fail
 from tracejit.ir.op import Kernel, Op, require
 from tracejit.ir.types import TensorType, array_type
-from tracejit.ops.autodiff import Gapped
+from tracejit.ops.cotangents import Gapped
 from tracejit.ops.elementwise import ALL, INTS, NUMBERS, require_dtype, sample_array
+from tracejit.ops.reduce import in_float32
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
 
@@ -21,11 +21,11 @@ def _check_indices(name: str, types: tuple[TensorType, ...], indices: TensorType
     require(indices.dtype in INTS, name, types, f"indices must be int32 or int64, not {indices.dtype.name}", DtypeError)
 
 
-def _range_evaluate(x: Any, low: int, high: int, what: str) -> Any:
+def _range_evaluate(x: Any, low: int, high: int, what: str, function: str) -> Any:
     x = np.asarray(x)
     outside = x[(x < low) | (x >= high)]
     if outside.size:
-        fail(IndexOutOfRangeError, "check_range", (array_type(x),), range_message(what, low, high, int(outside.flat[0])))
+        fail(IndexOutOfRangeError, function, (array_type(x),), range_message(what, low, high, int(outside.flat[0])))
     return x
 
 
@@ -34,26 +34,21 @@ def range_message(what: str, low: int, high: int, value: int | None = None) -> s
     return f"{f'one {what}' if value is None else f'{what} {value}'} is not in [{low}, {high})"
 
 
-def _range_lower(b: Any, node: Any, out: Any, x: Any) -> None:
-    b.all_within(x, node.attrs["low"], node.attrs["high"])
-    b.copy(out, x)
-
-
-def _range_infer(x: TensorType, low: int, high: int, what: str) -> TensorType:
-    _check_indices("check_range", (x,), x)
+def _range_infer(x: TensorType, low: int, high: int, what: str, function: str) -> TensorType:
+    _check_indices(function, (x,), x)
     return x
 
 
 def _range_samples(rng: np.random.Generator) -> Samples:
     for dtype in INTS:
-        yield (rng.integers(0, 4, (3, 5)).astype(dtype.numpy),), {"low": 0, "high": 4, "what": "index"}
+        yield (rng.integers(0, 4, (3, 5)).astype(dtype.numpy),), {"low": 0, "high": 4, "what": "index", "function": "gather"}
 
 
-# The operand itself, once each of its elements is known to lie in low..high-1.
+# The operand itself, once each of its elements is known to lie in low..high-1; an error calls one a `what` of `function`.
 check_range: Op = Op(
-    "check_range", infer=_range_infer, evaluate=_range_evaluate, vjp=(None,), lower=Kernel(_range_lower),
+    "check_range", infer=_range_infer, evaluate=_range_evaluate, vjp=(None,), lower=Kernel(),
     samples=_range_samples,
-    fails=lambda types, low, high, what: (IndexOutOfRangeError, "check_range", range_message(what, low, high)),
+    runtime_error=lambda types, low, high, what, function: (IndexOutOfRangeError, function, range_message(what, low, high)),
 )  # fmt: skip
 
 
@@ -68,15 +63,6 @@ def _nonzero_infer(x: TensorType, function: str, message: str) -> TensorType:
     return x
 
 
-def _nonzero_lower(b: Any, node: Any, out: Any, x: Any) -> None:
-    def each(position: list[Any]) -> None:
-        value = b.load(x, position)
-        b.fail_if(b.compare("eq", value, b.const(0, value.dtype)))
-        b.store(out, position, value)
-
-    b.loops(x.shape, each)
-
-
 def _nonzero_samples(rng: np.random.Generator) -> Samples:
     for dtype in INTS:
         yield (rng.integers(1, 4, (7,)).astype(dtype.numpy),), {"function": "floordiv", "message": "it is zero"}
@@ -84,8 +70,8 @@ def _nonzero_samples(rng: np.random.Generator) -> Samples:
 
 # The operand itself, once no element is zero; else `function` fails with `message`.
 check_nonzero: Op = Op(
-    "check_nonzero", infer=_nonzero_infer, evaluate=_nonzero_evaluate, vjp=(None,), lower=Kernel(_nonzero_lower),
-    samples=_nonzero_samples, fails=lambda types, function, message: (InvalidArgumentError, function, message),
+    "check_nonzero", infer=_nonzero_infer, evaluate=_nonzero_evaluate, vjp=(None,), lower=Kernel(),
+    samples=_nonzero_samples, runtime_error=lambda types, function, message: (InvalidArgumentError, function, message),
 )  # fmt: skip
 
 
@@ -129,13 +115,13 @@ gather: Op = Op(
     evaluate=_gather_evaluate,
     vjp=(
         lambda ct, out, params, indices, axis: Gapped(
-            ops.in_float32(scatter_add, ct, indices, axis=axis, size=params.type.shape[axis])
+            in_float32(scatter_add, ct, indices, axis=axis, size=params.type.shape[axis])
         ),
         None,
     ),
-    lower=Kernel(lambda b, node, out, params, indices: b.gather(out, params, indices, node.attrs["axis"])),
+    lower=Kernel(),
     samples=_gather_samples,
-    fails=lambda types, axis: (IndexOutOfRangeError, "gather", _outside(types[0].shape[axis], axis)),
+    runtime_error=lambda types, axis: (IndexOutOfRangeError, "gather", _outside(types[0].shape[axis], axis)),
 )
 
 
@@ -179,7 +165,7 @@ scatter_add: Op = Op(
     infer=_scatter_infer,
     evaluate=_scatter_evaluate,
     vjp=(lambda ct, out, updates, indices, axis, size: gather(ct, indices, axis=axis), None),
-    lower=Kernel(lambda b, node, out, updates, indices: b.scatter_add(out, updates, indices, node.attrs["axis"])),
+    lower=Kernel(),
     samples=_scatter_samples,
-    fails=lambda types, axis, size: (IndexOutOfRangeError, "scatter_add", _outside(size, axis)),
+    runtime_error=lambda types, axis, size: (IndexOutOfRangeError, "scatter_add", _outside(size, axis)),
 )

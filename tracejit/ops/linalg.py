@@ -9,7 +9,7 @@ import numpy as np
 
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.op import Kernel, Op, require
-from tracejit.ir.types import TensorType
+from tracejit.ir.types import BY_NUMPY, TensorType
 from tracejit.ops.elementwise import ALL_NUMBERS, require_dtype, sample_array
 
 
@@ -32,7 +32,7 @@ def _infer(x: TensorType, y: TensorType, transpose_a: bool, transpose_b: bool) -
 def _evaluate(x: Any, y: Any, transpose_a: bool, transpose_b: bool) -> Any:
     """Of a half dtype the sums are float32, and each is rounded once."""
     x, y = _swap(x, transpose_a), _swap(y, transpose_b)
-    if x.dtype.itemsize == 2:
+    if BY_NUMPY[x.dtype].is_half:
         return np.matmul(x.astype(np.float32), y.astype(np.float32)).astype(x.dtype)
     return np.matmul(x, y)
 
@@ -61,11 +61,16 @@ def _samples(rng: np.random.Generator) -> Iterator[tuple[tuple[np.ndarray, np.nd
                     yield (_swap(x, transpose_a).copy(), _swap(y, transpose_b).copy()), attrs
 
 
+def _flops(node: Any) -> int:
+    depth = node.operands[0].shape[-2 if node.attrs["transpose_a"] else -1]
+    return 2 * node.type.size * depth
+
+
 matmul: Op = Op(
     "matmul",
     infer=_infer,
     evaluate=_evaluate,
     vjp=(_vjp_x, _vjp_y),
-    lower=Kernel(lambda b, node, out, x, y: b.matmul(node, out, x, y)),
+    lower=Kernel(product_flops=_flops),
     samples=_samples,
 )

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import ops
 from tracejit.ir.op import Op, Scalar, require
-from tracejit.ir.types import TensorType
-from tracejit.ops.autodiff import Scale
+from tracejit.ir.op import registered as ops
+from tracejit.ir.types import BY_NUMPY, TensorType
+from tracejit.ops.cotangents import Scale
+from tracejit.ops.elementary import log
 from tracejit.ops.elementwise import (
     ALL_NUMBERS,
     FLOATS,
@@ -20,12 +21,12 @@ from tracejit.ops.elementwise import (
     Binary,
     div,
     greater,
-    log,
     mul,
     require_dtype,
     sample_array,
     sub,
 )  # fmt: skip
+from tracejit.ops.operands import ones_like, zeros_like
 
 # Exponents of `power`: those that are products, and the square root.
 PRODUCTS = (0, 1, 2, 3, 4)
@@ -42,12 +43,12 @@ def _pow(x: Any, y: Any) -> Any:
 
 
 pow: Binary = Binary(
-    "pow", costly=True, arity=2, dtypes=NUMBERS, evaluate=_pow, lower=lambda b, x, y: b.pow(x, y),
+    "pow", costly=True, arity=2, dtypes=NUMBERS, evaluate=_pow, lower=lambda b, x, y: b.elementary("pow", x, y),
     domain=((0.5, 2), (0, 2)),
     vjp=(
         Scale(lambda out, x, y: mul(y, pow(x, sub(y, 1.0)))),
         # d(x**y)/dy is x**y * log(x), whose logarithm is taken as 0 for x <= 0, where it is a limit or has no value.
-        Scale(lambda out, x, y: mul(out, log(ops.select(greater(x, ops.zeros_like(x)), x, ops.ones_like(x))))),
+        Scale(lambda out, x, y: mul(out, log(ops.select(greater(x, zeros_like(x)), x, ones_like(x))))),
     ),
 )  # fmt: skip
 
@@ -64,7 +65,7 @@ def _evaluate(x: Any, exponent: float) -> Any:
         return np.where(x == -math.inf, x.dtype.type(math.inf), np.sqrt(x + x.dtype.type(0)))
     if exponent == 0:
         return np.ones_like(x)
-    if x.dtype.itemsize == 2:  # rounded once
+    if BY_NUMPY[x.dtype].is_half:  # rounded once
         return product(x.astype(np.float32), exponent, np.multiply).astype(x.dtype)
     return product(x, exponent, np.multiply)
 

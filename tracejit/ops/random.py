@@ -38,8 +38,7 @@ def _bits_evaluate(counter: Any, key: Any) -> Any:
 
 def _uniform_evaluate(counter: Any, key: Any, dtype: DType) -> Any:
     z = _bits_evaluate(counter, key)
-    bits = 24 if dtype.size == 4 else 53
-    return (z >> np.uint64(64 - bits)).astype(np.int64).astype(dtype.numpy) * dtype.numpy.type(2.0**-bits)
+    return (z >> np.uint64(64 - dtype.digits)).astype(np.int64).astype(dtype.numpy) * dtype.numpy.type(2.0**-dtype.digits)
 
 
 def _bits_lower(b: Any, counter: Any, key: Any) -> Any:
@@ -54,8 +53,7 @@ def _bits_lower(b: Any, counter: Any, key: Any) -> Any:
 
 def _uniform_lower(b: Any, counter: Any, key: Any, dtype: DType) -> Any:
     z = _bits_lower(b, counter, key)
-    bits = 24 if dtype.size == 4 else 53
-    return b.mul(b.cast(b.shift_right(z, 64 - bits), dtype), b.const(2.0**-bits, dtype))
+    return b.mul(b.cast(b.shift_right(z, 64 - dtype.digits), dtype), b.const(2.0**-dtype.digits, dtype))
 
 
 def _uniform_samples(rng: np.random.Generator) -> Samples:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import ops
 from tracejit.ir.op import Kernel, Op, Reduction, require
-from tracejit.ir.types import DType, TensorType, array_type, bool_, float32, int64
-from tracejit.ops.autodiff import Gapped
+from tracejit.ir.op import registered as ops
+from tracejit.ir.types import DType, TensorType, array_type, bool_, int64
+from tracejit.ops.cotangents import Gapped
 from tracejit.ops.elementwise import NUMBERS, require_dtype, sample_array
 
 _SAMPLES: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
@@ -42,10 +42,10 @@ def in_float32(op: Callable[..., Any], x: Any, *others: Any, **attrs: Any) -> An
     dtype = x.type.dtype
     if not dtype.is_half:
         return op(x, *others, **attrs)
-    return ops.cast(op(ops.cast(x, dtype=float32), *others, **attrs), dtype=dtype)
+    return ops.cast(op(ops.cast(x, dtype=dtype.accumulator), *others, **attrs), dtype=dtype)
 
 
-def spread(x: Any, like: Any, axes: tuple[int, ...]) -> Any:
+def broadcast_back(x: Any, like: Any, axes: tuple[int, ...]) -> Any:
     """A reduction's result over `axes`, broadcast back to the shape of `like`."""
     shape = like.type.shape
     return ops.broadcast(x, shape=shape, axes=kept_axes(len(shape), axes))
@@ -85,8 +85,8 @@ def _reduction(
 
 def _extreme_vjp(ct: Any, out: Any, x: Any, axes: tuple[int, ...]) -> Any:
     """Elements that share the extreme value share its cotangent evenly."""
-    at = ops.cast(ops.equal(x, spread(out, x, axes)), dtype=x.type.dtype)
-    return Gapped(ops.mul(spread(ops.div(ct, reduce_sum(at, axes=axes)), x, axes), at))
+    at = ops.cast(ops.equal(x, broadcast_back(out, x, axes)), dtype=x.type.dtype)
+    return Gapped(ops.mul(broadcast_back(ops.div(ct, reduce_sum(at, axes=axes)), x, axes), at))
 
 
 def _shift(x: Any, distance: int) -> Any:
@@ -122,7 +122,7 @@ def _prod_vjp(ct: Any, out: Any, x: Any, axes: tuple[int, ...]) -> Any:
     flat = ops.reshape(ops.transpose(x, permutation=order), shape=flat_shape)
     others = ops.mul(_others(flat, 1), _others(flat, -1))
     back = ops.reshape(others, shape=tuple(shape[axis] for axis in order))
-    return ops.mul(spread(ct, x, axes), ops.transpose(back, permutation=tuple(np.argsort(order).tolist())))
+    return ops.mul(broadcast_back(ct, x, axes), ops.transpose(back, permutation=tuple(np.argsort(order).tolist())))
 
 
 def _least(dtype: DType) -> Any:
@@ -135,7 +135,7 @@ def _most(dtype: DType) -> Any:
 
 reduce_sum = _reduction(
     "reduce_sum", np.add, NUMBERS, lambda b, x, y: b.add(x, y), lambda dtype: 0,
-    vjp=(lambda ct, out, x, axes: spread(ct, x, axes),),
+    vjp=(lambda ct, out, x, axes: broadcast_back(ct, x, axes),),
 )  # fmt: skip
 reduce_prod = _reduction("reduce_prod", np.multiply, NUMBERS, lambda b, x, y: b.mul(x, y), lambda dtype: 1, vjp=(_prod_vjp,))
 reduce_max = _reduction(
@@ -146,7 +146,7 @@ reduce_any = _reduction("reduce_any", np.logical_or, (bool_,), lambda b, x, y: b
 reduce_all = _reduction("reduce_all", np.logical_and, (bool_,), lambda b, x, y: b.and_(x, y), lambda dtype: True)
 
 
-def _arg_op(name: str, arg: Callable[..., Any], worst: float, better: str) -> Op:
+def _arg_op(name: str, arg: Callable[..., Any], worst: float) -> Op:
     """The index of the first best element. As in TensorFlow a NaN is never better than another, nor is what is `worst`; where
     there is nothing else, it is 0."""
 
@@ -173,11 +173,8 @@ def _arg_op(name: str, arg: Callable[..., Any], worst: float, better: str) -> Op
         for axis in (0, 1):
             yield (rows,), {"axis": axis}
 
-    return Op(
-        name, infer=infer, evaluate=evaluate, vjp=(None,),
-        lower=Kernel(lambda b, node, out, x: b.arg_extreme(out, x, node.attrs["axis"], better)), samples=samples,
-    )  # fmt: skip
+    return Op(name, infer=infer, evaluate=evaluate, vjp=(None,), lower=Kernel(), samples=samples)
 
 
-argmax = _arg_op("argmax", np.argmax, -math.inf, "gt")
-argmin = _arg_op("argmin", np.argmin, math.inf, "lt")
+argmax = _arg_op("argmax", np.argmax, -math.inf)
+argmin = _arg_op("argmin", np.argmin, math.inf)

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import ops
 from tracejit.ir.errors import DtypeError
 from tracejit.ir.op import Op, Scalar, require
-from tracejit.ir.types import DTYPES, HALVES, DType, TensorType, bool_
-from tracejit.ops.autodiff import Gapped
+from tracejit.ir.types import BY_NUMPY, DTYPES, HALVES, DType, TensorType, bool_
+from tracejit.ops.cotangents import Gapped
 from tracejit.ops.elementwise import ALL, FLOATS, SAMPLE_SHAPES, sample_array
+from tracejit.ops.operands import zeros_like
 
 Samples = Iterator[tuple[tuple[np.ndarray, ...], dict[str, Any]]]
 
@@ -37,8 +37,8 @@ select: Op = Op(
     evaluate=np.where,
     vjp=(
         None,
-        lambda ct, out, condition, x, y: Gapped(select(condition, ct, ops.zeros_like(ct))),
-        lambda ct, out, condition, x, y: Gapped(select(condition, ops.zeros_like(ct), ct)),
+        lambda ct, out, condition, x, y: Gapped(select(condition, ct, zeros_like(ct))),
+        lambda ct, out, condition, x, y: Gapped(select(condition, zeros_like(ct), ct)),
     ),
     lower=Scalar(lambda b, condition, x, y: b.select(condition, x, y)),
     samples=_select_samples,
@@ -50,8 +50,8 @@ def _cast_evaluate(x: Any, dtype: DType) -> Any:
     that to and from a half dtype it goes by way of float32, as TensorFlow does."""
     x = np.asarray(x)
     if dtype.is_half:
-        return x.astype(np.float32).astype(dtype.numpy)
-    if x.dtype.itemsize == 2:
+        return x.astype(dtype.accumulator.numpy).astype(dtype.numpy)
+    if BY_NUMPY[x.dtype].is_half:
         x = x.astype(np.float32)
     if dtype.is_integer and x.dtype.kind == "f":
         bound = -float(dtype.min)

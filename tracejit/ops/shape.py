@@ -1,7 +1,7 @@
 """Ops that move elements without computing: broadcast, reshape, transpose, reverse, slice, pad, concat.
 
-Where a result is an affine view of its operand (offset and strides), its lowering is a `View` and no data moves.
-A view offers `shape`, `strides`, `with_layout(shape, strides, offset)` and `contiguous`, all counted in elements.
+Where a result is an affine view of its operand (offset and strides), its lowering is an `Alias`, a method of `Strided`, and no
+data moves.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import ops
 from tracejit.ir.errors import DtypeError
-from tracejit.ir.op import Kernel, Op, View, require
+from tracejit.ir.op import Alias, Kernel, Op, require
+from tracejit.ir.op import registered as ops
+from tracejit.ir.strided import broadcast_strides
 from tracejit.ir.types import TensorType
-from tracejit.ops.autodiff import Gapped
+from tracejit.ops.cotangents import Gapped
 from tracejit.ops.elementwise import ALL, sample_array
+from tracejit.ops.reduce import in_float32, reduce_sum
 
 Ints = tuple[int, ...]
 
@@ -48,31 +50,21 @@ def _broadcast_infer(x: TensorType, shape: Ints, axes: Ints) -> TensorType:
 def _broadcast_evaluate(x: Any, shape: Ints, axes: Ints) -> Any:
     if not axes:
         return np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
-    strides = [0] * len(shape)
-    for axis, size, stride in zip(axes, x.shape, x.strides, strict=True):
-        strides[axis] = stride if size == shape[axis] else 0
+    strides = broadcast_strides(x.shape, x.strides, shape, axes)
     x = np.asarray(x)
     if x.flags.c_contiguous:  # the constructor takes a quarter of the time of np.broadcast_to
-        return np.ndarray(shape, x.dtype, x, 0, tuple(strides))
+        return np.ndarray(shape, x.dtype, x, 0, strides)
     return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=False)
 
 
 def _broadcast_vjp(ct: Any, out: Any, x: Any, shape: Ints, axes: Ints) -> Any:
     source = x.type.shape
     if not axes:
-        return ops.in_float32(ops.reduce_sum, ct, axes=tuple(range(len(shape))))
+        return in_float32(reduce_sum, ct, axes=tuple(range(len(shape))))
     grown = tuple(axis for axis, size in zip(axes, source, strict=True) if size != shape[axis])
     reduced = tuple(axis for axis in range(len(shape)) if axis not in axes or axis in grown)
-    result = ops.in_float32(ops.reduce_sum, ct, axes=reduced) if reduced else ct
+    result = in_float32(reduce_sum, ct, axes=reduced) if reduced else ct
     return ops.reshape(result, shape=source) if grown else result
-
-
-def _broadcast_address(view: Any, node: Any) -> Any:
-    shape = node.type.shape
-    strides = [0] * len(shape)
-    for axis, size, stride in zip(node.attrs["axes"], view.shape, view.strides, strict=True):
-        strides[axis] = stride if size == shape[axis] else 0
-    return view.with_layout(shape, strides)
 
 
 broadcast: Op = Op(
@@ -80,7 +72,7 @@ broadcast: Op = Op(
     infer=_broadcast_infer,
     evaluate=_broadcast_evaluate,
     vjp=(_broadcast_vjp,),
-    lower=View(_broadcast_address),
+    lower=Alias(lambda x, node: x.broadcast(**node.attrs)),
     samples=_sampler(
         ((), {"shape": (3,), "axes": ()}),
         ((3,), {"shape": (2, 3), "axes": (1,)}),
@@ -101,7 +93,7 @@ reshape: Op = Op(
     infer=_reshape_infer,
     evaluate=lambda x, shape: np.reshape(x, shape),
     vjp=(lambda ct, out, x, shape: reshape(ct, shape=x.type.shape),),
-    lower=View(lambda view, node: view.reshaped(node.type.shape)),
+    lower=Alias(lambda x, node: x.reshape(**node.attrs)),
     samples=_sampler(
         ((), {"shape": (1, 1)}), ((6,), {"shape": (2, 3)}), ((2, 3), {"shape": (3, 1, 2)}), ((0, 3), {"shape": (0,)})
     ),
@@ -119,9 +111,7 @@ transpose: Op = Op(
     infer=_transpose_infer,
     evaluate=lambda x, permutation: np.transpose(x, permutation),
     vjp=(lambda ct, out, x, permutation: transpose(ct, permutation=tuple(np.argsort(permutation).tolist())),),
-    lower=View(
-        lambda view, node: view.with_layout(node.type.shape, [view.strides[axis] for axis in node.attrs["permutation"]])
-    ),
+    lower=Alias(lambda x, node: x.transpose(**node.attrs)),
     samples=_sampler(((3,), {"permutation": (0,)}), ((2, 3), {"permutation": (1, 0)}), ((2, 3, 4), {"permutation": (2, 0, 1)})),
 )
 
@@ -132,20 +122,12 @@ def _reverse_infer(x: TensorType, axes: Ints) -> TensorType:
     return x
 
 
-def _reverse_address(view: Any, node: Any) -> Any:
-    strides, offset = list(view.strides), 0
-    for axis in node.attrs["axes"]:
-        offset += strides[axis] * max(view.shape[axis] - 1, 0)
-        strides[axis] = -strides[axis]
-    return view.with_layout(view.shape, strides, offset)
-
-
 reverse: Op = Op(
     "reverse",
     infer=_reverse_infer,
     evaluate=lambda x, axes: np.flip(x, axes),
     vjp=(lambda ct, out, x, axes: reverse(ct, axes=axes),),
-    lower=View(_reverse_address),
+    lower=Alias(lambda x, node: x.reverse(**node.attrs)),
     samples=_sampler(((5,), {"axes": (0,)}), ((2, 3), {"axes": (0, 1)}), ((0, 3), {"axes": (0,)})),
 )
 
@@ -180,20 +162,13 @@ def _slice_vjp(ct: Any, out: Any, x: Any, starts: Ints, sizes: Ints, strides: In
     return Gapped(pad(ct, low=starts, high=high, interior=tuple(stride - 1 for stride in strides), value=0.0))
 
 
-def _slice_address(view: Any, node: Any) -> Any:
-    attrs = node.attrs
-    offset = sum(start * stride for start, stride in zip(attrs["starts"], view.strides, strict=True))
-    strides = [outer * inner for outer, inner in zip(attrs["strides"], view.strides, strict=True)]
-    return view.with_layout(node.type.shape, strides, offset if node.type.size else 0)
-
-
 builtin_slice = builtins.slice
 slice: Op = Op(
     "slice",
     infer=_slice_infer,
     evaluate=_slice_evaluate,
     vjp=(_slice_vjp,),
-    lower=View(_slice_address),
+    lower=Alias(lambda x, node: x.slice(**node.attrs)),
     samples=_sampler(
         ((7,), {"starts": (1,), "sizes": (3,), "strides": (2,)}),
         ((4, 5), {"starts": (1, 0), "sizes": (2, 5), "strides": (1, 1)}),
@@ -214,7 +189,7 @@ def _padded(shape: Ints, low: Ints, high: Ints, interior: Ints) -> Ints:
     return tuple(before + size + max(size - 1, 0) * gap + after for size, before, after, gap in parts)
 
 
-def _pad_layout(shape: Ints, low: Ints, interior: Ints) -> dict[str, Ints]:
+def pad_layout(shape: Ints, low: Ints, interior: Ints) -> dict[str, Ints]:
     """Where the operand lies in the result, as attributes of a slice."""
     return {"starts": low, "sizes": shape, "strides": tuple(gap + 1 for gap in interior)}
 
@@ -222,35 +197,12 @@ def _pad_layout(shape: Ints, low: Ints, interior: Ints) -> dict[str, Ints]:
 def _pad_evaluate(x: Any, low: Ints, high: Ints, interior: Ints, value: float) -> Any:
     x = np.asarray(x)
     result = np.full(_padded(x.shape, low, high, interior), value, x.dtype)
-    _slice_evaluate(result, **_pad_layout(x.shape, low, interior))[...] = x
+    _slice_evaluate(result, **pad_layout(x.shape, low, interior))[...] = x
     return result
 
 
 def _pad_vjp(ct: Any, out: Any, x: Any, low: Ints, high: Ints, interior: Ints, value: float) -> Any:
-    return slice(ct, **_pad_layout(x.type.shape, low, interior))
-
-
-def _pad_lower(b: Any, node: Any, out: Any, x: Any) -> None:
-    value, interior = node.attrs["value"], node.attrs["interior"]
-    layout = _pad_layout(x.shape, node.attrs["low"], interior)
-    if any(interior) or 0 in x.shape:
-        b.fill(out, value)
-    else:
-        for border in _borders(out.shape, layout["starts"], x.shape):
-            b.fill(out.sub(**border), value)
-    b.copy(out.sub(**layout), x)
-
-
-def _borders(shape: Ints, starts: Ints, sizes: Ints) -> Iterator[dict[str, Ints]]:
-    """What of an array of `shape` lies around a part of it, as attributes of slices that do not overlap."""
-    rank = len(shape)
-    for axis in range(rank):
-        end = starts[axis] + sizes[axis]
-        for first, size in ((0, starts[axis]), (end, shape[axis] - end)):
-            if size:
-                before, after = starts[:axis], (0,) * (rank - axis - 1)
-                whole = (*sizes[:axis], size, *shape[axis + 1 :])
-                yield {"starts": (*before, first, *after), "sizes": whole, "strides": (1,) * rank}
+    return slice(ct, **pad_layout(x.type.shape, low, interior))
 
 
 # `interior` elements are put between neighbours; so padded, a strided slice has a gradient that is no special case.
@@ -259,7 +211,7 @@ pad: Op = Op(
     infer=_pad_infer,
     evaluate=_pad_evaluate,
     vjp=(_pad_vjp,),
-    lower=Kernel(_pad_lower),
+    lower=Kernel(),
     samples=_sampler(
         ((3,), {"low": (1,), "high": (2,), "interior": (0,), "value": 0.0}),
         ((2, 3), {"low": (0, 1), "high": (1, 0), "interior": (0, 2), "value": 1.0}),
@@ -278,7 +230,7 @@ def _concat_infer(*types: TensorType, axis: int) -> TensorType:
     return TensorType((*first.shape[:axis], total, *first.shape[axis + 1 :]), first.dtype)
 
 
-def _concat_parts(shapes: list[Ints], axis: int) -> Iterator[dict[str, Ints]]:
+def concat_parts(shapes: list[Ints], axis: int) -> Iterator[dict[str, Ints]]:
     """Where each operand lies in the result, as attributes of a slice."""
     start = 0
     for shape in shapes:
@@ -288,13 +240,8 @@ def _concat_parts(shapes: list[Ints], axis: int) -> Iterator[dict[str, Ints]]:
 
 
 def _concat_vjp(needed: list[int], cts: Any, outs: Any, operands: Any, attrs: dict[str, Any], gapped: bool) -> list[Any]:
-    parts = list(_concat_parts([operand.type.shape for operand in operands], attrs["axis"]))
+    parts = list(concat_parts([operand.type.shape for operand in operands], attrs["axis"]))
     return [slice(cts[0], **parts[index]) if index in needed else None for index in range(len(operands))]
-
-
-def _concat_lower(b: Any, node: Any, out: Any, *operands: Any) -> None:
-    for operand, part in zip(operands, _concat_parts([x.shape for x in operands], node.attrs["axis"]), strict=True):
-        b.copy(out.sub(**part), operand)
 
 
 concat: Op = Op(
@@ -302,15 +249,10 @@ concat: Op = Op(
     infer=_concat_infer,
     evaluate=lambda *arrays, axis: np.concatenate(arrays, axis),
     vjp=_concat_vjp,
-    lower=Kernel(_concat_lower),
+    lower=Kernel(),
     samples=_sampler(
         (((3,),), {"axis": 0}),
         (((3,), (2,)), {"axis": 0}),
         (((2, 3), (2, 1), (2, 0)), {"axis": 1}),
     ),
 )
-
-
-def contiguous_strides(shape: Ints) -> Ints:
-    """The strides, in elements, of a row-major array of `shape`."""
-    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))

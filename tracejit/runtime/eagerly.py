@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tracejit.tensor import context, interpreted, interpreting
+from tracejit.context import context, interpreted, interpreting
 
 _SWITCH = "run_functions_eagerly"  # its entry in `interpreting`
 

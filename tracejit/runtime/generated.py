@@ -1,6 +1,6 @@
 """The call path as generated Python: what the native one does, where that one cannot be used.
 
-A record is a function of its own, its checks written out one after the other.
+An entry is a function of its own, its checks written out one after the other.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tracejit.runtime.entry import Entry
-from tracejit.runtime.step import array_of
-from tracejit.tensor import Tensor, context
-from tracejit.tracing.callshape import MOST_SHAPES, CallShape, Given, Node, Undescribable, call_shape
+from tracejit.context import context
+from tracejit.runtime.compiled_function import array_of
+from tracejit.runtime.concrete_function import ConcreteFunction
+from tracejit.tensor import Tensor
+from tracejit.tracing.callshape import MOST_SHAPES, CallShape, Default, Pattern, Undescribable, call_shape
 from tracejit.tracing.guards import changed
 from tracejit.tracing.signature import Parameters
 from tracejit.variable import Variable, holding
@@ -21,38 +22,40 @@ from tracejit.variable import Variable, holding
 MISS = object()
 
 
-class PythonCalls:
-    """The records of one function, each a generated function."""
+class PythonInlineCache:
+    """The entries of one function, each a generated function."""
 
     def __init__(self) -> None:
-        self._records: list[tuple[Entry, Any, Callable[..., Any]]] = []
+        self._entries: list[tuple[ConcreteFunction, Any, Callable[..., Any]]] = []
 
     def find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What the function returns for these arguments, MISS where no record fits."""
-        for _, _, attempt in self._records:
-            found = attempt(args, kwargs)
+        """What the function returns for these arguments, MISS where no entry fits."""
+        for _, _, probe in self._entries:
+            found = probe(args, kwargs)
             if found is not MISS:
                 return found
         return MISS
 
-    def learn(self, function: Any, entry: Entry, parameters: Parameters, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        """Note how `entry` was called, after a call that no record fitted."""
-        if context.tapes or entry.only_general or entry.forgotten:
+    def populate(
+        self, function: Any, concrete: ConcreteFunction, parameters: Parameters, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> None:
+        """Note how `concrete` was called, after a call that no entry fitted."""
+        if context.tapes or concrete.only_general or concrete.forgotten:
             return
         try:
-            if entry.only:
+            if concrete.only:
                 raise Undescribable("a variable is an argument, and captured as well where it is not called")
             shape = call_shape(parameters, args, kwargs)
         except Undescribable as reason:
-            entry.only_general = str(reason)
+            concrete.only_general = str(reason)
             return
-        known = [(each, form) for each, form, _ in self._records]
-        if (entry, shape.form) not in known and len(known) < MOST_SHAPES:
-            self._records = [(entry, shape.form, attempt_of(entry, shape)), *self._records]
+        known = [(each, form) for each, form, _ in self._entries]
+        if (concrete, shape.form) not in known and len(known) < MOST_SHAPES:
+            self._entries = [(concrete, shape.form, probe_of(concrete, shape)), *self._entries]
 
-    def forget(self, function: Any, entry: Entry) -> None:
-        """Let go of the records of a trace that is not looked at any more."""
-        self._records = [record for record in self._records if record[0] is not entry]
+    def forget(self, function: Any, concrete: ConcreteFunction) -> None:
+        """Let go of the entries of a trace that is not looked at any more."""
+        self._entries = [entry for entry in self._entries if entry[0] is not concrete]
 
     def remember(self, function: Any, instance: Any, method: Any) -> None:
         """Nothing: Python finds the method of an instance anew."""
@@ -78,11 +81,11 @@ class _Writer:
         return name
 
     def function(self) -> Callable[..., Any]:
-        exec("\n".join(["def attempt(args, kwargs):", *self.lines]), self.known)
-        return self.known.pop("attempt")  # whose globals they are: no cycle
+        exec("\n".join(["def probe(args, kwargs):", *self.lines]), self.known)
+        return self.known.pop("probe")  # whose globals they are: no cycle
 
 
-def attempt_of(entry: Entry, shape: CallShape) -> Callable[..., Any]:
+def probe_of(concrete: ConcreteFunction, shape: CallShape) -> Callable[..., Any]:
     """A function of (args, kwargs): what the trace returns for a call of this shape, MISS for another one."""
     w = _Writer()
     w.miss_if(f"len(args) != {shape.positional} or len(kwargs) != {len(shape.keywords)}")
@@ -91,21 +94,21 @@ def attempt_of(entry: Entry, shape: CallShape) -> Callable[..., Any]:
     for place, name in enumerate(shape.keywords, shape.positional):
         w.line(f"n{place} = kwargs.get({name!r}, MISS)")
         w.miss_if(f"n{place} is MISS")
-    captured = [w.constant(variable) for variable in entry.captured]
+    captured = [w.constant(variable) for variable in concrete.captured]
     variables: list[str] = []
-    for place, node in enumerate(shape.nodes):
-        _check(w, f"n{place}", node, [*variables, *captured])
-        if node.kind == "variable":
+    for place, pattern in enumerate(shape.patterns):
+        _check(w, f"n{place}", pattern, [*variables, *captured])
+        if pattern.kind == "variable":
             variables.append(f"n{place}")
-    if entry.guards:
-        w.miss_if(f"changed({w.constant(entry.guards)}) is not None")
+    if concrete.guards:
+        w.miss_if(f"changed({w.constant(concrete.guards)}) is not None")
     updated, arrays = [], []
-    for leaf, source, kind, is_updated in entry.places:
+    for leaf, source, kind, is_updated in concrete.places:
         found = source if leaf is None else shape.leaves[leaf]
         if isinstance(found, int) and leaf is not None:
-            name, is_variable = f"n{found}", shape.nodes[found].kind == "variable"
+            name, is_variable = f"n{found}", shape.patterns[found].kind == "variable"
         else:
-            value = found.value if isinstance(found, Given) else found
+            value = found.value if isinstance(found, Default) else found
             name, is_variable = w.constant(value), isinstance(value, Variable)
         if is_updated:
             updated.append(name)
@@ -113,43 +116,43 @@ def attempt_of(entry: Entry, shape: CallShape) -> Callable[..., Any]:
             arrays.append(f"{name}.{'take_buffer' if is_updated else 'array'}()")
         else:
             arrays.append(f"array_of({name}, {w.constant(kind)})")
-    run = f"{w.constant(entry.step.run)}([{', '.join(arrays)}])"
+    run = f"{w.constant(concrete.compiled.run)}([{', '.join(arrays)}])"
     if updated:
         w.line(f"with holding(({', '.join(updated)},)): results = {run}")
     else:
         w.line(f"results = {run}")
-    w.line("return results[0]" if entry.traced.is_single else f"return {w.constant(entry.traced.pack)}(results)")
+    w.line("return results[0]" if concrete.traced.is_single else f"return {w.constant(concrete.traced.pack)}(results)")
     return w.function()
 
 
-def _check(w: _Writer, name: str, node: Node, others: Sequence[str]) -> None:
-    expected, kind = w.constant(node.expected), w.constant(node.type)
-    if node.kind == "tensor":
+def _check(w: _Writer, name: str, pattern: Pattern, others: Sequence[str]) -> None:
+    expected, kind = w.constant(pattern.expected), w.constant(pattern.type)
+    if pattern.kind == "tensor":
         w.miss_if(f"type({name}) is not Tensor or {name}.type is not {expected}")
-    elif node.kind == "array":
-        dtype = w.constant(node.expected.dtype.numpy)
-        w.miss_if(f"type({name}) is not ndarray or {name}.dtype != {dtype} or {name}.shape != {node.expected.shape!r}")
-    elif node.kind == "scalar":
+    elif pattern.kind == "array":
+        dtype = w.constant(pattern.expected.dtype.numpy)
+        w.miss_if(f"type({name}) is not ndarray or {name}.dtype != {dtype} or {name}.shape != {pattern.expected.shape!r}")
+    elif pattern.kind == "scalar":
         w.miss_if(f"type({name}) is not {kind}")
-    elif node.kind == "variable":
+    elif pattern.kind == "variable":
         w.miss_if(f"type({name}) is not Variable or {name}.type is not {expected}")
-        w.miss_if(f"{name}._trainable is not {node.trainable}")
-        if node.first >= 0:
-            w.miss_if(f"{name} is not n{node.first}")
+        w.miss_if(f"{name}._trainable is not {pattern.trainable}")
+        if pattern.first >= 0:
+            w.miss_if(f"{name} is not n{pattern.first}")
         else:
             for other in others:
                 w.miss_if(f"{name} is {other}")
-    elif node.kind == "same":
+    elif pattern.kind == "same":
         w.miss_if(f"{name} is not {expected}")
-    elif node.kind == "float":
-        w.miss_if(f"type({name}) is not {kind} or {name}.hex() != {node.expected.hex()!r}")
-    elif node.kind == "equal":
+    elif pattern.kind == "float":
+        w.miss_if(f"type({name}) is not {kind} or {name}.hex() != {pattern.expected.hex()!r}")
+    elif pattern.kind == "equal":
         w.miss_if(f"type({name}) is not {kind} or {name} != {expected}")
     else:
-        w.miss_if(f"type({name}) is not {kind} or len({name}) != {node.size}")
-        items = [f"n{node.first + index}" for index in range(node.size)]
-        if node.kind != "dict" and items:
+        w.miss_if(f"type({name}) is not {kind} or len({name}) != {pattern.size}")
+        items = [f"n{pattern.first + index}" for index in range(pattern.size)]
+        if pattern.kind != "dict" and items:
             w.line(f"{', '.join(items)}, = {name}")
-        for item, key in zip(items, node.keys, strict=False):
+        for item, key in zip(items, pattern.keys, strict=False):
             w.line(f"{item} = {name}.get({w.constant(key)}, MISS)")
             w.miss_if(f"{item} is MISS")

@@ -10,24 +10,24 @@ from tracejit.llvm.machine import pool
 from tracejit.locks import Lock
 
 _lock = Lock()
-_asked = 0  # 0: the system picks
+_requested = 0  # 0: the system picks
 _prepared = False
 
 
-def asked() -> int:
-    """What `ask` was given the last time, 0 before."""
-    return _asked
+def requested() -> int:
+    """What `request` was given the last time, 0 before."""
+    return _requested
 
 
-def ask(count: Any) -> None:
+def request(count: Any) -> None:
     """Let large kernels be shared by `count` threads from now on, the caller's included; 0 lets the system pick.
 
     TypeError or ValueError where that is no number of threads.
     """
-    global _asked
+    global _requested
     number = checked(count, "the number of threads")
     with _lock:
-        _asked = number
+        _requested = number
         if _prepared:
             pool.set_size(size())
 
@@ -45,8 +45,8 @@ def size() -> int:
     """How many threads share a large kernel. ValueError where TRACEJIT_NUM_THREADS is no number of threads."""
     if not pool.divides():
         return 1
-    if _asked:
-        return _asked
+    if _requested:
+        return _requested
     text = os.environ.get("TRACEJIT_NUM_THREADS", "")
     if text:
         try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tracejit.locks import Lock
-from tracejit.runtime.entry import Entry
+from tracejit.runtime.concrete_function import ConcreteFunction
 from tracejit.tracing.signature import Parameters, describe_difference, differs
 
 # A function that is traced this often for Python numbers or strings is told so, once.
@@ -36,73 +36,73 @@ def _frames_to_user() -> int:
 class Traces:
     """The traces of the function called `name`, by signature. `drop` is told of each that is no longer kept."""
 
-    def __init__(self, name: str, parameters: Parameters, drop: Callable[[Entry], None]):
+    def __init__(self, name: str, parameters: Parameters, drop: Callable[[ConcreteFunction], None]):
         self.count = 0  # of all that were made
         self._name, self._parameters, self._drop = name, parameters, drop
-        self._by_key: dict[Any, list[Entry]] = {}
+        self._by_key: dict[Any, list[ConcreteFunction]] = {}
         self._dropped: collections.deque[tuple[int, str]] = collections.deque(maxlen=_TOLD_OF)
         self._causes: collections.deque[str] = collections.deque(maxlen=_RETRACES_TOLD)
         self._told = False
         self._lock, self._tracing = Lock(), Lock()
 
     @property
-    def kept(self) -> list[Entry]:
+    def kept(self) -> list[ConcreteFunction]:
         """Those that are kept, by age."""
-        return sorted(itertools.chain(*list(self._by_key.values())), key=lambda entry: entry.number)
+        return sorted(itertools.chain(*list(self._by_key.values())), key=lambda concrete: concrete.number)
 
-    def find(self, key: Any, leaves: Sequence[Any]) -> Entry | None:
+    def find(self, key: Any, leaves: Sequence[Any]) -> ConcreteFunction | None:
         """The trace for a call with this signature, whose captured values are still what they were."""
-        for entry in self._by_key.get(key, ()):
-            if entry.fits(leaves) is None:
-                return entry
+        for concrete in self._by_key.get(key, ()):
+            if concrete.fits(leaves) is None:
+                return concrete
         return None
 
-    def add(self, key: Any, leaves: Sequence[Any], make: Callable[[str], Entry]) -> Entry:
+    def add(self, key: Any, leaves: Sequence[Any], make: Callable[[str], ConcreteFunction]) -> ConcreteFunction:
         """A new trace for a call: `make(cause)`; or the one that another thread has made meanwhile."""
         # No lock is held for longer while the user's code runs, which may wait for any thread.
         try:
             self._tracing.acquire(timeout=_PATIENCE_SECONDS)  # in here, since an interrupt may come before its result does
-            entry = self.find(key, leaves)
-            if entry is not None:
-                return entry
+            concrete = self.find(key, leaves)
+            if concrete is not None:
+                return concrete
             count = self.count
-            entry = self._publish(make(self._cause(key, leaves)), leaves, count)
+            concrete = self._publish(make(self._cause(key, leaves)), leaves, count)
         finally:
             try:  # noqa: SIM105  # a call before the release could be interrupted
                 self._tracing.release()
             except RuntimeError:
                 pass  # another thread has it
         self._tell_of_retraces()
-        return entry
+        return concrete
 
-    def _publish(self, entry: Entry, leaves: Sequence[Any], count: int) -> Entry:
-        """`entry` among the traces of the function; or one that does as well, where another thread has made it since there
+    def _publish(self, concrete: ConcreteFunction, leaves: Sequence[Any], count: int) -> ConcreteFunction:
+        """`concrete` among the traces of the function; or one that does as well, where another thread has made it since there
         were `count`."""
-        entries = self._by_key.setdefault(entry.key, [])
+        concretes = self._by_key.setdefault(concrete.key, [])
         with self._lock:
-            for other in entries:
+            for other in concretes:
                 if other.number >= count and other.fits(leaves) is None:
                     return other
-            entry.number = self.count
+            concrete.number = self.count
             self.count += 1
-            self._causes.append(entry.cause)
+            self._causes.append(concrete.cause)
             # A trace whose captured values have changed is not used again: the newest is looked at first.
-            entries.insert(0, entry)
-            for old in entries[_KEPT:]:
+            concretes.insert(0, concrete)
+            for old in concretes[_KEPT:]:
                 self._drop(old)
                 old.forget()
                 self._dropped.append((old.number, old.describe()))
-            del entries[_KEPT:]
-        return entry
+            del concretes[_KEPT:]
+        return concrete
 
     def _cause(self, key: Any, leaves: Sequence[Any]) -> str:
         """Why a call needs a new trace, in words."""
         kept = self.kept
         if not kept:
             return "first call"
-        for entry in self._by_key.get(key, ()):
-            return f"{entry.fits(leaves) or 'a captured value'}{_CHANGED}"
-        nearest = min(kept, key=lambda entry: sum(differs(a, b) for a, b in zip(entry.key, key, strict=False)))
+        for concrete in self._by_key.get(key, ()):
+            return f"{concrete.fits(leaves) or 'a captured value'}{_CHANGED}"
+        nearest = min(kept, key=lambda concrete: sum(differs(a, b) for a, b in zip(concrete.key, key, strict=False)))
         return describe_difference(self._parameters, key, nearest.key)
 
     def _tell_of_retraces(self) -> None:
@@ -124,7 +124,7 @@ class Traces:
     def describe(self) -> list[str]:
         """A line on the function, and one on each trace of which something is known."""
         lines = [f"{self._name}: {self.count} trace{'' if self.count == 1 else 's'}"]
-        known = dict(self._dropped) | {entry.number: entry.describe() for entry in self.kept}
+        known = dict(self._dropped) | {concrete.number: concrete.describe() for concrete in self.kept}
         if len(known) < self.count:
             lines.append(f"  {self.count - len(known)} of the oldest, dropped since")
         return lines + [f"  {number}: {known[number]}" for number in sorted(known)]

@@ -11,14 +11,15 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from tracejit import nest, ops
+from tracejit.context import context, interpreted, interpreting
 from tracejit.ir.errors import NumpyConversionError, TracingError
-from tracejit.ir.graph import Graph, Node, make, reachable
+from tracejit.ir.graph import Graph, Node, make, reachable, stays
 from tracejit.ir.interpret import interpret
 from tracejit.ir.location import here
 from tracejit.ir.op import Op
 from tracejit.ir.types import TensorType, array_type
-from tracejit.ops import Record
-from tracejit.tensor import Tensor, context, convert_to_tensor, interpreted, interpreting
+from tracejit.ops import TapeEntry
+from tracejit.tensor import Tensor, convert_to_tensor
 from tracejit.variable import Variable
 
 
@@ -93,9 +94,10 @@ class Trace:
         self._captured: dict[Any, tuple[Any, Node]] = {}
         self._variables: dict[int, tuple[Variable, Node]] = {}
         self._current: dict[int, Node] = {}
-        self.rules: list[Record] = []  # of custom gradients, in order
+        self._effects: list[Node] = []
+        self.rules: list[TapeEntry] = []  # of custom gradients, in order
         # The values that variables were assigned, each as made of the variable: so a tape around a call is to see it.
-        self.values: list[Record] = []
+        self.values: list[TapeEntry] = []
 
     # -- values
 
@@ -142,6 +144,8 @@ class Trace:
     def apply(self, op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """What `op` gives on tensors: a traced tensor, recorded by the active tapes."""
         node = make(op, *[self.node(operand) for operand in operands], **attrs)
+        if stays(node):
+            self._effects.append(node)
         for tape in context.tapes:
             tape.record(op, node.operands, attrs, (node,))
         return self.tensor(node)
@@ -167,7 +171,7 @@ class Trace:
         self.read(variable)
         key = id(variable)
         new = self._current[key] = make(ops.stop_gradient, self.node(tensor))
-        self.values.append(Record(ops.identity, (self._variables[key][1],), {}, (new,), None))
+        self.values.append(TapeEntry(ops.identity, (self._variables[key][1],), {}, (new,), None))
 
     def created(self, variable: Variable, value: Any) -> Tensor:
         """The initial value of a variable that is created while tracing: it exists at once, before the first call."""
@@ -196,14 +200,14 @@ class Trace:
         """`outputs` with the rule `backward` for `operands`. It runs when a gradient is asked for, here or by a tape around a
         call of the function."""
         results = tuple([make(ops.identity, self.node(output)) for output in outputs])
-        rule = Record(ops.custom_gradient, tuple(map(self.node, operands)), {"backward": backward}, results, None)
+        rule = TapeEntry(ops.custom_gradient, tuple(map(self.node, operands)), {"backward": backward}, results, None)
         self.rules.append(rule)
         for tape in context.tapes:
             tape.record(rule.op, rule.operands, rule.attrs, results)
         return [self.tensor(result) for result in results]
 
     def differentiate(
-        self, records: Iterable[Record], targets: Sequence[Node], seeds: Sequence[Any], sources: Sequence[Node]
+        self, entries: Iterable[TapeEntry], targets: Sequence[Node], seeds: Sequence[Any], sources: Sequence[Node]
     ) -> list[Any]:
         """The cotangent of each source: a traced tensor, `Gapped` where it may have gaps, or None. The active tapes record
         what computes it."""
@@ -212,9 +216,7 @@ class Trace:
         def tensors_of(nodes: Iterable[Node]) -> tuple[TracedTensor, ...]:
             return tuple([tensors.setdefault(node, self.tensor(node)) for node in nodes])
 
-        applied = [
-            record._replace(operands=tensors_of(record.operands), results=tensors_of(record.results)) for record in records
-        ]
+        applied = [entry._replace(operands=tensors_of(entry.operands), results=tensors_of(entry.results)) for entry in entries]
         ends = tensors_of(targets)
         given = [ops.ones_like(end) if seed is None else seed for end, seed in zip(ends, seeds, strict=True)]
         return ops.gapped_reverse(applied, ends, given, tensors_of(sources))
@@ -239,14 +241,14 @@ class Trace:
     def finish(self, results: Sequence[Any]) -> Graph:
         """The graph with `results` and with an update for every variable that was assigned."""
         updates = self.updates()
-        graph = Graph(self.name, self.parameters, [self.node(result) for result in results], updates)
+        graph = Graph(self.name, self.parameters, [self.node(result) for result in results], updates, self._effects)
         if self.rules:
             return graph  # a rule may need what no result does
         used = {node for each in graph.nodes for node in each.operands} | set(graph.results)
         used.update(node for update in updates for node in update)
         kept = [used_one for used_one in zip(self.parameters, self.bindings, strict=True) if used_one[0] in used]
         self.bindings = [binding for _, binding in kept]
-        return Graph(self.name, [parameter for parameter, _ in kept], graph.results, updates)
+        return Graph(self.name, [parameter for parameter, _ in kept], graph.results, updates, graph.effects)
 
 
 class Traced(NamedTuple):
@@ -256,7 +258,7 @@ class Traced(NamedTuple):
     bindings: tuple[Binding, ...]
     structure: Any
     constants: tuple[Any, ...]  # what stands at the leaves of `structure`: an index of a result, or None
-    rules: tuple[Record, ...]  # what a tape around a call sees in the place of the nodes that are their results
+    rules: tuple[TapeEntry, ...]  # what a tape around a call sees in the place of the nodes that are their results
     trace: Trace | None  # where the function applied custom gradients: in which their rules are traced
 
     @property

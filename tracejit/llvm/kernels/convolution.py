@@ -11,17 +11,17 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from tracejit.ir import Node
+from tracejit.ir.strided import collapse
 from tracejit.ir.types import int64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse, power_above
-from tracejit.llvm.kernels.tile import Depth, Sums, Vectors, cycles, parts, sum_tile
-from tracejit.llvm.text.builder import Lanes
-
-# Bytes of the filters' vectors for which a tile sums at once: they, and what is read of x, stay in the second cache.
-_PANEL = 128 * 1024
-# So many units leave no thread much longer at work than another.
-_UNITS = 16
-# What a lane of a vector costs that is put together from single numbers or taken apart, in loads.
-_GATHERED = 2
+from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.kernels.movement import emit_fill
+from tracejit.llvm.kernels.tile import Depth, Sums, Vectors, sum_tile
+from tracejit.llvm.plan.tiles import cycles, parts
+from tracejit.llvm.target import Machine
+from tracejit.llvm.text.arrays import Array
+from tracejit.llvm.text.powers import power_above
+from tracejit.llvm.text.types import Lanes
 
 
 class Axis(NamedTuple):
@@ -54,14 +54,13 @@ class Tile(NamedTuple):
     rows: dict[Axis, int]
 
 
-def emit_convolution(
-    b: KernelBuilder, out: Array, x: Array, filters: Array, strides: Sequence[int], dilations: Sequence[int]
-) -> None:
+def emit_convolution(b: KernelBuilder, node: Node, out: Array, x: Array, filters: Array) -> None:
     """out = the convolution of x with the filters, as the op says; out is contiguous."""
+    strides, dilations = node.attrs["strides"], node.attrs["dilations"]
     if 0 in out.shape:
         return
     if 0 in filters.shape:
-        b.fill(out, 0)
+        emit_fill(b, out, 0)
         return
     xs, fs = x.strides, filters.strides
     x_layout = (xs[0], xs[1] * strides[0], xs[2] * strides[1], xs[3], 0)
@@ -83,7 +82,7 @@ class _Contraction:
 
     def __init__(self, b: KernelBuilder, arrays: tuple[Array, Array, Array], positions: list[Axis], depth: list[Axis]):
         self.b, self.arrays, self.dtype = b, arrays, arrays[0].dtype
-        self.tile = choose_tile(positions, depth, b.lanes_for(self.dtype), b.target.usable)
+        self.tile = choose_tile(positions, depth, b.lanes_for(self.dtype), b.machine)
         self.lane, self.lanes = self.tile.lane, self.tile.lanes
         self.summed = self.lane in depth
         self.width = self.lane.size if self.summed else self.tile.vectors * self.lanes
@@ -92,14 +91,15 @@ class _Contraction:
         if b.parallel and not self.loops and self.tile.rows:
             self._divide_rows()
         within = [axis for axis in depth if axis is not self.lane]
-        self.outer, self.depth = split_depth(within, _PANEL // (self.tile.vectors * self.lanes * self.dtype.size))
+        most = b.machine.filter_panel // (self.tile.vectors * self.lanes * self.dtype.size)
+        self.outer, self.depth = split_depth(within, most)
 
     def _divide_rows(self) -> None:
-        """Cut the axis of rows with the most tiles, so that there are units."""
+        """Cut the axis of rows with the most tiles, so that there are chunks."""
         rows = self.tile.rows
         axis = max(rows, key=lambda axis: axis.size // rows[axis])
         tiles = axis.size // rows[axis]
-        count = next(count for count in range(min(_UNITS, tiles), 0, -1) if axis.size % count == 0)
+        count = next(count for count in range(min(self.b.machine.chunks, tiles), 0, -1) if axis.size % count == 0)
         size = axis.size // count
         self.loops = [Axis(count, axis.out * size, axis.x * size, axis.filters * size)]
         self.tile = self.tile._replace(
@@ -109,24 +109,24 @@ class _Contraction:
     def write(self) -> None:
         b = self.b
         start = Places(*[b.address(array.pointer, self.dtype, array.offset) for array in self.arrays])
-        self.first, self.last = b.span(self.blocks * math.prod(axis.size for axis in self.loops))
+        self.first, self.last = b.parallel_range(self.blocks * math.prod(axis.size for axis in self.loops))
         if self.outer:
-            self._each_unit(start, self._clear)
+            self._each_chunk(start, self._clear)
 
         def part(index: list[Lanes]) -> None:
             places = start
             for axis, position in zip(self.outer, index, strict=True):
                 places = self._moved(places, axis, position)
-            self._each_unit(places, lambda here, columns: self._rows(here, list(self.tile.rows.items()), {}, columns))
+            self._each_chunk(places, lambda here, columns: self._rows(here, list(self.tile.rows.items()), {}, columns))
 
         b.loops([axis.size for axis in self.outer], part)
 
-    def _each_unit(self, places: Places, body: Callable[[Places, int], None]) -> None:
-        """Run `body(places, columns)` for each unit: a block of columns along the lanes at a position along each of `loops`."""
+    def _each_chunk(self, places: Places, body: Callable[[Places, int], None]) -> None:
+        """Run `body(places, columns)` for each chunk: a block of columns along the lanes, at a position of each of `loops`."""
         b, width = self.b, self.width
         whole, rest = divmod(self.lane.size, width)
 
-        def unit(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
+        def chunk(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
             block, *index = b.unravel(number, [self.blocks, *(axis.size for axis in self.loops)])
             here = self._moved(places, Axis(self.blocks, *(width * stride for stride in self.lane[1:])), block)
             for axis, position in zip(self.loops, index, strict=True):
@@ -138,11 +138,13 @@ class _Contraction:
                 body(here, rest or width)
             return []
 
-        b.loop_between(self.first, self.last, unit)
+        b.loop_between(self.first, self.last, chunk)
 
     def _clear(self, places: Places, columns: int) -> None:
         axes = [*self.tile.rows, *([] if self.summed else [self.lane._replace(size=columns)])]
-        self.b.fill(Array(places.out, tuple(axis.size for axis in axes), tuple(axis.out for axis in axes), self.dtype), 0)
+        emit_fill(
+            self.b, Array(tuple(axis.size for axis in axes), tuple(axis.out for axis in axes), 0, self.dtype, places.out), 0
+        )
 
     def _moved(self, places: Places, axis: Axis, index: Lanes | None, ahead: int = 0) -> Places:
         """The places `ahead + index` further along `axis`."""
@@ -179,7 +181,7 @@ class _Contraction:
         b, dtype, lane, lanes = self.b, self.dtype, self.lane, self.lanes
         vectors = Vectors.over(columns, lanes)
         ends = [
-            [(b.address(places.out, dtype, out + place * lane.out), active) for place, active in vectors.places()]
+            [(b.address(places.out, dtype, out + place * lane.out), active) for place, active in vectors.columns()]
             for out, _ in offsets
         ]
         sums = self._summed(places, offsets, vectors, self.depth)
@@ -226,10 +228,10 @@ def split_depth(depth: list[Axis], most: int) -> tuple[list[Axis], list[Axis]]:
     return outer, inner
 
 
-def choose_tile(positions: list[Axis], depth: list[Axis], most: int, registers: int) -> Tile:
+def choose_tile(positions: list[Axis], depth: list[Axis], most: int, machine: Machine) -> Tile:
     """The tile with which all tiles together take the fewest cycles, of vectors of at most so many lanes."""
     near = [axis for axis in (*positions, *depth) if axis.x in (0, 1) and axis.filters in (0, 1)]
-    count = math.prod(axis.size for axis in depth)
+    count, registers = math.prod(axis.size for axis in depth), machine.usable_registers
     fitting = []
     for lane in dict.fromkeys((*near, positions[-1] if positions else _NO_AXIS)):
         lanes = min(most, power_above(lane.size))
@@ -238,12 +240,12 @@ def choose_tile(positions: list[Axis], depth: list[Axis], most: int, registers: 
         if lane in depth:
             for rows in _row_choices(free, registers - 3):
                 tile = Tile(lane, lanes, 1, rows)
-                fitting.append((_cost(tile, others, 1, -(-count // lane.size) * vectors), _extent(tile), tile))
+                fitting.append((_cost(tile, others, 1, -(-count // lane.size) * vectors, machine), _extent(tile), tile))
             continue
         for wide in range(1, min(vectors, registers // 2) + 1):
             for rows in _row_choices(free, (registers - 2 - wide) // wide):
                 tile = Tile(lane, lanes, wide, rows)
-                fitting.append((_cost(tile, others, vectors, count), _extent(tile), tile))
+                fitting.append((_cost(tile, others, vectors, count, machine), _extent(tile), tile))
     # Of equals, the one that reads what lies nearest.
     return min(fitting, key=lambda found: found[:2])[2]
 
@@ -265,19 +267,20 @@ def _row_choices(axes: list[Axis], most: int) -> Iterator[dict[Axis, int]]:
                         yield {other: count, axis: axis.size}
 
 
-def _cost(tile: Tile, others: list[Axis], vectors: int, depth: int) -> float:
+def _cost(tile: Tile, others: list[Axis], vectors: int, depth: int, machine: Machine) -> float:
     """Cycles of all tiles, over `vectors` along the lanes and the positions along `others`."""
     lane, lanes = tile.lane, tile.lanes
     shapes = [(1, math.prod(axis.size for axis in others if axis not in tile.rows))]
     for axis, count in tile.rows.items():
         cut = list(parts(axis.size, count))
         shapes = [(height * rows, number * times) for height, number in shapes for rows, times in cut]
-    x_load, filter_load = (1 if stride in (0, 1) else _GATHERED * lanes for stride in (lane.x, lane.filters))
-    end = 0 if lane.out == 1 else _GATHERED * lanes
+    gathered = machine.gathered_lane * lanes
+    x_load, filter_load = (1 if stride in (0, 1) else gathered for stride in (lane.x, lane.filters))
+    end = 0 if lane.out == 1 else gathered
     return sum(
         beside
         * above
-        * (cycles(rows, wide, wide * filter_load + rows * (wide if lane.x else 1) * x_load, depth) + rows * wide * end)
+        * (cycles(rows, wide, wide * filter_load + rows * (wide if lane.x else 1) * x_load, depth, machine) + rows * wide * end)
         for wide, beside in parts(vectors, tile.vectors)
         for rows, above in shapes
     )

@@ -3,94 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from tracejit import ops
 from tracejit.ir import Graph, Node
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder
-from tracejit.llvm.kernels.matmul import Place, write_matmul
+from tracejit.llvm.kernels.body import emit_nodes
+from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.kernels.matmul import TileCoordinate, write_matmul
 from tracejit.llvm.kernels.tile import Sums, Vectors
-from tracejit.llvm.text.builder import Lanes
-
-# Bytes of a line of the cache; steps along the depth that take longer than a line to come from memory.
-_LINE, _DEEP = 64, 64
-
-
-def product_of(body: Graph) -> Node | None:
-    """The matmul in a fusion's body, None where there is none."""
-    return next((node for node in body.nodes if node.op is ops.matmul), None)
-
-
-def may_overwrite(body: Graph, operand: int) -> bool:
-    """Whether a result may be written over operand number `operand`, which has its shape and lies just as it does: each
-    element is read only where the same element of the results is computed."""
-    parameter = body.parameters[operand]
-    return all(parameter not in node.operands for node in body.nodes if node.op in (ops.matmul, ops.broadcast))
+from tracejit.llvm.plan.blocking import Blocking
+from tracejit.llvm.text.arrays import Array
+from tracejit.llvm.text.types import Lanes
 
 
 def emit_product_fusion(
-    b: KernelBuilder, body: Graph, product: Node, outputs: Sequence[Array], x: Array, y: Array, operands: Sequence[Array]
+    b: KernelBuilder,
+    body: Graph,
+    product: Node,
+    blocking: Blocking,
+    outputs: Sequence[Array],
+    operands: Sequence[Array],
+    scratch: Sequence[Array],
 ) -> None:
-    """Write the loops of a product of x and y, and in them what the body computes from it and from its operands."""
+    """Write the loops of a product, of which the first two of `operands` are the factors, and in them what the body computes
+    from it and from the others."""
+    x, y, *operands = operands
     arrays = dict(zip(body.parameters, operands, strict=True))
     tiles: dict[Node, Array] = {}  # what is read a tile at a time, as it lies over the product
     for node in body.nodes:
         if node.op is ops.broadcast and node.operands[0] in arrays:
-            tiles[node] = _spread(arrays[node.operands[0]], node)
+            tiles[node] = arrays[node.operands[0]].broadcast(**node.attrs)
         elif node is not product:
             tiles |= {operand: arrays[operand] for operand in node.operands if operand in arrays}
     computed = [node for node in body.nodes if node is not product and node not in tiles]
 
-    def finish(place: Place, sums: Sums, vectors: Vectors) -> None:
+    def finish(tile: TileCoordinate, sums: Sums, vectors: Vectors) -> None:
         def address(array: Array, start: str, row: int, column: int) -> str:
-            down, along = place.strides(array)
+            down, along = tile.strides(array)
             return b.address(start, array.dtype, row * down + column * along)
 
-        starts = {node: place.start(array) for node, array in tiles.items()}
-        targets = [(array, place.start(array)) for array in outputs]
-        for number, (column, active) in enumerate(vectors.places()):
+        starts = {node: tile.start(array) for node, array in tiles.items()}
+        targets = [(array, tile.start(array)) for array in outputs]
+        for number, (column, active) in enumerate(vectors.columns()):
             shared: dict[Node, Lanes] = {}  # by all rows
             for row, values in enumerate(sums):
-                found = {product: b.cast(values[number], product.dtype), **shared}
+                known = {product: b.cast(values[number], product.dtype), **shared}
                 for node, array in tiles.items():
-                    if node not in found:
-                        down, along = place.strides(array)
+                    if node not in known:
+                        down, along = tile.strides(array)
                         at = address(array, starts[node], row, column)
-                        found[node] = b.load_at(at, array.dtype, vectors.lanes, along, active)
+                        known[node] = b.load_at(at, array.dtype, vectors.lanes, along, active)
                         if not down:
-                            shared[node] = found[node]
-                for node in computed:
-                    found[node] = _value(b, node, found)
+                            shared[node] = known[node]
+                known = emit_nodes(b, computed, known)
                 for result, (array, start) in zip(body.results, targets, strict=True):
                     at = address(array, start, row, column)
-                    b.store_at(b.widen(found[result], vectors.lanes), at, place.strides(array)[1], active)
+                    b.store_at(b.widen(known[result], vectors.lanes), at, tile.strides(array)[1], active)
 
-    def prepare(place: Place, rows: int, vectors: Vectors) -> None:
+    def prepare(tile: TileCoordinate, rows: int, vectors: Vectors) -> None:
         """Ask memory for what the tile reads, which then comes while it is summed."""
         for array in tiles.values():
-            down, along = place.strides(array)
+            down, along = tile.strides(array)
             if not down or along != 1:
                 continue
-            start, line = place.start(array), _LINE // array.dtype.size
+            start, line = tile.start(array), b.machine.line // array.dtype.size
             for row in range(rows):
                 for column in range(0, vectors.number * vectors.lanes, line):
                     b.prefetch(b.address(start, array.dtype, row * down + column))
 
-    deep = x.shape[-2 if product.attrs["transpose_a"] else -1] >= _DEEP
-    write_matmul(b, product, x, y, finish, prepare=prepare if deep else None)
-
-
-def _spread(array: Array, node: Node) -> Array:
-    """The array of a broadcast's operand as an array of the broadcast's shape."""
-    strides = [0] * len(node.shape)
-    for axis, size, stride in zip(node.attrs["axes"], array.shape, array.strides, strict=True):
-        strides[axis] = stride if size == node.shape[axis] else 0
-    return replace(array, shape=node.shape, strides=tuple(strides))
-
-
-def _value(b: KernelBuilder, node: Node, found: dict[Node, Lanes]) -> Lanes:
-    if node.op is ops.constant_op:
-        return b.const(node.attrs["value"].item(), node.dtype)
-    if node.op is ops.broadcast:
-        return found[node.operands[0]]
-    return node.op.lower.emit(b, *[found[operand] for operand in node.operands], **node.attrs)  # type: ignore[union-attr]
+    # A step along the depth takes as long as a sum waits for the one before.
+    deep = blocking.depth * b.machine.latency >= b.machine.memory_latency
+    write_matmul(b, product, blocking, x, y, scratch, finish, prepare=prepare if deep else None)

@@ -3,31 +3,12 @@
 from __future__ import annotations
 
 from tracejit.ir.types import float32, float64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder
-from tracejit.llvm.kernels.matrices import Matrices
+from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.machine.blas import GEMM, find_blas
-from tracejit.llvm.machine.engine import Target
+from tracejit.llvm.plan.blas import leading
+from tracejit.llvm.text.arrays import Array
 
-# Below this many multiplications a call of the BLAS costs more than the loops.
-_BLAS_FROM = 4096
-_ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
-
-
-def is_for_blas(target: Target, x: Matrices, y: Matrices) -> bool:
-    """Whether x @ y is large enough for the BLAS, lies as it takes it, and was asked of it."""
-    if not target.blas or x.dtype not in GEMM or find_blas() is None:
-        return False
-    return x.shape[-2] * x.shape[-1] * y.shape[-1] >= _BLAS_FROM and None not in (_leading(x), _leading(y))
-
-
-def _leading(matrix: Matrices) -> tuple[int, int] | None:
-    """(transposition, leading dimension) as the BLAS takes it; None where neither axis is contiguous."""
-    (rows, columns), (down, along) = matrix.shape[-2:], matrix.strides[-2:]
-    if (along == 1 or columns == 1) and (down >= columns or rows == 1):
-        return _PLAIN, max(down, columns, 1)
-    if (down == 1 or rows == 1) and (along >= rows or columns == 1):
-        return _TRANSPOSED, max(along, rows, 1)
-    return None
+_ROW_MAJOR = 101
 
 
 def call_blas(b: KernelBuilder, out: Array, x: Array, y: Array) -> None:
@@ -38,7 +19,7 @@ def call_blas(b: KernelBuilder, out: Array, x: Array, y: Array) -> None:
 def _call(b: KernelBuilder, out: Array, x: Array, y: Array) -> None:
     library = find_blas()
     assert library is not None
-    layouts = [_leading(matrix) for matrix in (out, x, y)]
+    layouts = [leading(matrix) for matrix in (out, x, y)]
     (_, ldc), (trans_x, lda), (trans_y, ldb) = [layout for layout in layouts if layout is not None]
     kind = {float32: "float", float64: "double"}[out.dtype]
     one, zero = b.const(1, out.dtype).ref, b.const(0, out.dtype).ref

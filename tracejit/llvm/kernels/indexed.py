@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
+from tracejit.ir import Node
+from tracejit.ir.strided import collapse, collapsed, in_memory_order
 from tracejit.ir.types import DType, bool_, int32, int64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse
-from tracejit.llvm.kernels.movement import arranged, covering, limited, power_below
-from tracejit.llvm.text.builder import SCALAR_TYPES, Lanes
+from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.kernels.movement import emit_combine, emit_copy, emit_fill
+from tracejit.llvm.kernels.tails import overlapped_loop, overlapped_start
+from tracejit.llvm.text.arrays import Array
+from tracejit.llvm.text.powers import power_below
+from tracejit.llvm.text.types import SCALAR_TYPES, Lanes
 
-# Vectors that a search looks at side by side, so that they do not wait for each other.
-_SIDE_BY_SIDE = 4
+
+def emit_check_range(b: KernelBuilder, node: Node, out: Array, x: Array) -> None:
+    """Set `out` to x, once every integer of it is known to lie in the node's range."""
+    _check(b, x, node.attrs["low"], node.attrs["high"])
+    emit_copy(b, out, x)
 
 
-def emit_check(b: KernelBuilder, array: Array, low: int, high: int) -> None:
+def emit_check_nonzero(b: KernelBuilder, node: Node, out: Array, x: Array) -> None:
+    """Set `out` to x, and fail where an element is 0."""
+
+    def element(position: list[Lanes]) -> None:
+        value = b.load(x, position)
+        b.fail_if(b.compare("eq", value, b.const(0, value.dtype)))
+        b.store(out, position, value)
+
+    b.loops(x.shape, element)
+
+
+def _check(b: KernelBuilder, array: Array, low: int, high: int) -> None:
     """Fail unless every integer of `array` lies in low..high-1."""
-    (array,) = arranged(array)
+    (array,) = in_memory_order(array)
     if 0 in array.shape:
         return
     if high <= low:
@@ -29,10 +47,10 @@ def emit_check(b: KernelBuilder, array: Array, low: int, high: int) -> None:
     lanes = min(b.lanes_for(kind), power_below(count))
 
     def row(index: list[Lanes]) -> None:
-        start = b.place(b.subarray(array, 0, index))
+        start = b.first_element(b.subarray(array, 0, index))
 
         def vector(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
-            first = limited(b, first, count, lanes)
+            first = overlapped_start(b, first, count, lanes)
             value = b.cast(b.load_at(b.address(start, dtype, index=first, stride=stride), dtype, lanes, stride), kind)
             # Without a sign, what lies below `low` is more than any distance from it.
             distance = b.sub(value, b.const(low, kind)) if low else value
@@ -40,91 +58,91 @@ def emit_check(b: KernelBuilder, array: Array, low: int, high: int) -> None:
 
         (most,) = b.loop(count, vector, [b.const(0, kind, lanes)], step=lanes)
         outside = b.emit(bool_, lanes, f"icmp ugt {most}, {b.const(high - 1 - low, kind, lanes).ref}")
-        b.fail_if(any_lane(b, outside))
+        b.fail_if(b.any_lane(outside))
 
     b.loops(array.shape[:-1], row)
 
 
-def any_lane(b: KernelBuilder, x: Lanes) -> Lanes:
-    """Whether any of the lanes holds."""
-    if x.lanes == 1:
-        return x
-    function = f"@llvm.vector.reduce.or.v{x.lanes}i1"
-    b.declarations.add(f"declare i1 {function}({x.type})")
-    return b.emit(bool_, 1, f"call i1 {function}({x})")
-
-
-def emit_gather(b: KernelBuilder, out: Array, params: Array, indices: Array, axis: int) -> None:
-    """Set the slices of `out` to those of `params` at `indices` along `axis`; nothing is written where one is outside."""
-    emit_check(b, indices, 0, params.shape[axis])
-    out, indices = _joined(out, indices, axis)
+def emit_gather(b: KernelBuilder, node: Node, out: Array, params: Array, indices: Array) -> None:
+    """Set the slices of `out` to those of `params` at `indices`; nothing is written where one is outside."""
+    axis = node.attrs["axis"]
+    _check(b, indices, 0, params.shape[axis])
+    out, indices = _collapsed_indices(out, indices, axis)
 
     def before(outer: list[Lanes]) -> None:
         target, source = (b.subarray(array, 0, outer) for array in (out, params))
 
-        def each(position: list[Lanes]) -> None:
+        def one_slice(position: list[Lanes]) -> None:
             index = b.cast(b.load(indices, position), int64)
-            b.copy(b.subarray(target, 0, position), b.subarray(source, 0, [index]))
+            emit_copy(b, b.subarray(target, 0, position), b.subarray(source, 0, [index]))
 
-        (b.loops if axis else b.loops_divided)(indices.shape, each)
+        (b.loops if axis else b.loops_divided)(indices.shape, one_slice)
 
     (b.loops_divided if axis else b.loops)(params.shape[:axis], before)
 
 
-def emit_scatter_add(b: KernelBuilder, out: Array, updates: Array, indices: Array, axis: int) -> None:
-    """Set `out` to 0, then add each slice of `updates`, in order, at its index along `axis`; not where one is outside."""
-    emit_check(b, indices, 0, out.shape[axis])
-    b.fill(out, 0)
-    updates, indices = _joined(updates, indices, axis)
+def emit_scatter_add(b: KernelBuilder, node: Node, out: Array, updates: Array, indices: Array) -> None:
+    """Set `out` to 0, then add each slice of `updates`, in order, at its index; not where one is outside."""
+    axis = node.attrs["axis"]
+    _check(b, indices, 0, out.shape[axis])
+    emit_fill(b, out, 0)
+    updates, indices = _collapsed_indices(updates, indices, axis)
 
     def before(outer: list[Lanes]) -> None:
         target, source = (b.subarray(array, 0, outer) for array in (out, updates))
 
-        def each(position: list[Lanes]) -> None:
+        def one_slice(position: list[Lanes]) -> None:
             index = b.cast(b.load(indices, position), int64)
-            b.accumulate(b.subarray(target, 0, [index]), b.subarray(source, 0, position))
+            slot = b.subarray(target, 0, [index])
+            emit_combine(b, slot, [slot, b.subarray(source, 0, position)], b.add)
 
-        b.loops(indices.shape, each)
+        b.loops(indices.shape, one_slice)
 
     b.loops(out.shape[:axis], before)
 
 
-def _joined(array: Array, indices: Array, axis: int) -> tuple[Array, Array]:
+def _collapsed_indices(array: Array, indices: Array, axis: int) -> tuple[Array, Array]:
     """Both with as few axes as possible where `array` has those of `indices`, from `axis` on."""
     end = axis + len(indices.shape)
     shape, (along, own) = collapse(indices.shape, [array.strides[axis:end], indices.strides])
     sizes, strides = array.shape[:axis] + shape + array.shape[end:], array.strides[:axis] + along + array.strides[end:]
-    return replace(array, shape=sizes, strides=strides), replace(indices, shape=shape, strides=own)
+    return array.with_layout(sizes, strides), indices.with_layout(shape, own)
 
 
 # -- where the extreme lies
 
 
-def emit_arg_extreme(b: KernelBuilder, out: Array, x: Array, axis: int, better: str) -> None:
-    """Set `out` to where along `axis` the first of the elements lies than which none is `better`; 0 where all are NaN or
-    infinitely bad."""
+def emit_arg_extreme(b: KernelBuilder, node: Node, out: Array, x: Array, better: str) -> None:
+    """Set `out` to where along the node's axis the first of the elements lies than which none is `better`; 0 where all are NaN
+    or infinitely bad."""
+    axis = node.attrs["axis"]
     step, count = x.strides[axis], x.shape[axis]
     rest = x.strides[:axis] + x.strides[axis + 1 :]
-    shape, (down, across) = collapse(out.shape, [out.strides, rest])
-    if 0 in shape:
+    target, source = collapsed([out, x.with_layout(out.shape, rest)])
+    if 0 in target.shape:
         return
     # The vectors lie along the axis with the nearest neighbours.
-    nearest = min(range(len(shape)), key=lambda each: abs(across[each]), default=None)
-    beside = nearest is not None and (count == 1 or abs(across[nearest]) < abs(step))
+    axes = range(len(target.shape))
+    nearest = min(axes, key=lambda axis: abs(source.strides[axis]), default=None)
+    beside = nearest is not None and (count == 1 or abs(source.strides[nearest]) < abs(step))
     if beside:
-        order = sorted(range(len(shape)), key=lambda each: each == nearest)
-        shape, down, across = (tuple(each[place] for place in order) for each in (shape, down, across))
-    target, source = replace(out, shape=shape, strides=down), replace(x, shape=shape, strides=across)
+        order = sorted(axes, key=lambda axis: axis == nearest)
+        target, source = target.transpose(order), source.transpose(order)
     search = _Search(b, x.dtype, count, step, better)
 
     def row(index: list[Lanes]) -> None:
-        to, at = (b.place(b.subarray(array, 0, index)) for array in (target, source))
+        to, at = (b.first_element(b.subarray(array, 0, index)) for array in (target, source))
         if beside:
-            search.beside(to, at, shape[-1], down[-1], across[-1])
+            search.beside(to, at, target.shape[-1], target.strides[-1], source.strides[-1])
         else:
             search.along(to, at)
 
-    b.loops_divided(shape[:-1] if beside else shape, row)
+    b.loops_divided(target.shape[:-1] if beside else target.shape, row)
+
+
+def _side_by_side(b: KernelBuilder) -> int:
+    """The vectors that a search looks at in turns. Each takes a comparison and a selection, two of what is in flight."""
+    return b.machine.in_flight // 2
 
 
 class _Search:
@@ -142,26 +160,26 @@ class _Search:
         """Search in `size` places that lie `across` apart, and write the positions `down` apart."""
         b, dtype = self.b, self.dtype
         lanes = min(b.lanes_for(dtype), power_below(size))
-        times = min(_SIDE_BY_SIDE, power_below(size // lanes))
+        times = min(_side_by_side(b), power_below(size // lanes))
 
         def block(first: Lanes) -> None:
             start, end = b.address(at, dtype, index=first, stride=across), b.address(to, int64, index=first, stride=down)
 
             def values(index: Lanes) -> list[Lanes]:
-                place = b.address(start, dtype, index=index, stride=self.step)
-                return [b.load_at(b.address(place, dtype, n * lanes * across), dtype, lanes, across) for n in range(times)]
+                row = b.address(start, dtype, index=index, stride=self.step)
+                return [b.load_at(b.address(row, dtype, n * lanes * across), dtype, lanes, across) for n in range(times)]
 
             best = b.loop(self.count, lambda index, best: self._step(best, values(index), index), self._begin(times, lanes))
             for n, position in enumerate(best[1::2]):
                 b.store_at(b.cast(position, int64), b.address(end, int64, n * lanes * down), down)
 
-        covering(b, size, lanes * times, block)
+        overlapped_loop(b, size, lanes * times, block)
 
     def along(self, to: str, at: str) -> None:
         """Search in the one place `at`."""
         b, dtype, step, count = self.b, self.dtype, self.step, self.count
         lanes = min(b.lanes_for(dtype), power_below(count))
-        times = min(_SIDE_BY_SIDE, power_below(count // lanes))
+        times = min(_side_by_side(b), power_below(count // lanes))
         whole = count - count % (lanes * times)
 
         def values(first: Lanes, number: int) -> list[Lanes]:
@@ -169,7 +187,7 @@ class _Search:
             return [b.load_at(b.address(start, dtype, n * lanes * step), dtype, lanes, step) for n in range(number)]
 
         def rest(index: Lanes, best: list[Lanes]) -> list[Lanes]:
-            first = limited(b, b.add(index, b.const(whole, int64)), count, lanes)
+            first = overlapped_start(b, b.add(index, b.const(whole, int64)), count, lanes)
             return [*self._step(best[:2], values(first, 1), first), *best[2:]]
 
         best = b.loop(
@@ -178,13 +196,13 @@ class _Search:
         )  # fmt: skip
         best = b.loop(count - whole, rest, best, step=lanes)
         # A lane knows at which vector it found its best; its own place in the block comes on top.
-        found = [[best[2 * n], b.add(best[2 * n + 1], self._numbers(lanes, n * lanes))] for n in range(times)]
-        while len(found) > 1:
-            found = [self._first(*found[n : n + 2]) for n in range(0, len(found), 2)]
-        (last,) = found
-        while last[0].lanes > 1:
-            last = self._first(*map(list, zip(*[_halves(b, each) for each in last], strict=True)))
-        b.store_at(b.cast(last[1], int64), to)
+        candidates = [[best[2 * n], b.add(best[2 * n + 1], self._numbers(lanes, n * lanes))] for n in range(times)]
+        while len(candidates) > 1:
+            candidates = [self._first(*candidates[n : n + 2]) for n in range(0, len(candidates), 2)]
+        (extreme,) = candidates
+        while extreme[0].lanes > 1:
+            extreme = self._first(*map(list, zip(*[_halves(b, value) for value in extreme], strict=True)))
+        b.store_at(b.cast(extreme[1], int64), to)
 
     def _begin(self, times: int, lanes: int) -> list[Lanes]:
         dtype, upwards = self.dtype, self.better == "gt"
@@ -195,9 +213,9 @@ class _Search:
         b = self.b
         position = b.widen(b.cast(index, self.kind), values[0].lanes)
         after: list[Lanes] = []
-        for value, held, place in zip(values, best[::2], best[1::2], strict=True):
+        for value, held, held_position in zip(values, best[::2], best[1::2], strict=True):
             wins = b.compare(self.better, value, held)
-            after += [b.select(wins, value, held), b.select(wins, position, place)]
+            after += [b.select(wins, value, held), b.select(wins, position, held_position)]
         return after
 
     def _numbers(self, lanes: int, first: int) -> Lanes:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from tracejit.ir.strided import in_memory_order
 from tracejit.ir.types import DType, int64
-from tracejit.llvm.kernels.kernel import Array, KernelBuilder, collapse_arrays, power_above
-from tracejit.llvm.text.builder import Lanes
+from tracejit.llvm.kernels.kernel import KernelBuilder
+from tracejit.llvm.kernels.tails import masked_loop, overlapped_loop, overlapped_start
+from tracejit.llvm.text.arrays import Array
+from tracejit.llvm.text.powers import power_above, power_below
+from tracejit.llvm.text.types import Lanes
 
-# Vectors of a block at most: transposed in registers, they must not be spilled.
-_EDGE = 16
-# A tile of a matrix: so many bytes along both axes lie in the cache, read and written.
-_TILE_BYTES = 256
-# A matrix of so many bytes is written past the caches.
-_STREAMED_FROM = 16 << 20
 # The largest distance at which elements are picked from whole vectors.
 _PICKED = 4
 # Elements that are moved one after the other in one run through a loop.
@@ -32,11 +29,11 @@ def emit_copy(b: KernelBuilder, target: Array, source: Array, divided: bool = Fa
     if target.dtype is not source.dtype:
         _combine_rows(b, target, [source], lambda x, y: x, b.loops_divided if divided else b.loops)
         return
-    target, source = arranged(target, source)
+    target, source = in_memory_order(target, source)
     if 0 in target.shape:
         return
     if not target.shape:
-        b.write(b.read(b.place(source), source.dtype), b.place(target), target.dtype)
+        b.write(b.read(b.first_element(source), source.dtype), b.first_element(target), target.dtype)
         return
     last = len(target.shape) - 1
     across = _across(target, source)
@@ -48,46 +45,9 @@ def emit_copy(b: KernelBuilder, target: Array, source: Array, divided: bool = Fa
         _copy_strided(b, target, source, divided)
 
 
-def arranged(target: Array, *others: Array) -> list[Array]:
-    """The arrays, of one shape, with their axes put in order, turned and joined so that `target` is gone through forwards."""
-    arrays = [target, *others]
-    turned = [axis for axis, (size, stride) in enumerate(zip(target.shape, target.strides, strict=True)) if size and stride < 0]
-    order = sorted(range(len(target.shape)), key=lambda axis: -abs(target.strides[axis]))
-    found = []
-    for array in arrays:
-        strides = [-stride if axis in turned else stride for axis, stride in enumerate(array.strides)]
-        offset = array.offset + sum((array.shape[axis] - 1) * array.strides[axis] for axis in turned)
-        shape, layout = tuple(array.shape[axis] for axis in order), tuple(strides[axis] for axis in order)
-        found.append(replace(array, shape=shape, strides=layout, offset=offset))
-    return collapse_arrays(found)
-
-
-def covering(b: KernelBuilder, count: int, step: int, body: Callable[[Lanes], None]) -> None:
-    """Run `body(first)` so that every index below `count` lies in a first..first+step-1; the last two may overlap."""
-
-    def each(index: Lanes, carried: list[Lanes]) -> list[Lanes]:
-        body(limited(b, index, count, step))
-        return []
-
-    b.loop(count, each, step=step)
-
-
-def limited(b: KernelBuilder, index: Lanes, count: int, step: int) -> Lanes:
-    """A loop's index, but not so far that less than `step` of the `count` are left."""
-    if not count % step:
-        return index
-    limit = b.const(count - step, int64)
-    return b.select(b.compare("lt", index, limit), index, limit)
-
-
-def power_below(count: int) -> int:
-    """The greatest power of two that is not above `count`."""
-    return 1 << (count.bit_length() - 1)
-
-
 def _copy_runs(b: KernelBuilder, target: Array, source: Array, divided: bool) -> None:
     def run(index: list[Lanes]) -> None:
-        to, at = (b.place(b.subarray(array, 0, index)) for array in (target, source))
+        to, at = (b.first_element(b.subarray(array, 0, index)) for array in (target, source))
         b.move_bytes(to, at, target.dtype, target.shape[-1])
 
     (b.loops_divided if divided else b.loops)(target.shape[:-1], run)
@@ -108,17 +68,17 @@ def _copy_transposed(b: KernelBuilder, target: Array, source: Array, across: int
     """Blocks of vectors along the source's axis `across`, written as vectors along the target's last."""
     last = len(target.shape) - 1
     if source.strides[across] < 0:
-        target, source = _turned(target, across), _turned(source, across)
+        target, source = target.reverse([across]), source.reverse([across])
     others = [axis for axis in range(last) if axis != across]
 
     def matrix(index: list[Lanes]) -> None:
         parts = []
         for array in (target, source):
-            place = b.place(array)
+            start = b.first_element(array)
             for position, axis in zip(index, others, strict=True):
-                place = b.address(place, array.dtype, index=position, stride=array.strides[axis])
-            shape, strides = [array.shape[across], array.shape[last]], [array.strides[across], array.strides[last]]
-            parts.append(Array(place, tuple(shape), tuple(strides), array.dtype))
+                start = b.address(start, array.dtype, index=position, stride=array.strides[axis])
+            shape, strides = (array.shape[across], array.shape[last]), (array.strides[across], array.strides[last])
+            parts.append(Array(shape, strides, 0, array.dtype, start))
         if target.shape[last] <= _PICKED and target.strides[across] == target.shape[last]:
             _interleave(b, parts[0], parts[1])
         else:
@@ -127,70 +87,65 @@ def _copy_transposed(b: KernelBuilder, target: Array, source: Array, across: int
     (b.loops_divided if divided else b.loops)([target.shape[axis] for axis in others], matrix)
 
 
-def _turned(array: Array, axis: int) -> Array:
-    """The array with one axis run through backwards."""
-    strides = tuple(-stride if each == axis else stride for each, stride in enumerate(array.strides))
-    return replace(array, strides=strides, offset=array.offset + (array.shape[axis] - 1) * array.strides[axis])
-
-
 def _interleave(b: KernelBuilder, target: Array, source: Array) -> None:
     """A few long columns of `source`, each without gaps, as the short rows of `target`, which have none between them."""
     dtype, (count, few) = target.dtype, target.shape
     lanes = min(b.lanes_for(dtype), power_below(count))
 
-    def some(first: Lanes) -> None:
+    def rows(first: Lanes) -> None:
         at = b.address(source.pointer, dtype, index=first)
         to = b.address(target.pointer, dtype, index=first, stride=few)
         columns = [b.read(b.address(at, dtype, column * source.strides[1]), dtype, lanes) for column in range(few)]
         for begin in range(0, few * lanes, lanes):
-            found = [(place % few, place // few) for place in range(begin, begin + lanes)]
-            b.write(b.pick(dtype, lanes, columns, found), b.address(to, dtype, begin), dtype, lanes)
+            picked = [(element % few, element // few) for element in range(begin, begin + lanes)]
+            b.write(b.pick(dtype, lanes, columns, picked), b.address(to, dtype, begin), dtype, lanes)
 
-    covering(b, count, lanes, some)
+    overlapped_loop(b, count, lanes, rows)
 
 
 def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) -> None:
     """A matrix whose columns have no gaps in `source`, and whose rows have none in `target`."""
     dtype, (across, along) = target.dtype, target.shape
     down, step = target.strides[0], source.strides[1]
-    lanes = min(b.lanes_for(dtype), power_below(across), 2 * _EDGE)
-    edge = min(lanes, _EDGE, power_below(along))
+    most = b.machine.transposed_vectors
+    lanes = min(b.lanes_for(dtype), power_below(across), 2 * most)
+    edge = min(lanes, most, power_below(along))
     if edge < lanes:
         edge = min(edge, 16 // dtype.size)
 
-    def block(row: Lanes, column: Lanes, streamed: bool) -> None:
+    def block(row: Lanes, column: Lanes, nontemporal: bool) -> None:
         at = b.address(b.address(source.pointer, dtype, index=row), dtype, index=column, stride=step)
         to = b.address(b.address(target.pointer, dtype, index=column), dtype, index=row, stride=down)
         rows = [b.read(b.address(at, dtype, number * step), dtype, lanes) for number in range(edge)]
         for number, value in enumerate(_transposed(b, dtype, rows, lanes)):
-            b.write(value, b.address(to, dtype, number * down), dtype, edge, streamed=streamed)
+            b.write(value, b.address(to, dtype, number * down), dtype, edge, nontemporal=nontemporal)
 
-    tile = _TILE_BYTES // dtype.size
+    tile = b.machine.transposed_tile // dtype.size
     high, wide = min(tile, across), min(tile, along)
     grid = -(-along // wide), -(-across // high)
-    units = math.prod(grid)
-    first, last = b.span(units) if divided else (b.const(0, int64), b.const(units, int64))
+    chunks = math.prod(grid)
+    first, last = b.parallel_range(chunks) if divided else (b.const(0, int64), b.const(chunks, int64))
 
-    def tiles(streamed: bool) -> None:
+    def tiles(nontemporal: bool) -> None:
         def blocks(first_row: Lanes, first_column: Lanes) -> None:
             def at(row: Lanes, column: Lanes) -> None:
-                block(b.add(first_row, row), b.add(first_column, column), streamed)
+                block(b.add(first_row, row), b.add(first_column, column), nontemporal)
 
-            if streamed:
-                covering(b, wide, edge, lambda column: covering(b, high, lanes, lambda row: at(row, column)))
+            if nontemporal:
+                overlapped_loop(b, wide, edge, lambda column: overlapped_loop(b, high, lanes, lambda row: at(row, column)))
             else:
-                covering(b, high, lanes, lambda row: covering(b, wide, edge, lambda column: at(row, column)))
+                overlapped_loop(b, high, lanes, lambda row: overlapped_loop(b, wide, edge, lambda column: at(row, column)))
 
-        def unit(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
+        def chunk(number: Lanes, carried: list[Lanes]) -> list[Lanes]:
             column, row = b.unravel(number, grid)
-            first_row = limited(b, b.mul(row, b.const(high, int64)), across, high)
-            blocks(first_row, limited(b, b.mul(column, b.const(wide, int64)), along, wide))
+            first_row = overlapped_start(b, b.mul(row, b.const(high, int64)), across, high)
+            blocks(first_row, overlapped_start(b, b.mul(column, b.const(wide, int64)), along, wide))
             return []
 
-        b.loop_between(first, last, unit)
+        b.loop_between(first, last, chunk)
 
     whole_registers = edge * dtype.size == b.width and not along % edge and not down % edge
-    if across * along * dtype.size >= _STREAMED_FROM and whole_registers:
+    if across * along * dtype.size >= b.machine.nontemporal_transpose and whole_registers:
         b.when(b.aligned(target.pointer, b.width), lambda: tiles(True), lambda: tiles(False))
         b.line("fence seq_cst")
     else:
@@ -215,7 +170,7 @@ def _transposed(b: KernelBuilder, dtype: DType, rows: Sequence[str], lanes: int)
     if len(groups) == 1:
         if len(starts) == 1:
             return groups[0]
-        return [b.shuffle(dtype, each, "poison", range(start, start + piece), lanes) for start in starts for each in groups[0]]
+        return [b.shuffle(dtype, row, "poison", range(start, start + piece), lanes) for start in starts for row in groups[0]]
     columns = [list(column) for column in zip(*groups, strict=True)]
     even = [2 * start + lane for start in starts for lane in range(piece)]
     odd = [lane + piece for lane in even]
@@ -237,7 +192,7 @@ def _copy_strided(b: KernelBuilder, target: Array, source: Array, divided: bool)
     by_vectors = all(stride == 0 or b.picks(lanes, stride) for stride in (down, step))
 
     def row(index: list[Lanes]) -> None:
-        to, at = (b.place(b.subarray(array, 0, index)) for array in (target, source))
+        to, at = (b.first_element(b.subarray(array, 0, index)) for array in (target, source))
         if not by_vectors:
             _copy_elements(b, to, at, down, step, dtype, count)
             return
@@ -247,13 +202,13 @@ def _copy_strided(b: KernelBuilder, target: Array, source: Array, divided: bool)
             value = same or b.read(b.address(at, dtype, index=first, stride=step), dtype, lanes, step)
             b.write(value, b.address(to, dtype, index=first, stride=down), dtype, lanes, down)
 
-        covering(b, count, lanes, vector)
+        overlapped_loop(b, count, lanes, vector)
 
     (b.loops_divided if divided else b.loops)(target.shape[:-1], row)
 
 
 def _copy_elements(b: KernelBuilder, to: str, at: str, down: int, step: int, dtype: DType, count: int) -> None:
-    def some(times: int, begin: int) -> Callable[[Lanes, list[Lanes]], list[Lanes]]:
+    def unrolled(times: int, begin: int) -> Callable[[Lanes, list[Lanes]], list[Lanes]]:
         def body(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
             source = b.address(at, dtype, begin * step, first, step)
             target = b.address(to, dtype, begin * down, first, down)
@@ -265,8 +220,8 @@ def _copy_elements(b: KernelBuilder, to: str, at: str, down: int, step: int, dty
         return body
 
     whole = count - count % _UNROLL
-    b.loop(whole, some(_UNROLL, 0), step=_UNROLL)
-    b.loop(count - whole, some(1, whole))
+    b.loop(whole, unrolled(_UNROLL, 0), step=_UNROLL)
+    b.loop(count - whole, unrolled(1, whole))
 
 
 # -- without a source, and onto what is there
@@ -274,7 +229,7 @@ def _copy_elements(b: KernelBuilder, to: str, at: str, down: int, step: int, dty
 
 def emit_fill(b: KernelBuilder, target: Array, value: Any) -> None:
     """Set every element of `target` to the number `value`."""
-    (target,) = arranged(target)
+    (target,) = in_memory_order(target)
     dtype, count = target.dtype, target.shape[-1] if target.shape else 1
     stride = target.strides[-1] if target.shape else 1
     if 0 in target.shape:
@@ -283,7 +238,7 @@ def emit_fill(b: KernelBuilder, target: Array, value: Any) -> None:
     zero = not any(np.asarray(value, dtype.numpy).tobytes())
 
     def row(index: list[Lanes]) -> None:
-        to = b.place(b.subarray(target, 0, index))
+        to = b.first_element(b.subarray(target, 0, index))
 
         def vector(first: Lanes) -> None:
             b.store_at(b.const(value, dtype, lanes), b.address(to, dtype, index=first, stride=stride), stride)
@@ -291,7 +246,7 @@ def emit_fill(b: KernelBuilder, target: Array, value: Any) -> None:
         if zero and stride == 1:
             b.zero_bytes(to, dtype, count)
         else:
-            covering(b, count, lanes, vector)
+            overlapped_loop(b, count, lanes, vector)
 
     b.loops(target.shape[:-1], row)
 
@@ -299,7 +254,7 @@ def emit_fill(b: KernelBuilder, target: Array, value: Any) -> None:
 def emit_combine(b: KernelBuilder, target: Array, sources: Sequence[Array], operation: Callable[[Lanes, Lanes], Lanes]) -> None:
     """Set every element of `target` to those of `sources`, which have its shape, combined from the first on. One of them may be
     `target` itself."""
-    target, *sources = arranged(target, *sources)
+    target, *sources = in_memory_order(target, *sources)
     _combine_rows(b, target, sources, operation, b.loops)
 
 
@@ -315,24 +270,17 @@ def _combine_rows(
     down, *steps = (array.strides[-1] if array.shape else 1 for array in (target, *sources))
     dtypes = [array.dtype for array in sources]
     lanes = min(b.lanes_for(dtype), power_above(count))
-    whole = count - count % lanes
 
     def row(index: list[Lanes]) -> None:
-        to, *starts = (b.place(b.subarray(array, 0, index)) for array in (target, *sources))
+        to, *starts = (b.first_element(b.subarray(array, 0, index)) for array in (target, *sources))
 
-        def vector(begin: int, first: Lanes, active: int | None) -> None:
+        def vector(first: Lanes, ahead: int, active: int | None) -> None:
             values = [
-                b.cast(b.load_at(b.address(at, own, begin * step, first, step), own, lanes, step, active), dtype)
+                b.cast(b.load_at(b.address(at, own, ahead * step, first, step), own, lanes, step, active), dtype)
                 for at, own, step in zip(starts, dtypes, steps, strict=True)
             ]
-            b.store_at(functools.reduce(operation, values), b.address(to, dtype, begin * down, first, down), down, active)
+            b.store_at(functools.reduce(operation, values), b.address(to, dtype, ahead * down, first, down), down, active)
 
-        def each(first: Lanes, carried: list[Lanes]) -> list[Lanes]:
-            vector(0, first, None)
-            return []
-
-        b.loop(whole, each, step=lanes)
-        if count > whole:
-            vector(whole, b.const(0, int64), count - whole)
+        masked_loop(b, count, lanes, vector)
 
     loops(target.shape[:-1], row)

@@ -1,9 +1,4 @@
-"""Sums of many numbers, by blocks: their errors do not grow with the count.
-
-Each number of a sum of n goes through at most BOUND + sqrt(n) additions that round, so the error of a sum is at most
-(BOUND + sqrt(n)) u times the sum of the absolute values, with u the unit of rounding, half of the dtype's eps. What is
-typical is far less. (One after the other it would be n u.)
-"""
+"""Loops that sum by blocks (tracejit.llvm.plan.summation)."""
 
 from __future__ import annotations
 
@@ -12,14 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from tracejit.ir.types import int64
-from tracejit.llvm.text.builder import Body, Builder, Lanes
-
-# Numbers of a block, which are added one after the other: a hundredth of a product's time is then spent between them. A sum
-# that is no longer than two blocks is none of blocks.
-BLOCK = 512
-LONG = 2 * BLOCK
-# What the bound begins with: the longest sum without blocks.
-BOUND = LONG
+from tracejit.llvm.plan.summation import BLOCK, is_long
+from tracejit.llvm.text.builder import Body, Builder
+from tracejit.llvm.text.types import Lanes
 
 # Combines totals with what comes to each.
 Add = Callable[[list[Lanes], list[Lanes]], list[Lanes]]
@@ -28,11 +18,6 @@ Add = Callable[[list[Lanes], list[Lanes]], list[Lanes]]
 def added(b: Builder, totals: Sequence[Lanes], sums: Sequence[Lanes]) -> list[Lanes]:
     """The sum of each of `totals` and what comes to it."""
     return [b.add(*pair) for pair in zip(totals, sums, strict=True)]
-
-
-def is_long(steps: int, roundings: int = 1) -> bool:
-    """Whether so many steps, each of so many roundings, are summed by blocks."""
-    return steps * roundings > LONG and steps > 1
 
 
 def sum_by_blocks(

@@ -13,15 +13,12 @@ from typing import NamedTuple
 
 from tracejit.ir.types import DType
 from tracejit.llvm.kernels.kernel import KernelBuilder
-from tracejit.llvm.kernels.summation import added, is_long, sum_by_blocks
-from tracejit.llvm.text.builder import Lanes, summed
+from tracejit.llvm.kernels.summation import added, sum_by_blocks
+from tracejit.llvm.plan.summation import is_long
+from tracejit.llvm.text.types import Lanes
 
 # Steps along the depth that are written one after the other, so that the loop itself costs little.
 _UNROLL = 2
-# Fused multiply-adds, and loads, that start in a cycle, and how many cycles a sum waits for the one before.
-_ISSUED, _LATENCY = 2, 4
-# Cycles, in which a tile is begun, and a vector of it written.
-_BEGIN, _WRITE = 20, 1
 
 
 class Depth(NamedTuple):
@@ -44,51 +41,13 @@ class Vectors(NamedTuple):
         """As many as `columns` take."""
         return cls(-(-columns // lanes), lanes, columns % lanes or None)
 
-    def places(self) -> Iterator[tuple[int, int | None]]:
+    def columns(self) -> Iterator[tuple[int, int | None]]:
         """For each vector its first column, and how many of its lanes are active where not all are."""
         for number in range(self.number):
             yield number * self.lanes, self.active if number == self.number - 1 else None
 
 
 Sums = list[list[Lanes]]  # a list a row, a value a vector
-
-
-def cycles(rows: int, vectors: int, loads: int, depth: int) -> float:
-    """What a tile takes whose steps along the depth load so many vectors or numbers.
-
-    A step takes as long as its multiply-adds or its loads, or, where it has too few sums to hide it, as a sum waits for itself.
-    """
-    step = max(rows * vectors, loads, _ISSUED * _LATENCY) / _ISSUED
-    return step * depth + _BEGIN + _WRITE * rows * vectors
-
-
-def parts(size: int, part: int) -> Iterator[tuple[int, int]]:
-    """(size, number) of the parts into which `size` is cut."""
-    if size >= part:
-        yield part, size // part
-    if size % part:
-        yield size % part, 1
-
-
-def choose_tile(rows: int, vectors: int, depth: int, registers: int) -> tuple[int, int]:
-    """(rows, vectors) of the tile by which `rows` by `vectors` take the fewest cycles. All sums, a step's vectors and a factor
-    have to fit into the registers, with one to spare."""
-
-    def total(tile: tuple[int, int]) -> float:
-        return sum(
-            above * beside * cycles(high, wide, high + wide, depth)
-            for high, above in parts(rows, tile[0])
-            for wide, beside in parts(vectors, tile[1])
-        )
-
-    fitting = [
-        (high, wide)
-        for wide in range(1, min(vectors, registers) + 1)
-        for high in range(1, min(rows, registers) + 1)
-        if high * wide + wide + 1 < registers
-    ]
-    # Of equals, the one that is nearest to a square of memory: it loads the least.
-    return min(fitting, key=lambda tile: (total(tile), tile[0] + tile[1] * _ISSUED))
 
 
 def sum_tile(
@@ -105,10 +64,9 @@ def sum_tile(
     summed. `along` is how far apart the lanes of a vector lie in x, where they may all have one number, and in y."""
 
     def load(pointer: str, stride: int) -> list[Lanes]:
-        return [
-            b.cast(b.load_at(b.address(pointer, dtype, place * stride), dtype, vectors.lanes, stride, active), summed(dtype))
-            for place, active in (vectors.places() if stride else [(0, None)])
-        ]
+        columns = vectors.columns() if stride else [(0, None)]
+        starts = ((b.address(pointer, dtype, column * stride), active) for column, active in columns)
+        return [b.cast(b.load_at(start, dtype, vectors.lanes, stride, active), dtype.accumulator) for start, active in starts]
 
     def multiplied(x: str, y: str, sums: list[Lanes]) -> list[Lanes]:
         loaded = load(y, along[1]) if along[1] else load(y, 0) * vectors.number
@@ -129,45 +87,41 @@ def sum_tile(
         apart = is_long(within)  # what lies within is summed by itself
         times = _UNROLL if axis == len(depth) - 1 else 1
 
-        def at(place: int, x: str, y: str, sums: list[Lanes]) -> list[Lanes]:
-            if place and not set(rows).isdisjoint(row + place * x_stride for row in rows):
-                b.forget()
-            x, y = b.address(x, dtype, place * x_stride), b.address(y, dtype, place * y_stride)
+        def at(ahead: int, x: str, y: str, sums: list[Lanes]) -> list[Lanes]:
+            if ahead and not set(rows).isdisjoint(row + ahead * x_stride for row in rows):
+                b.compiler_fence()
+            x, y = b.address(x, dtype, ahead * x_stride), b.address(y, dtype, ahead * y_stride)
             return added(b, sums, nest(axis + 1, x, y, zeros)) if apart else nest(axis + 1, x, y, sums)
 
         def step(position: Lanes, sums: list[Lanes]) -> list[Lanes]:
-            moved_x = b.opaque(b.address(x, dtype, index=position, stride=x_stride))
-            moved_y = b.opaque(b.address(y, dtype, index=position, stride=y_stride))
-            for place in range(times):
-                sums = at(place, moved_x, moved_y, sums)
+            moved_x = b.freeze(b.address(x, dtype, index=position, stride=x_stride))
+            moved_y = b.freeze(b.address(y, dtype, index=position, stride=y_stride))
+            for ahead in range(times):
+                sums = at(ahead, moved_x, moved_y, sums)
             return sums
 
         whole, roundings = extent - extent % times, times * (1 if apart else within)
         sums = sum_by_blocks(b, whole, step, sums, step=times, roundings=roundings)
-        for place in range(whole, extent):
-            sums = at(place, x, y, sums)
+        for ahead in range(whole, extent):
+            sums = at(ahead, x, y, sums)
         return sums
 
-    x, y = b.opaque(x), b.opaque(y)
-    zeros = [b.const(0, summed(dtype), vectors.lanes)] * (len(rows) * vectors.number)
+    x, y = b.freeze(x), b.freeze(y)
+    zeros = [b.const(0, dtype.accumulator, vectors.lanes)] * (len(rows) * vectors.number)
     flat = nest(0, x, y, zeros)
-    return [flat[place : place + vectors.number] for place in range(0, len(flat), vectors.number)]
-
-
-# Sums, at least, that are worked at in turns, so that none waits for itself.
-_SUMS = _ISSUED * _LATENCY
+    return [flat[row : row + vectors.number] for row in range(0, len(flat), vectors.number)]
 
 
 def dot_tile(b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Sequence[int], extent: int, dtype: DType) -> Sums:
     """The sums over `extent` of x at each of the offsets `rows` times y at each of `columns`, both of which lie along it: its
     vectors are added first, then their lanes."""
-    lanes = b.lanes_for(summed(dtype))
+    lanes = b.lanes_for(dtype.accumulator)
     pairs = len(rows) * len(columns)
-    times = max(1, min(_SUMS // pairs, extent // lanes))
+    times = max(1, min(b.machine.in_flight // pairs, extent // lanes))
 
     def add(x: str, y: str, sums: list[Lanes], active: int | None = None) -> list[Lanes]:
         def load(pointer: str) -> Lanes:
-            return b.cast(b.load_at(pointer, dtype, lanes, active=active), summed(dtype))
+            return b.cast(b.load_at(pointer, dtype, lanes, active=active), dtype.accumulator)
 
         left = [load(b.address(x, dtype, row)) for row in rows]
         right = [load(b.address(y, dtype, column)) for column in columns]
@@ -186,7 +140,7 @@ def dot_tile(b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Seq
 
         return step
 
-    zeros = [b.const(0, summed(dtype), lanes)] * (times * pairs)
+    zeros = [b.const(0, dtype.accumulator, lanes)] * (times * pairs)
     whole = extent - extent % (times * lanes)
     sums = sum_by_blocks(b, whole, block(times, 0), zeros, step=times * lanes)
     single = (extent - whole) - (extent - whole) % lanes
@@ -198,7 +152,7 @@ def dot_tile(b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Seq
     for start in range(pairs, len(sums), pairs):
         totals = [b.add(total, other) for total, other in zip(totals, sums[start : start + pairs], strict=True)]
     flat = [b.sum_lanes(total) for total in totals]
-    return [flat[place : place + len(columns)] for place in range(0, pairs, len(columns))]
+    return [flat[row : row + len(columns)] for row in range(0, pairs, len(columns))]
 
 
 def multiply_add(b: KernelBuilder, x: Lanes, y: Lanes, total: Lanes) -> Lanes:

@@ -79,7 +79,7 @@ def _sources() -> tuple[tuple[str, int, int], ...]:
     """Name, size and time of each source file of the package; () where they cannot be found. All of them: what has no part
     in what a graph is compiled to may have one tomorrow."""
     specs = [importlib.util.find_spec(name) for name in ("tracejit", "tracejit.passes")]  # found, not imported
-    folders = {folder for spec in specs if spec is not None for folder in spec.submodule_search_locations or ()}
+    folders = {os.path.dirname(spec.origin) for spec in specs if spec is not None and spec.origin is not None}
     found = set()
     try:
         while folders:

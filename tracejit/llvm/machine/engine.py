@@ -15,9 +15,10 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from tracejit.llvm.machine.blas import find_blas
+from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Machine, Target
 from tracejit.locks import Lock, hold_over_fork, importing
 from tracejit.memory import require_room
 
@@ -35,23 +36,6 @@ _names = itertools.count()
 
 # A child that is forked while LLVM works would find it half-way, for ever.
 hold_over_fork(_lock)
-
-
-class Target(NamedTuple):
-    """What a module's text depends on besides its plan: a vector register's bytes, whether the processor has fused
-    multiply-add, how many vector registers; whether large products are the business of the BLAS; whether the processor
-    converts float16."""
-
-    width: int
-    fma: bool
-    registers: int = 16
-    blas: bool = False
-    float16: bool = False
-
-    @property
-    def usable(self) -> int:
-        """The registers that a tile may count on: without fused multiply-add some hold products."""
-        return self.registers if self.fma else self.registers - 4
 
 
 @functools.cache
@@ -121,23 +105,23 @@ def _features() -> Any:
 
 
 def host_target() -> Target:
-    """What the emitter has to know of this processor, and of TRACEJIT_MATMUL. ValueError where that is not known."""
+    """The target of this processor and of TRACEJIT_MATMUL. ValueError where that is not known."""
     matmul = os.environ.get("TRACEJIT_MATMUL", "generated")
     if matmul not in ("generated", "blas"):
         raise ValueError(f"TRACEJIT_MATMUL is generated or blas, not {matmul!r}")
-    return _processor()._replace(blas=matmul == "blas")
+    return Target(_processor(), blas=matmul == "blas")
 
 
 @functools.cache
-def _processor() -> Target:
+def _processor() -> Machine:
+    if _at_llvm(_llvm().get_process_triple).partition("-")[0] in ("aarch64", "arm64"):
+        return NEON
     features = _features()
-    if features.get("avx512f") and features.get("avx512dq") and features.get("avx512vl") and features.get("avx512bw"):
-        width = 64
+    if all(features.get(name) for name in ("avx512f", "avx512dq", "avx512vl", "avx512bw")):
+        machine = AVX512
     else:
-        width = 32 if features.get("avx2") else 16
-    arm = _at_llvm(_llvm().get_process_triple).partition("-")[0] in ("aarch64", "arm64")
-    fma, float16 = (bool(features.get(name)) or arm for name in ("fma", "f16c"))
-    return Target(width, fma, registers=32 if width == 64 else 28 if arm else 16, float16=float16)
+        machine = AVX2 if features.get("avx2") else SSE
+    return machine._replace(fma=bool(features.get("fma")), float16=bool(features.get("f16c")))
 
 
 @functools.cache

@@ -6,14 +6,25 @@ The reduction of the operand by ln(2) in two parts is Cody and Waite's (Software
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tracejit.ir.types import float32
-from tracejit.llvm.math.vectorparts import at_least, at_most, bits_of, format_of, number, polynomial, product, total
+from tracejit.llvm.math.registry import elementary
+from tracejit.llvm.math.vectorparts import (
+    at_least,
+    at_most,
+    bits_of,
+    format_of,
+    has_scalef,
+    number,
+    polynomial,
+    product,
+    times_power_of_two,
+    total,
+)  # fmt: skip
+from tracejit.llvm.text.builder import Builder
+from tracejit.llvm.text.types import Lanes
 from tracejit.ops.special import ERF_COEFFICIENTS, ERF_LIMIT, ERFC_CENTER, ERFC_COEFFICIENTS, ERFC_LIMIT
-
-if TYPE_CHECKING:
-    from tracejit.llvm.text.builder import Builder, Lanes
 
 LOG2_E = 1.4426950408889634
 
@@ -107,17 +118,19 @@ def exp_reduced(
 
 def exp_clamped(b: Builder, x: Lanes, factor: Lanes | None = None, added: Lanes | None = None) -> Lanes:
     """factor * e^(x + added), for x inside of exp_range."""
-    n, w, bits = exp_reduced(b, x, 0 if b.scales(x) else 2 * format_of(x).bias, added=added)
+    n, w, bits = exp_reduced(b, x, 0 if has_scalef(b, x) else 2 * format_of(x).bias, added=added)
     value = b.add(w, number(b, 1, x)) if factor is None else b.fma(w, factor, factor)
-    return b.times_power_of_two(value, n) if b.scales(x) else scale(b, value, bits)
+    return times_power_of_two(b, value, n) if has_scalef(b, x) else scale(b, value, bits)
 
 
+@elementary("exp", ulp=(1.1, 0.9))
 def exp(b: Builder, x: Lanes) -> Lanes:
     """e^x."""
     low, high = table_of(x).exp_range
     return exp_clamped(b, at_least(b, at_most(b, x, high), low))
 
 
+@elementary("sigmoid", ulp=(2.5, 2.6))
 def sigmoid(b: Builder, x: Lanes) -> Lanes:
     """1 / (1 + e^-x), and for negative x e^x / (1 + e^x): the exponential is of -|x|, which does not overflow."""
     one = number(b, 1, x)
@@ -137,6 +150,7 @@ def _expm1_of_quarter(b: Builder, n: Lanes, w: Lanes, less: Lanes) -> Lanes:
     return b.select(b.compare("eq", n, number(b, 0, n)), w, b.mul(less, number(b, 4, n)))
 
 
+@elementary("expm1", ulp=(1.7, 1.8))
 def expm1(b: Builder, x: Lanes) -> Lanes:
     """2^n (e^r - 1) + (2^n - 1)."""
     low, high = table_of(x).expm1_range
@@ -144,6 +158,7 @@ def expm1(b: Builder, x: Lanes) -> Lanes:
     return b.copysign(_expm1_of_quarter(b, n, w, less), x)
 
 
+@elementary("sinh", ulp=(2.4, 2.3))
 def sinh(b: Builder, x: Lanes) -> Lanes:
     """(m + m / (m + 1)) / 2 for m = e^|x| - 1, or e^|x| / 2, with the sign of x."""
     n, w, _, less = _quarter(b, at_most(b, b.abs(x), table_of(x).cosh_limit))
@@ -152,6 +167,7 @@ def sinh(b: Builder, x: Lanes) -> Lanes:
     return b.copysign(b.select(b.compare("gt", n, number(b, 64, x)), b.add(less, less), near), x)
 
 
+@elementary("cosh", ulp=(1.5, 1.5))
 def cosh(b: Builder, x: Lanes) -> Lanes:
     """q + 1 / (4 q) for q = e^|x| / 2."""
     _, w, quarter, _ = _quarter(b, at_most(b, b.abs(x), table_of(x).cosh_limit))
@@ -170,6 +186,7 @@ def _exp2m1(b: Builder, x: Lanes) -> Lanes:
     return b.fma(power, w, b.sub(power, number(b, 1, x)))
 
 
+@elementary("tanh", ulp=(3.8, 3.9))
 def tanh(b: Builder, x: Lanes) -> Lanes:
     """(e^2|x| - 1) / (e^2|x| + 1), with the sign of x."""
     a = at_most(b, b.abs(x), table_of(x).tanh_limit)
@@ -177,6 +194,7 @@ def tanh(b: Builder, x: Lanes) -> Lanes:
     return b.copysign(b.div(e, b.add(e, number(b, 2, x))), x)
 
 
+@elementary("erf", ulp=(3.0, 2.3))
 def erf(b: Builder, x: Lanes) -> Lanes:
     """1 - 2^q(|x|), with the sign of x, where q = log2(erfc) is a polynomial: no second interval, no cancellation."""
     table = table_of(x)
@@ -185,6 +203,7 @@ def erf(b: Builder, x: Lanes) -> Lanes:
     return b.copysign(_exp2m1(b, b.fma(minus, polynomial(b, a, table.erf), minus)), x)
 
 
+@elementary("erfc", ulp=(6.1, 5.2))
 def erfc(b: Builder, x: Lanes) -> Lanes:
     """e^(-x^2) P(q) / (1 + 2|x|), or 2 less it for negative x. (The variable is from Shepherd and Laframboise, Chebyshev
     approximation of (1 + 2x) exp(x^2) erfc(x), Mathematics of Computation 36, 1981.)"""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 
 from tracejit.ir.types import DType, bfloat16, float16, float32, int32
-from tracejit.llvm.text.builder import Builder, Lanes, vector_type
+from tracejit.llvm.text.builder import Builder
+from tracejit.llvm.text.types import Lanes, vector_type
 
 
 def in_hardware(b: Builder, dtype: DType) -> bool:
@@ -72,6 +73,6 @@ def from_bits(b: Builder, name: str, dtype: DType, lanes: int) -> Lanes:
     size = b.shift_left(b.and_(bits, b.const(0x7FFF, int32)), 13)
     scaled = b.bitcast(b.mul(b.bitcast(size, float32), b.const(2.0**112, float32)), int32)
     special = b.or_(size, b.const(0x7F800000, int32))
-    found = b.select(b.compare("lt", size, b.const(0x7C00 << 13, int32)), scaled, special)
+    size = b.select(b.compare("lt", size, b.const(0x7C00 << 13, int32)), scaled, special)
     sign = b.shift_left(b.and_(bits, b.const(0x8000, int32)), 16)
-    return b.bitcast(b.or_(found, sign), float32)._replace(dtype=dtype)
+    return b.bitcast(b.or_(size, sign), float32)._replace(dtype=dtype)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from tracejit.ir.types import float32, float64
 from tracejit.llvm.math.exponential import EXP_SHORT, exp_reduced, power_of_two, scale, table_of
+from tracejit.llvm.math.registry import elementary
 from tracejit.llvm.math.vectorparts import (
     DOUBLE,
     Values,
@@ -20,15 +20,13 @@ from tracejit.llvm.math.vectorparts import (
     format_of,
     integer,
     number,
-    out_of_line,
     polynomial,
     product,
     total,
     unless,
 )  # fmt: skip
-
-if TYPE_CHECKING:
-    from tracejit.llvm.text.builder import Builder, Lanes
+from tracejit.llvm.text.builder import Builder
+from tracejit.llvm.text.types import Lanes
 
 # fmt: off
 # ln(1 + f) = f - f^2/2 + f^3 P(f) for 2/3 <= 1 + f < 4/3.
@@ -99,6 +97,7 @@ def _log_any(b: Builder, x: Lanes) -> Lanes:
     return b.select(b.compare("eq", x, zero), number(b, -math.inf, x), result)
 
 
+@elementary("log", ulp=(0.9, 0.9))
 def log(b: Builder, x: Lanes) -> Lanes:
     """ln(x)."""
     form = format_of(x)
@@ -108,9 +107,10 @@ def log(b: Builder, x: Lanes) -> Lanes:
     above = b.add(bits_of(b, x), integer(b, -lowest - least, x))
     rare = b.compare("ge", above, integer(b, lowest + (2 * form.bias) * least, x))
     values = [_joined(b, *_split(b, x, False))]
-    return unless(b, rare, values, lambda: out_of_line(b, "log", lambda b, x: [_log_any(b, x)], x))[0]
+    return unless(b, rare, values, lambda: b.out_of_line("log", lambda b, x: [_log_any(b, x)], x))[0]
 
 
+@elementary("log1p", ulp=(1.6, 1.5))
 def log1p(b: Builder, x: Lanes) -> Lanes:
     """ln(2^e (1 + f)), where e is that of 1 + x rounded, and f = (1 + x) / 2^e - 1 is not made of it: (x - (2^e - 1)) / 2^e."""
     form, one = format_of(x), number(b, 1, x)
@@ -127,7 +127,7 @@ def log1p(b: Builder, x: Lanes) -> Lanes:
         return [b.select(ordinary, result, _log_any(b, b.select(larger, x, b.add(x, number(b, 1, x)))))]
 
     result = unless(
-        b, b.not_(ordinary), [result], lambda: out_of_line(b, "log1p", mixed, x, ordinary, result)
+        b, b.not_(ordinary), [result], lambda: b.out_of_line("log1p", mixed, x, ordinary, result)
     )[0]  # fmt: skip
     return b.copysign(result, x)
 
@@ -139,6 +139,7 @@ def _log_of_double(b: Builder, x: Lanes, half: Lanes) -> Lanes:
     return b.add(result, b.select(large, number(b, math.log(2), x), number(b, 0, x)))
 
 
+@elementary("asinh", ulp=(1.9, 1.9))
 def asinh(b: Builder, x: Lanes) -> Lanes:
     """log1p(|x| + x^2 / (1 + sqrt(1 + x^2))) with the sign of x."""
     a, one = b.abs(x), number(b, 1, x)
@@ -147,6 +148,7 @@ def asinh(b: Builder, x: Lanes) -> Lanes:
     return b.copysign(_log_of_double(b, a, b.add(a, b.div(square, b.add(root, one)))), x)
 
 
+@elementary("acosh", ulp=(2.3, 2.4))
 def acosh(b: Builder, x: Lanes) -> Lanes:
     """log1p(t + sqrt(t (t + 2))) for t = x - 1."""
     one = number(b, 1, x)
@@ -155,6 +157,7 @@ def acosh(b: Builder, x: Lanes) -> Lanes:
     return b.select(b.compare("lt", x, one), number(b, math.nan, x), _log_of_double(b, x, b.add(t, root)))
 
 
+@elementary("atanh", ulp=(2.3, 2.1))
 def atanh(b: Builder, x: Lanes) -> Lanes:
     """log1p(2|x| / (1 - |x|)) / 2 with the sign of x."""
     a = b.abs(x)
@@ -162,11 +165,13 @@ def atanh(b: Builder, x: Lanes) -> Lanes:
     return b.copysign(b.mul(result, number(b, 0.5, x)), x)
 
 
+@elementary("rsqrt", ulp=(1.5, 1.6))
 def rsqrt(b: Builder, x: Lanes) -> Lanes:
     """1 / sqrt(x)."""
     return b.div(number(b, 1, x), b.sqrt(x))
 
 
+@elementary("cbrt", ulp=(1.0, 0.8))
 def cbrt(b: Builder, x: Lanes) -> Lanes:
     """x y^2 for y = |x|^(-1/3): a third of the exponent's and the first digits' bits, and two steps of the fourth order."""
     form = format_of(x)
@@ -260,6 +265,7 @@ def _power_double(b: Builder, a: Lanes, y: Lanes) -> Lanes:
     return b.select(b.compare("eq", a, a), result, a)
 
 
+@elementary("pow", ulp=(0.6, 1.0))
 def power(b: Builder, x: Lanes, y: Lanes) -> Lanes:
     """x to the power of y; integers wrap around, their exponents are not negative."""
     x, y = b.match(x, y)

@@ -8,9 +8,10 @@ Hanek's multiplication with a window of the bits of 2/pi (Radian reduction for t
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tracejit.ir.types import float32, float64, int64
+from tracejit.llvm.math.registry import elementary
 from tracejit.llvm.math.vectorparts import (
     Values,
     bits_of,
@@ -18,14 +19,11 @@ from tracejit.llvm.math.vectorparts import (
     format_of,
     integer,
     number,
-    out_of_line,
     polynomial,
     unless,
 )  # fmt: skip
-from tracejit.locks import importing
-
-if TYPE_CHECKING:
-    from tracejit.llvm.text.builder import Builder, Lanes
+from tracejit.llvm.text.builder import Builder
+from tracejit.llvm.text.types import Lanes
 
 # fmt: off
 # sin(r) = r + r^3 P(r^2) for |r| <= pi/2, and in QUARTER for |r| <= pi/4; there cos(r) = 1 - r^2/2 + r^4 P(r^2) and
@@ -132,9 +130,6 @@ def _bits_of_two_over_pi() -> str:
 
 def _reduce_large(b: Builder, x: Lanes, unit: int, half: bool) -> Values:
     """What `_reduce` gives for finite x from 8192 on, a lane after the other; NaN for infinities."""
-    with importing:
-        from tracejit.llvm.text.builder import Lanes
-
     b.declarations |= {_REDUCE, _bits_of_two_over_pi(), "declare i192 @llvm.ctlz.i192(i192, i1)"}
     kind = "{ double, double, i64 }"
     turn = 1 << 190 if half else 0
@@ -190,7 +185,7 @@ def _reduce(b: Builder, x: Lanes, unit: int = 1, half: bool = False) -> Values:
     def mixed(b: Builder, x: Lanes, large: Lanes, *values: Lanes) -> Values:
         return [b.select(large, *pair) for pair in zip(_reduce_large(b, x, unit, half), values, strict=True)]
 
-    return unless(b, large, values, lambda: out_of_line(b, f"reduced.{unit}.{int(half)}", mixed, x, large, *values))
+    return unless(b, large, values, lambda: b.out_of_line(f"reduced.{unit}.{int(half)}", mixed, x, large, *values))
 
 
 def _odd(b: Builder, bits: Lanes) -> Lanes:
@@ -211,16 +206,19 @@ def _sine(b: Builder, x: Lanes, half: bool) -> Lanes:
     return change_sign(b, result, _odd(b, bits))
 
 
+@elementary("sin", ulp=(2.1, 2.5))
 def sin(b: Builder, x: Lanes) -> Lanes:
     """sin(|x|) with x's sign."""
     return change_sign(b, _sine(b, b.abs(x), False), bits_of(b, x))
 
 
+@elementary("cos", ulp=(2.1, 2.5))
 def cos(b: Builder, x: Lanes) -> Lanes:
     """cos(|x|)."""
     return _sine(b, b.abs(x), True)
 
 
+@elementary("tan", ulp=(2.8, 2.4))
 def tan(b: Builder, x: Lanes) -> Lanes:
     """tan(r), or -1 / tan(r) where |x| = n pi/2 + r and n is odd, with x's sign."""
     bits, r, lost = _reduce(b, b.abs(x), 2)
@@ -257,11 +255,13 @@ def _in_left_half(b: Builder, angle: Lanes, x: Lanes) -> Lanes:
     return b.select(left, b.sub(high, b.sub(angle, low)), angle)
 
 
+@elementary("atan", ulp=(1.6, 2.0))
 def atan(b: Builder, x: Lanes) -> Lanes:
     """atan(|x|) with x's sign."""
     return b.copysign(_atan_ratio(b, b.abs(x), number(b, 1, x)), x)
 
 
+@elementary("atan2", ulp=(1.7, 2.0))
 def atan2(b: Builder, y: Lanes, x: Lanes) -> Lanes:
     """The angle of the point (x, y), which 0 and infinity have as well."""
     y, x = b.match(y, x)
@@ -277,11 +277,13 @@ def _other_leg(b: Builder, x: Lanes) -> Lanes:
     return b.sqrt(b.mul(b.sub(one, x), b.add(one, x)))
 
 
+@elementary("asin", ulp=(2.6, 2.6))
 def asin(b: Builder, x: Lanes) -> Lanes:
     """The angle of the point (sqrt(1 - x^2), x)."""
     return b.copysign(_atan_ratio(b, b.abs(x), _other_leg(b, x)), x)
 
 
+@elementary("acos", ulp=(2.3, 2.5))
 def acos(b: Builder, x: Lanes) -> Lanes:
     """The angle of the point (x, sqrt(1 - x^2))."""
     return _in_left_half(b, _atan_ratio(b, _other_leg(b, x), b.abs(x)), x)

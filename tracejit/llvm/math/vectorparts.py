@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from tracejit.ir.types import DType, bool_, float32, int32, int64
-from tracejit.locks import importing
-
-if TYPE_CHECKING:
-    from tracejit.llvm.text.builder import Builder, Lanes
+from tracejit.ir.types import DType, float32, int32, int64
+from tracejit.llvm.text.builder import Builder, concat, shuffled
+from tracejit.llvm.text.types import SCALAR_TYPES, Lanes, vector_type
 
 
 class Format(NamedTuple):
@@ -108,36 +106,31 @@ def total(b: Builder, x: Lanes, y: Lanes) -> tuple[Lanes, Lanes]:
     return result, b.add(b.sub(x, result), y)
 
 
-Values = list["Lanes"]
+def has_scalef(b: Builder, x: Lanes) -> bool:
+    """Whether `times_power_of_two` is an instruction: AVX-512's, of whole registers."""
+    return b.width == 64 and x.lanes * x.dtype.size % 64 == 0
 
 
-def out_of_line(b: Builder, name: str, write: Callable[..., Values], *operands: Lanes) -> Values:
-    """The values that `write(builder, *operands)` gives, computed in a function that the module has once."""
-    with importing:
-        from tracejit.llvm.text.builder import Builder, Lanes
+def times_power_of_two(b: Builder, x: Lanes, n: Lanes) -> Lanes:
+    """x * 2^n for whole numbers n, rounded once, also where 2^n itself is infinite or subnormal."""
+    lanes = 64 // x.dtype.size
+    kind, mask, suffix = vector_type(SCALAR_TYPES[x.dtype], lanes), f"i{lanes}", "ps" if x.dtype is float32 else "pd"
+    function = f"@llvm.x86.avx512.mask.scalef.{suffix}.512"
+    b.declarations.add(f"declare {kind} {function}({kind}, {kind}, {kind}, {mask}, i32 immarg)")
+    parts = []
+    for start in range(0, x.lanes, lanes):
+        part, power = (shuffled(b, value, range(start, start + lanes)) for value in (x, n))
+        text = f"call {kind} {function}({part}, {power}, {kind} zeroinitializer, {mask} -1, i32 4)"
+        parts.append(b.emit(x.dtype, lanes, text))
+    return concat(b, parts)
 
-    symbol = f"@tracejit.{name}.{operands[0].dtype.name}x{operands[0].lanes}"
-    inner = Builder(symbol, [], width=b.width, fma=b.fma_in_hardware)
-    given = [Lanes(f"%x{place}", x.dtype, x.lanes) for place, x in enumerate(operands)]
-    values = write(inner, *given)
-    kind = "{ " + ", ".join(value.type for value in values) + " }"
-    packed = "undef"
-    for place, value in enumerate(values):
-        inner.line(f"%packed{place} = insertvalue {kind} {packed}, {value}, {place}")
-        packed = f"%packed{place}"
-    head = f"define internal {kind} {symbol}({', '.join(map(str, given))}) #0 {{\nstart:"
-    b.declarations |= {"\n".join([head, *inner.lines, f"  ret {kind} {packed}", "}"]), *inner.declarations}
-    result = "%" + b.fresh()
-    b.line(f"{result} = call {kind} {symbol}({', '.join(map(str, operands))})")
-    return [b.emit(value.dtype, value.lanes, f"extractvalue {kind} {result}, {place}") for place, value in enumerate(values)]
+
+Values = list[Lanes]
 
 
 def unless(b: Builder, rare: Lanes, values: Values, instead: Callable[[], Values]) -> Values:
     """`values`, or those that `instead` writes where `rare` holds in any lane, which is seldom."""
-    if rare.lanes > 1:
-        function = f"@llvm.vector.reduce.or.v{rare.lanes}i1"
-        b.declarations.add(f"declare i1 {function}({rare.type})")
-        rare = b.emit(bool_, 1, f"call i1 {function}({rare})")
+    rare = b.any_lane(rare)
     label, before = b.fresh("rare"), b.block
     b.line(f'br {rare}, label %{label}, label %{label}.end, !prof !{{!"branch_weights", i32 1, i32 1000000}}')
     b.start_block(label)

@@ -1,0 +1,1 @@
+"""What is decided before anything is written: order, buffers, what is in place, blocking."""

@@ -1,159 +1,173 @@
 """How a product of matrices is cut into tiles, and what it needs before it begins: the cost model of `matmul`.
 
-A unit of a product is some of the rows of a panel, which is as many columns as a tile has; units do not depend on each other.
+A chunk of a product is some of the rows of a panel, which is as many columns as a tile has; chunks do not depend on each other.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from tracejit.ir import Node
-from tracejit.ir.types import TensorType, float32
-from tracejit.llvm.kernels.gemm import is_for_blas
-from tracejit.llvm.kernels.kernel import power_above
-from tracejit.llvm.kernels.matrices import Matrices, oriented
-from tracejit.llvm.kernels.tile import choose_tile
-from tracejit.llvm.machine.engine import Target
+from tracejit.ir.strided import Strided
+from tracejit.ir.types import DType, TensorType, float32
+from tracejit.llvm.plan.blas import is_for_blas
+from tracejit.llvm.plan.tiles import choose_tile
 from tracejit.llvm.plan.views import View
-from tracejit.llvm.text.builder import held_bytes, summed
+from tracejit.llvm.target import Target
+from tracejit.llvm.text.powers import power_above
 
-# Bytes of a panel, at the most: half of what a core has for itself (the second-level cache).
-_PANEL_BYTES = 1 << 19
-# What lies further apart is in a page of its own, or falls into a few sets of the cache: where it is needed by so many rows
-# (or columns) and so often, it is put together first.
-_FAR_BYTES, _NEAR_BYTES, _OFTEN = 2048, 256, 48
-# So many units, where there are rows for it, leave no thread much longer at work than another.
-_UNITS = 16
-# Rows of the left operand that are put together at once: three lines of the cache, and with a panel they stay in the second.
-_TOGETHER = 48
-# A product along the depth keeps so many sums, of at most so many columns; it is for fewer rows than this.
-_DOTS, _DOT_COLUMNS, _DOT_ROWS = 8, 4, 4
+# A product along the depth has sums of at most so many columns; it is for fewer rows than this.
+_DOT_COLUMNS, _DOT_ROWS = 4, 4
 
 
-@dataclass(frozen=True)
-class Blocking:
-    """How a product of matrices, `rows` by `depth` by `columns`, is computed.
+class Blocking(NamedTuple):
+    """How a product of matrices, `rows` by `depth` by `columns` of `dtype` for each of `batch`, is computed.
 
-    Either the vectors lie along the columns: tiles of `tile_rows` by `tile_vectors` of `lanes`, the depth in blocks of at most
-    `block`; or, for `dot`, along the depth. `swapped` is the product of the transposes, whose result is the transpose.
+    Either the vectors, of `lanes`, lie along the columns: tiles of `mr` rows by `nr` columns, the depth in blocks of at most
+    `kc`; or, for `dot`, along the depth. `swapped` is the product of the transposes, whose result is the transpose. By the
+    BLAS (`by_blas`) all of this is its own affair.
 
     A panel is as many columns as a tile has. The panels of the right operand, where it is `packed_y`, lie one after the other.
-    A unit of the work is a chunk of the rows of one panel; or of all panels, where the left operand is `packed_x`: the chunk is
-    put together first, tile by tile.
+    A chunk of the work is some rows, those of `tiles_per_chunk` (the last may have less), in one panel; or in all panels, where
+    the left operand is `packed_x`: its rows are put together first, tile by tile. `own_sums` says that what is not
+    complete yet has memory of its own, not the result's.
     """
 
     rows: int
     columns: int
     depth: int
+    dtype: DType
     lanes: int
-    tile_rows: int
-    tile_vectors: int
-    block: int
+    mr: int
+    nr: int
+    kc: int
+    tiles_per_chunk: int
+    batch: tuple[int, ...] = ()
     packed_x: bool = False
     packed_y: bool = False
     dot: bool = False
     swapped: bool = False
-
-    @property
-    def width(self) -> int:
-        """The columns of a panel."""
-        return self.tile_vectors * (1 if self.dot else self.lanes)
+    by_blas: bool = False
+    own_sums: bool = False
 
     @property
     def panels(self) -> int:
-        return -(-self.columns // self.width)
+        return -(-self.columns // self.nr)
 
     @property
     def tiles(self) -> int:
         """The tiles, one above the other, that have all their rows."""
-        return self.rows // self.tile_rows
+        return self.rows // self.mr
 
     @property
-    def share(self) -> int:
-        """The tiles of a chunk; the last may have less."""
-        if self.packed_x:
-            return max(1, min(_TOGETHER // self.tile_rows, -(-self.tiles // _UNITS)))
-        return max(1, -(-self.tiles * self.panels // _UNITS))
+    def row_chunks(self) -> int:
+        """Into how many chunks the rows are divided."""
+        return max(1, -(-self.tiles // self.tiles_per_chunk))
 
     @property
     def chunks(self) -> int:
-        """Into how many chunks the rows are divided."""
-        return max(1, -(-self.tiles // self.share))
+        """How many chunks, which threads share, all matrices of the batch have."""
+        return math.prod(self.batch) * self.row_chunks * (1 if self.packed_x else self.panels)
 
     @property
-    def units(self) -> int:
-        return self.chunks if self.packed_x else self.chunks * self.panels
+    def depth_blocks(self) -> int:
+        """How many blocks of the depth are summed one after the other."""
+        return -(-self.depth // self.kc)
+
+    @property
+    def scratch(self) -> dict[str, TensorType]:
+        """What it has in memory for itself, by name, in the order of the kernel's scratch arguments: `packed_x`, the rows of
+        the left operand for each chunk; `sums`, those that are not complete yet."""
+        types = {}
+        if self.packed_x and not self.by_blas:
+            types["packed_x"] = TensorType((self.chunks, self.tiles_per_chunk, self.kc, self.mr), self.dtype)
+        if self.own_sums:
+            shape = (self.columns, self.rows) if self.swapped else (self.rows, self.columns)
+            types["sums"] = TensorType((*self.batch, *shape), self.dtype.accumulator)
+        return types
 
 
-def blocking(x: Matrices, y: Matrices, columns: int, target: Target) -> Blocking:
-    """The blocking of x @ y, which has `columns`, for matrices that are not empty and lie as their strides say; of `y` the
-    panels, where they are packed already."""
-    (rows, depth), dtype = x.shape[-2:], x.dtype
-    (x_down, x_along), (y_down, y_along) = x.strides[-2:], y.strides[-2:]
-    is_packed = len(y.shape) > len(x.shape)
-    lanes = max(target.width // held_bytes(dtype), 1)
+def blocking(x: Strided, y: Strided, target: Target, *, fused: bool = False, half: bool = False) -> Blocking:
+    """The blocking of x @ y, for matrices that are not empty and lie as their strides say. Where the product is `fused`, or its
+    result is of a `half` dtype, what is not complete at once is no result yet."""
+    (rows, depth), columns, dtype = x.shape[-2:], y.shape[-1], x.dtype
+    tiling = _tiling(rows, depth, columns, dtype, x.strides[-2:], y.strides[-2:], target)
+    by_blas = is_for_blas(target, x, y)
+    return tiling._replace(
+        batch=x.shape[:-2],
+        packed_x=tiling.packed_x and not by_blas,
+        packed_y=tiling.packed_y and not by_blas,
+        by_blas=by_blas,
+        own_sums=(fused or half) and (by_blas or tiling.depth_blocks > 1),
+    )
+
+
+def _tiling(
+    rows: int, depth: int, columns: int, dtype: DType, x_strides: tuple[int, ...], y_strides: tuple[int, ...], target: Target
+) -> Blocking:
+    """The tiles of a product, and what is packed, for strides along the rows and the columns."""
+    (x_down, x_along), (y_down, y_along) = x_strides, y_strides
+    machine = target.machine
+    lanes = max(machine.width // dtype.accumulator.size, 1)
     swapped = columns == 1 and x_down == 1 and rows > 1 and x_along != 1
     if swapped:
         rows, columns = columns, rows
-        (x_down, x_along), (y_down, y_along) = (y_along, y_down), (x_along, x_down)
+        x_down, x_along, y_down, y_along = y_along, y_down, x_along, x_down
     dot = x_along == 1 and y_down == 1 and depth >= lanes and (columns == 1 or (rows < _DOT_ROWS and y_along != 1))
-    if dot and not swapped and not is_packed:
-        wide = min(columns, _DOT_COLUMNS)
-        return Blocking(rows, columns, depth, lanes, min(rows, _DOTS // wide), wide, depth, dot=True)
-    lanes = min(lanes, power_above(columns))
-    high, wide = choose_tile(rows, -(-columns // lanes), depth, target.usable)
-    far = abs(y_down) * dtype.size > _FAR_BYTES and rows >= _OFTEN
-    packed_y = is_packed or (columns > 1 and (y_along != 1 or far))
-    far = abs(x_along) * dtype.size > _NEAR_BYTES and min(columns, depth) >= _OFTEN
-    packed_x = far and rows >= high
-    # Not so many blocks that their sum is one of many numbers; a panel that no other tile reads need not stay in the cache.
-    most = 1 if rows <= high and not packed_x else math.isqrt(depth)
-    blocks = min(-(-depth * wide * lanes * dtype.size // _PANEL_BYTES), most)
-    return Blocking(rows, columns, depth, lanes, high, wide, -(-depth // blocks), packed_x, packed_y, swapped=swapped)
+    if dot and not swapped:
+        nr = min(columns, _DOT_COLUMNS)
+        mr, kc, packed_x, packed_y = min(rows, machine.in_flight // nr), depth, False, False
+    else:
+        dot = False
+        lanes = min(lanes, power_above(columns))
+        mr, vectors = choose_tile(rows, -(-columns // lanes), depth, machine)
+        nr = vectors * lanes
+        far = abs(y_down) * dtype.size > machine.far and rows >= machine.often
+        packed_y = columns > 1 and (y_along != 1 or far)
+        far = abs(x_along) * dtype.size > machine.near and min(columns, depth) >= machine.often
+        packed_x = far and rows >= mr
+        # Not so many blocks that their sum is one of many numbers; a panel that no other tile reads need not stay in the cache.
+        most = 1 if rows <= mr and not packed_x else math.isqrt(depth)
+        kc = -(-depth // min(-(-depth * nr * dtype.size // machine.product_panel), most))
+    tiles, panels = rows // mr, -(-columns // nr)
+    chunk = min(machine.packed_rows // mr, -(-tiles // machine.chunks)) if packed_x else -(-tiles * panels // machine.chunks)
+    return Blocking(
+        rows, columns, depth, dtype, lanes, mr, nr, kc, max(chunk, 1),
+        packed_x=packed_x, packed_y=packed_y, dot=dot, swapped=swapped,
+    )  # fmt: skip
 
 
 # -- what a product needs before it begins
 
 
 class Needs(NamedTuple):
-    """What a product reads in the place of its operands, the types of its `scratch`, and the `copies` (target, source) that
-    are to be made before."""
+    """What a product reads in the place of its operands, how it is computed (None where it is empty), and the `copies`
+    (target, source) that are to be made before."""
 
     x: View
     y: View
-    scratch: list[TensorType]
+    blocking: Blocking | None
     copies: list[tuple[View, View]]
 
 
 def needs(node: Node, x: View, y: View, target: Target, new: Callable[[TensorType], View], *, fused: bool = False) -> Needs:
-    """What the matmul `node` needs. `new` makes memory; where the product is `fused` and is not complete at once, its sums are
-    in memory of their own."""
+    """What the matmul `node` needs, which is `fused` or alone. `new` makes memory."""
     if 0 in x.shape or 0 in y.shape:
-        return Needs(x, y, [], [])
+        return Needs(x, y, None, [])
     copies: list[tuple[View, View]] = []
-    if node.dtype.is_half and min(node.shape[-2:]) >= _OFTEN:
+    if node.dtype.is_half and min(node.shape[-2:]) >= target.machine.often:
         # Converted once, not at every use.
         x, x_copy = _in_float32(x, new)
         y, y_copy = _in_float32(y, new)
         copies += [x_copy, y_copy]
-    x_matrices, matrices = oriented(x, node.attrs["transpose_a"]), oriented(y, node.attrs["transpose_b"])
-    blas = is_for_blas(target, x_matrices, matrices)
-    found = blocking(x_matrices, matrices, node.shape[-1], target)
-    apart = fused or node.dtype.is_half  # what is not complete is no result yet
-    sums = [TensorType(node.shape, summed(node.dtype))] if apart and (blas or found.block < found.depth) else []
-    if blas:
-        return Needs(x, y, sums, copies)
-    scratch = list(sums)
-    if found.packed_x:
-        units = math.prod(x.shape[:-2]) * found.units
-        scratch.insert(0, TensorType((units, found.share, found.block, found.tile_rows), x.dtype))
-    if found.packed_y:
-        y, panel_copies = _in_panels(matrices, found, new)
+    x_matrices, y_matrices = x.oriented(node.attrs["transpose_a"]), y.oriented(node.attrs["transpose_b"])
+    decided = blocking(x_matrices, y_matrices, target, fused=fused, half=node.dtype.is_half)
+    if decided.packed_y:
+        y, panel_copies = _in_panels(y_matrices, decided, new)
         copies += panel_copies
-    return Needs(x, y, scratch, copies)
+    return Needs(x, y, decided, copies)
 
 
 def _in_float32(matrices: View, new: Callable[[TensorType], View]) -> tuple[View, tuple[View, View]]:
@@ -161,31 +175,28 @@ def _in_float32(matrices: View, new: Callable[[TensorType], View]) -> tuple[View
     axes = [axis for axis, stride in enumerate(matrices.strides) if stride]
     axes.sort(key=lambda axis: -abs(matrices.strides[axis]))
     shape = tuple(matrices.shape[axis] for axis in axes)
-    found = new(TensorType(shape, float32))
-    strides = [0] * len(matrices.shape)
-    for axis, stride in zip(axes, found.strides, strict=True):
-        strides[axis] = stride
+    converted = new(TensorType(shape, float32))
     source = matrices.with_layout(shape, [matrices.strides[axis] for axis in axes])
-    return found.with_layout(matrices.shape, strides), (found, source)
+    return converted.broadcast(matrices.shape, axes), (converted, source)
 
 
-def _in_panels(matrices: View, found: Blocking, new: Callable[[TensorType], View]) -> tuple[View, list[tuple[View, View]]]:
+def _in_panels(matrices: View, decided: Blocking, new: Callable[[TensorType], View]) -> tuple[View, list[tuple[View, View]]]:
     """The matrices as panels in memory of their own, and the copies that put them there. A batch axis along which they are the
     same stays one."""
     *batch_strides, down, along = matrices.strides
     batch = tuple(size if stride else 1 for size, stride in zip(matrices.shape[:-2], batch_strides, strict=True))
-    width, (whole, rest) = found.width, divmod(found.columns, found.width)
-    panels = new(TensorType((*batch, found.panels, found.depth, width), matrices.dtype))
+    width, (whole, rest) = decided.nr, divmod(decided.columns, decided.nr)
+    panels = new(TensorType((*batch, decided.panels, decided.depth, width), matrices.dtype))
     outer = panels.strides[:-3]
     copies = []
     if whole:
-        shape = (*batch, whole, found.depth, width)
+        shape = (*batch, whole, decided.depth, width)
         source = matrices.with_layout(shape, (*batch_strides, width * along, down, along))
         copies.append((panels.with_layout(shape, panels.strides), source))
     if rest:
-        shape = (*batch, found.depth, rest)
+        shape = (*batch, decided.depth, rest)
         source = matrices.with_layout(shape, (*batch_strides, down, along), whole * width * along)
-        target = panels.with_layout(shape, (*outer, width, 1), whole * found.depth * width)
+        target = panels.with_layout(shape, (*outer, width, 1), whole * decided.depth * width)
         copies.append((target, source))
     strides = [step if stride else 0 for step, stride in zip(outer, batch_strides, strict=True)]
     return panels.with_layout((*matrices.shape[:-2], *panels.shape[-3:]), (*strides, *panels.strides[-3:])), copies

@@ -1,26 +1,18 @@
-"""Where values lie: a buffer, and a view of it as an array (offset and strides, in elements)."""
+"""Where values lie: a buffer, and a view of it as an array."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from tracejit.ir.types import DType
-from tracejit.llvm.kernels.kernel import collapse
-from tracejit.ops import contiguous_strides
-
-# Bytes of the last-level cache, of many processors at the least: what is larger has left it when it is read next.
-_LAST_CACHE = 32 << 20
+from tracejit.ir.strided import Strided, contiguous_strides
+from tracejit.ir.types import TensorType
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Buffer:
-    """Memory of one call. `kind` is parameter, result, arena, or constant; `index` its number among its kind.
-
-    For an arena buffer `index` is filled in as its offset in bytes; `data` is a constant's array.
-    """
+    """Memory of one call. `kind` is parameter, result, arena, or constant; `index` its number among its kind; `data` is a
+    constant's array."""
 
     kind: str
     index: int
@@ -29,53 +21,17 @@ class Buffer:
 
 
 @dataclass(frozen=True)
-class View:
+class View(Strided):
     """An array that lies in `buffer`."""
 
     buffer: Buffer
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    offset: int
-    dtype: DType
 
-    def with_layout(self, shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> View:
-        """Other elements of the same buffer; `offset` counts from this view's own first element."""
-        return replace(self, shape=tuple(shape), strides=tuple(strides), offset=self.offset + offset)
-
-    @property
-    def contiguous(self) -> bool:
-        """Whether the elements lie in order without gaps; axes of size 1 may have any stride."""
-        pairs = zip(self.shape, self.strides, contiguous_strides(self.shape), strict=True)
-        return 0 in self.shape or all(size == 1 or stride == expected for size, stride, expected in pairs)
-
-    @property
-    def streamed(self) -> bool:
-        """Whether it is better written past the caches, as memory that is tracejit's own and begins where a register does."""
-        return self.nbytes > _LAST_CACHE and self.whole and self.buffer.kind in ("result", "arena") and self.dtype.size >= 4
+    @classmethod
+    def whole_of(cls, buffer: Buffer, kind: TensorType) -> View:
+        """The buffer, of the size of an array of this type, as one in row-major order."""
+        return cls(kind.shape, contiguous_strides(kind.shape), 0, kind.dtype, buffer)
 
     @property
     def whole(self) -> bool:
         """Whether it is its whole buffer, in order."""
         return self.contiguous and self.offset == 0 and self.buffer.nbytes == self.nbytes
-
-    @property
-    def nbytes(self) -> int:
-        size = self.dtype.size
-        for extent in self.shape:
-            size *= extent
-        return size
-
-    def reshaped(self, shape: tuple[int, ...]) -> View | None:
-        """The same elements in another shape; None where they would have to move."""
-        if self.contiguous:
-            return self.with_layout(shape, contiguous_strides(shape))
-        sizes, (own,) = collapse(self.shape, [self.strides])
-        strides: list[int] = []
-        for size, stride in zip(sizes, own, strict=True):
-            first = end = len(strides)
-            while math.prod(shape[first:end]) < size:
-                end += 1
-            if math.prod(shape[first:end]) > size:
-                return None
-            strides += [each * stride for each in contiguous_strides(shape[first:end])]
-        return self.with_layout(shape, strides + [1] * (len(shape) - len(strides)))

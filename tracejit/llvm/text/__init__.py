@@ -1,0 +1,1 @@
+"""LLVM IR as text: types, one function, memory. It knows no op and no kernel."""

@@ -1,86 +1,29 @@
 """Writes one LLVM function as text: lanes, arithmetic on them, loops with carried values.
 
-`Lanes` are the values: `lanes` elements of one dtype, in one vector register or (lanes = 1) a scalar. The IR is written as it
+The IR is written as it
 is to run: no mid-level optimizer comes after, so what is invariant is hoisted and what is constant is folded by the caller.
 """
 
 from __future__ import annotations
 
-import math
-import struct
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
+from tracejit.ir.types import DType, bool_, int64
+from tracejit.llvm.text.types import SCALAR_TYPES, Lanes, intrinsic_name, literal, vector_type
 
-from tracejit.ir.types import DType, bfloat16, bool_, float16, float32, float64, int32, int64
-from tracejit.locks import importing
-
-# A lane of a half dtype is a float that the dtype can represent: what is computed from such lanes is rounded to one at once.
-SCALAR_TYPES = {
-    float32: "float", float64: "double", int32: "i32", int64: "i64", bool_: "i1", float16: "float", bfloat16: "float",
-}  # fmt: skip
-# How an element lies in memory: a bool takes a byte, a half dtype is moved as its bits.
-MEMORY_TYPES = {**SCALAR_TYPES, bool_: "i8", float16: "i16", bfloat16: "i16"}
 _FLOAT_PREDICATES = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
 _INT_PREDICATES = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge"}
-
-
-class Lanes(NamedTuple):
-    """A value: its name or literal in the text, its dtype, its number of lanes."""
-
-    ref: str
-    dtype: DType
-    lanes: int = 1
-
-    @property
-    def type(self) -> str:
-        return vector_type(SCALAR_TYPES[self.dtype], self.lanes)
-
-    def __str__(self) -> str:
-        return f"{self.type} {self.ref}"
-
 
 # What a loop repeats: of the index and the values carried on, the values to carry on.
 Body = Callable[[Lanes, list[Lanes]], list[Lanes]]
 
 
-def vector_type(scalar: str, lanes: int) -> str:
-    return scalar if lanes == 1 else f"<{lanes} x {scalar}>"
-
-
-def literal(value: Any, dtype: DType) -> str:
-    """`value` as LLVM writes a constant of `dtype`: floats as the bits of a double."""
-    if dtype.is_bool:
-        return "true" if value else "false"
-    if dtype.is_integer:
-        return str(int(value))
-    value = float(value)
-    if dtype.is_half:
-        with np.errstate(over="ignore"):
-            value = float(np.array(value, np.float32).astype(dtype.numpy))
-    if dtype is float32 and math.isfinite(value):
-        try:
-            value = struct.unpack("f", struct.pack("f", value))[0]
-        except OverflowError:
-            value = math.copysign(math.inf, value)
-    return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
-
-
-def summed(dtype: DType) -> DType:
-    """The dtype in which products of `dtype` are summed."""
-    return float32 if dtype.is_half else dtype
-
-
-def held_bytes(dtype: DType) -> int:
-    """The bytes of an element in a register."""
-    return summed(dtype).size
-
-
 class Builder:
     """One function being written. `name(parameters)` returns i32: 0, or 1 where `fail_if` held.
 
-    `units` is None until `span` divides a function that is to run in `parallel`, which then takes `i64 first, i64 last` too.
+    `chunks` is None until `parallel_range` divides a function that is to run in `parallel`, which then takes `i64 first` and
+    `i64 last` too.
     """
 
     def __init__(
@@ -95,7 +38,7 @@ class Builder:
     ):
         self.name, self.parameters = name, parameters
         self.parallel = parallel
-        self.units: int | None = None
+        self.chunks: int | None = None
         self.width = width  # bytes of a vector register
         self.fma_in_hardware = fma
         self.converts_float16 = converts_float16
@@ -103,7 +46,7 @@ class Builder:
         self.declarations: set[str] = set()
         self.block = "start"
         self.count = 0
-        self.fails = False
+        self.can_fail = False
 
     # -- text
 
@@ -126,8 +69,8 @@ class Builder:
 
     def text(self) -> str:
         """The function's definition. Its last block returns 0."""
-        tail = ["  ret i32 0"] + (["fail:", "  ret i32 1"] if self.fails else [])
-        parameters = [f"ptr %{name}" for name in self.parameters] + ["i64 %first", "i64 %last"] * (self.units is not None)
+        tail = ["  ret i32 0"] + (["fail:", "  ret i32 1"] if self.can_fail else [])
+        parameters = [f"ptr %{name}" for name in self.parameters] + ["i64 %first", "i64 %last"] * (self.chunks is not None)
         head = f"define internal i32 @{self.name}({', '.join(parameters)}) #0 {{\nstart:"
         return "\n".join([head, *self.lines, *tail, "}"])
 
@@ -153,10 +96,9 @@ class Builder:
         lanes = max(value.lanes for value in values)
         return tuple(value if value.lanes == lanes else self.widen(value, lanes) for value in values)
 
-    def _binary(self, float_op: str | None, int_op: str, x: Lanes, y: Lanes) -> Lanes:
+    def binary(self, float_op: str | None, int_op: str, x: Lanes, y: Lanes) -> Lanes:
+        """One instruction on both, as it is called for floats and for integers."""
         x, y = self.match(x, y)
-        if x.dtype.is_half:
-            return self.rounded(self.emit(float32, x.lanes, f"{float_op} {x}, {y.ref}"), x.dtype)
         name = float_op if x.dtype.is_floating else int_op
         return self.emit(x.dtype, x.lanes, f"{name} {x}, {y.ref}")
 
@@ -164,26 +106,25 @@ class Builder:
         """A call of `llvm.name`, overloaded on the first operand's type."""
         operands = self.match(*operands)
         x = operands[0]
-        suffix = SCALAR_TYPES[x.dtype].replace("float", "f32").replace("double", "f64")
-        full = f"@llvm.{name}.{f'v{x.lanes}' if x.lanes > 1 else ''}{suffix}"
+        full = intrinsic_name(name, SCALAR_TYPES[x.dtype], x.lanes)
         self.declarations.add(f"declare {x.type} {full}({', '.join(operand.type for operand in operands)})")
         return self.emit(x.dtype, x.lanes, f"call {x.type} {full}({', '.join(map(str, operands))})")
 
     def add(self, x: Lanes, y: Lanes) -> Lanes:
-        return self._binary("fadd", "add", x, y)
+        return self.binary("fadd", "add", x, y)
 
     def sub(self, x: Lanes, y: Lanes) -> Lanes:
-        return self._binary("fsub", "sub", x, y)
+        return self.binary("fsub", "sub", x, y)
 
     def mul(self, x: Lanes, y: Lanes) -> Lanes:
-        return self._binary("fmul", "mul", x, y)
+        return self.binary("fmul", "mul", x, y)
 
     def div(self, x: Lanes, y: Lanes) -> Lanes:
-        return self._binary("fdiv", "sdiv", x, y)
+        return self.binary("fdiv", "sdiv", x, y)
 
     def fma(self, x: Lanes, y: Lanes, z: Lanes) -> Lanes:
         """x * y + z, with one rounding where the machine has the instruction."""
-        if not self.fma_in_hardware or x.dtype.is_half:
+        if not self.fma_in_hardware:
             return self.add(self.mul(x, y), z)
         return self.intrinsic("fma", x, y, z)
 
@@ -236,34 +177,26 @@ class Builder:
         result = self.select(self.compare(predicate, x, y), x, y)
         return self.select(self.is_nan(x), x, result) if x.dtype.is_floating else result
 
-    def scales(self, x: Lanes) -> bool:
-        """Whether `times_power_of_two` is an instruction: AVX-512's, of whole registers."""
-        return self.width == 64 and x.lanes * x.dtype.size % 64 == 0
-
-    def times_power_of_two(self, x: Lanes, n: Lanes) -> Lanes:
-        """x * 2^n for whole numbers n, rounded once, also where 2^n itself is infinite or subnormal."""
-        lanes = 64 // x.dtype.size
-        kind, mask, suffix = vector_type(SCALAR_TYPES[x.dtype], lanes), f"i{lanes}", "ps" if x.dtype is float32 else "pd"
-        function = f"@llvm.x86.avx512.mask.scalef.{suffix}.512"
-        self.declarations.add(f"declare {kind} {function}({kind}, {kind}, {kind}, {mask}, i32 immarg)")
-        parts = []
-        for start in range(0, x.lanes, lanes):
-            part, power = (shuffled(self, each, range(start, start + lanes)) for each in (x, n))
-            text = f"call {kind} {function}({part}, {power}, {kind} zeroinitializer, {mask} -1, i32 4)"
-            parts.append(self.emit(x.dtype, lanes, text))
-        return joined(self, parts)
-
     def sum_lanes(self, x: Lanes) -> Lanes:
         """The sum of all lanes, by halves."""
-        scalar = SCALAR_TYPES[x.dtype]
-        suffix = f"v{x.lanes}" + scalar.replace("float", "f32").replace("double", "f64")
         if x.lanes == 1:
             return x
+        scalar = SCALAR_TYPES[x.dtype]
         if x.dtype.is_floating:
-            self.declarations.add(f"declare {scalar} @llvm.vector.reduce.fadd.{suffix}({scalar}, {x.type})")
-            return self.emit(x.dtype, 1, f"call reassoc {scalar} @llvm.vector.reduce.fadd.{suffix}({scalar} -0.0, {x})")
-        self.declarations.add(f"declare {scalar} @llvm.vector.reduce.add.{suffix}({x.type})")
-        return self.emit(x.dtype, 1, f"call {scalar} @llvm.vector.reduce.add.{suffix}({x})")
+            function = intrinsic_name("vector.reduce.fadd", scalar, x.lanes)
+            self.declarations.add(f"declare {scalar} {function}({scalar}, {x.type})")
+            return self.emit(x.dtype, 1, f"call reassoc {scalar} {function}({scalar} -0.0, {x})")
+        return self._reduced("add", x)
+
+    def any_lane(self, x: Lanes) -> Lanes:
+        """Whether any of the lanes holds."""
+        return x if x.lanes == 1 else self._reduced("or", x)
+
+    def _reduced(self, name: str, x: Lanes) -> Lanes:
+        scalar = SCALAR_TYPES[x.dtype]
+        function = intrinsic_name(f"vector.reduce.{name}", scalar, x.lanes)
+        self.declarations.add(f"declare {scalar} {function}({x.type})")
+        return self.emit(x.dtype, 1, f"call {scalar} {function}({x})")
 
     def compare(self, predicate: str, x: Lanes, y: Lanes) -> Lanes:
         x, y = self.match(x, y)
@@ -276,23 +209,23 @@ class Builder:
         return self.emit(x.dtype, x.lanes, f"select {condition}, {x}, {y}")
 
     def and_(self, x: Lanes, y: Lanes) -> Lanes:
-        return self._binary(None, "and", x, y)
+        return self.binary(None, "and", x, y)
 
     def or_(self, x: Lanes, y: Lanes) -> Lanes:
-        return self._binary(None, "or", x, y)
+        return self.binary(None, "or", x, y)
 
     def xor(self, x: Lanes, y: Lanes) -> Lanes:
-        return self._binary(None, "xor", x, y)
+        return self.binary(None, "xor", x, y)
 
     def not_(self, x: Lanes) -> Lanes:
         return self.xor(x, self.const(True, bool_))
 
     def shift_left(self, x: Lanes, bits: int) -> Lanes:
-        return self._binary(None, "shl", x, self.const(bits, x.dtype))
+        return self.binary(None, "shl", x, self.const(bits, x.dtype))
 
     def shift_right(self, x: Lanes, bits: int) -> Lanes:
         """Without sign: zeros come in from the left."""
-        return self._binary(None, "lshr", x, self.const(bits, x.dtype))
+        return self.binary(None, "lshr", x, self.const(bits, x.dtype))
 
     def bitcast(self, x: Lanes, dtype: DType) -> Lanes:
         return self.emit(dtype, x.lanes, f"bitcast {x} to {vector_type(SCALAR_TYPES[dtype], x.lanes)}")
@@ -301,13 +234,7 @@ class Builder:
         """NumPy's conversion; a float outside of an integer's range, or NaN, gives the integer's minimum."""
         if x.dtype is dtype:
             return x
-        if x.dtype.is_half:
-            x = x._replace(dtype=float32)
-        if dtype.is_half:
-            return self.rounded(self.cast(x, float32), dtype)
         source, target = x.dtype, vector_type(SCALAR_TYPES[dtype], x.lanes)
-        if source is dtype:
-            return x
         if dtype.is_bool:
             return self.compare("ne", x, self.const(0, source))
         if source.is_bool:
@@ -324,53 +251,28 @@ class Builder:
             return self.emit(dtype, x.lanes, f"sitofp {x} to {target}")
         return self.emit(dtype, x.lanes, f"{'sext' if dtype.size > source.size else 'trunc'} {x} to {target}")
 
-    def rounded(self, x: Lanes, dtype: DType) -> Lanes:
-        """The float32 `x`, rounded to a half dtype."""
-        with importing:
-            from tracejit.llvm.math.halves import rounded
-
-        return rounded(self, x, dtype)
-
     def truncate(self, x: Lanes, dtype: DType) -> Lanes:
         """A float that is known to lie in the integer's range, towards zero."""
         return self.emit(dtype, x.lanes, f"fptosi {x} to {vector_type(SCALAR_TYPES[dtype], x.lanes)}")
 
-    # -- division rounded towards minus infinity
-
-    def floordiv(self, x: Lanes, y: Lanes) -> Lanes:
-        x, y = self.match(x, y)
-        if not x.dtype.is_floating:
-            return self._divide_integers(x, y)[0]
-        return self.floor(self.div(x, y))
-
-    def mod(self, x: Lanes, y: Lanes) -> Lanes:
-        x, y = self.match(x, y)
-        if not x.dtype.is_floating:
-            return self._divide_integers(x, y)[1]
-        zero = self.const(0, x.dtype)
-        rest = self.emit(x.dtype, x.lanes, f"frem {x}, {y.ref}")
-        result = self.select(self._wrong_sign(rest, y), self.add(rest, y), rest)
-        return self.select(self.compare("eq", rest, zero), self.copysign(zero, y), result)
-
-    def _wrong_sign(self, rest: Lanes, y: Lanes) -> Lanes:
-        zero = self.const(0, rest.dtype)
-        differ = self.xor(self.compare("lt", rest, zero), self.compare("lt", y, zero))
-        return self.and_(self.compare("ne", rest, zero), differ)
-
-    def _divide_integers(self, x: Lanes, y: Lanes) -> tuple[Lanes, Lanes]:
-        # The processor traps on division by 0 and of the least integer by -1: neither reaches it.
-        zero, one, minus = (self.const(value, x.dtype, x.lanes) for value in (0, 1, -1))
-        is_zero, is_minus = self.compare("eq", y, zero), self.compare("eq", y, minus)
-        safe = self.select(self.or_(is_zero, is_minus), one, y)
-        quotient = self.div(x, safe)
-        rest = self.sub(x, self.mul(quotient, safe))
-        wrong = self._wrong_sign(rest, safe)
-        quotient = self.select(wrong, self.sub(quotient, one), quotient)
-        rest = self.select(wrong, self.add(rest, safe), rest)
-        quotient = self.select(is_minus, self.neg(x), self.select(is_zero, zero, quotient))
-        return quotient, rest
-
     # -- control flow
+
+    def out_of_line(self, name: str, write: Callable[..., list[Lanes]], *operands: Lanes) -> list[Lanes]:
+        """The values that `write(builder, *operands)` gives, computed in a function that the module has once."""
+        symbol = f"@tracejit.{name}.{operands[0].dtype.name}x{operands[0].lanes}"
+        inner = Builder(symbol, [], width=self.width, fma=self.fma_in_hardware)
+        parameters = [Lanes(f"%x{number}", x.dtype, x.lanes) for number, x in enumerate(operands)]
+        values = write(inner, *parameters)
+        kind = "{ " + ", ".join(value.type for value in values) + " }"
+        packed = "undef"
+        for number, value in enumerate(values):
+            inner.line(f"%packed{number} = insertvalue {kind} {packed}, {value}, {number}")
+            packed = f"%packed{number}"
+        head = f"define internal {kind} {symbol}({', '.join(map(str, parameters))}) #0 {{\nstart:"
+        self.declarations |= {"\n".join([head, *inner.lines, f"  ret {kind} {packed}", "}"]), *inner.declarations}
+        result = "%" + self.fresh()
+        self.line(f"{result} = call {kind} {symbol}({', '.join(map(str, operands))})")
+        return [self.emit(x.dtype, x.lanes, f"extractvalue {kind} {result}, {number}") for number, x in enumerate(values)]
 
     def loop(
         self,
@@ -450,33 +352,21 @@ class Builder:
             self.line(f"br label %{label}.end")
         self.start_block(f"{label}.end")
 
-    def span(self, units: int) -> tuple[Lanes, Lanes]:
-        """(first, last): the function consists of `units` units that do not need each other, in any order, and this call of
+    def parallel_range(self, chunks: int) -> tuple[Lanes, Lanes]:
+        """(first, last): the function consists of `chunks` chunks that do not need each other, in any order, and this call of
         it is to do first, first + 1... below last; all of them where it does not run in parallel. To be called once."""
-        assert self.units is None, f"{self.name} is divided already"
-        if not self.parallel or units < 2:
-            return self.const(0, int64), self.const(units, int64)
-        self.units = units
+        assert self.chunks is None, f"{self.name} is divided already"
+        if not self.parallel or chunks < 2:
+            return self.const(0, int64), self.const(chunks, int64)
+        self.chunks = chunks
         return Lanes("%first", int64), Lanes("%last", int64)
 
     def fail_if(self, condition: Lanes) -> None:
         """Leave the function with status 1 where `condition` holds."""
-        self.fails = True
+        self.can_fail = True
         label = self.fresh("ok")
         self.line(f"br {condition}, label %fail, label %{label}")
         self.start_block(label)
-
-    # -- vector math
-
-    def __getattr__(self, name: str) -> Any:
-        """exp, log, tanh...: the functions of tracejit.llvm.math.vectormath, as methods."""
-        with importing:
-            from tracejit.llvm.math import vectormath
-
-        function = vectormath.FUNCTIONS.get(name)
-        if function is None:
-            raise AttributeError(f"the builder has no {name!r}")
-        return lambda *operands, **attrs: function(self, *operands, **attrs)
 
 
 def shuffled(b: Builder, value: Lanes, lanes: Sequence[int], other: Lanes | None = None) -> Lanes:
@@ -492,7 +382,7 @@ def shuffled(b: Builder, value: Lanes, lanes: Sequence[int], other: Lanes | None
     return b.emit(value.dtype, len(lanes), f"shufflevector {value}, {second}, {mask}")
 
 
-def joined(b: Builder, parts: list[Lanes]) -> Lanes:
+def concat(b: Builder, parts: list[Lanes]) -> Lanes:
     """All lanes of all parts, which are as many as a power of two."""
     dtype, lanes = parts[0].dtype, parts[0].lanes
     if lanes == 1 < len(parts):

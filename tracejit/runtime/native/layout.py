@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tracejit.ir.types import TensorType, float32
-from tracejit.llvm.machine.words import Field
-from tracejit.runtime.native.structures import CONSTANTS, fields
+from tracejit.llvm.machine.native_subset.language import Struct, offset_of
+from tracejit.runtime.native import structures
 from tracejit.tensor import Tensor
 from tracejit.variable import Variable
 
@@ -24,32 +24,32 @@ def _int(address: int) -> int:
     return ctypes.c_int32.from_address(address).value
 
 
-def _slots(of: Any, **values: Any) -> dict[str, Field]:
-    """Where `of`, an object of a class with slots, has what stands in them."""
-    found = {}
+def _slots(struct: type[Struct], of: Any, **values: Any) -> dict[str, int]:
+    """Where `of`, an object of a class with slots, has what stands in them: the offsets of the structure's fields."""
+    measured = {}
     for name, value in values.items():
         offsets = [offset for offset in range(16, type(of).__basicsize__, 8) if _word(id(of) + offset) == id(value)]
         if len(offsets) != 1:
             raise LookupError(f"the slot {name} of {type(of).__name__} was not found")
-        found[name] = Field(offsets[0])
-    return found
+        measured[f"{struct.__name__}.{name}"] = offsets[0]
+    return measured
 
 
-def slots() -> dict[str, Field]:
-    """The fields of tensors and variables. LookupError where they cannot be told."""
+def offsets() -> dict[str, int]:
+    """Those of the measured fields of `structures`, by "Structure.field". LookupError where they cannot be told."""
     kind = TensorType((3,), float32)
     one = Tensor(np.zeros(3, np.float32), kind)
     cell = Variable(one, name="layout")
     cell._trainable = "trainable"  # type: ignore[assignment]  # an object that stands in no other slot
     return {
-        **_slots(one, tensor_type=kind, tensor_value=one.value),
-        "tensor_weakrefs": Field(Tensor.__weakrefoffset__),
-        "type_bases": _bases(),
-        **_slots(cell, variable_type=kind, variable_tensor=cell._tensor, variable_trainable=cell._trainable),
+        **_slots(structures.TensorObject, one, kind=kind, value=one.value),
+        "TensorObject.weakrefs": Tensor.__weakrefoffset__,
+        "TypeObject.bases": _bases(),
+        **_slots(structures.VariableObject, cell, kind=kind, tensor=cell._tensor, trainable=cell._trainable),
     }
 
 
-def _bases() -> Field:
+def _bases() -> int:
     """Where a class has the order of its bases."""
 
     class Base: ...
@@ -60,35 +60,38 @@ def _bases() -> Field:
     offsets = [offset for offset in range(16, metaclass.__basicsize__, 8) if _word(id(Derived) + offset) == id(Derived.__mro__)]
     if len(offsets) != 1:
         raise LookupError("a class does not have the order of its bases where it is expected")
-    return Field(offsets[0])
+    return offsets[0]
 
 
 def check() -> None:
     """LookupError where an object is not laid out as `structures` says."""
-    at = {name: field.offset for name, field in fields().items()}
     array = np.zeros((5, 7, 3), np.int32)[::2, 1:]
-    dims = _word(id(array) + at["dims"])
     items: list[Any] = [object(), object()]
     pair, cell, number, alone = tuple(items), types.CellType(items), float(len(items)), list(range(3))
+
+    def place(of: Any, struct: type[Struct], field: str) -> int:
+        return id(of) + offset_of(struct, field)
+
+    dims = _word(place(array, structures.ArrayObject, "dims"))
     facts = {
-        "an array's memory": _word(id(array) + at["data"]) == array.__array_interface__["data"][0],
-        "an array's rank": _int(id(array) + at["nd"]) == 3,
+        "an array's memory": _word(place(array, structures.ArrayObject, "data")) == array.__array_interface__["data"][0],
+        "an array's rank": _int(place(array, structures.ArrayObject, "nd")) == 3,
         "an array's shape": tuple([_word(dims + 8 * axis) for axis in range(3)]) == array.shape,
-        "an array's base": _word(id(array) + at["base"]) == id(array.base),
-        "an array's dtype": _word(id(array) + at["descr"]) == id(array.dtype),
-        "a list's items": _word(_word(id(items) + at["list_items"]) + 8) == id(items[1]),
-        "a tuple's items": _word(id(pair) + CONSTANTS["TUPLE_ITEMS"] + 8) == id(items[1]),
-        "a cell's content": _word(id(cell) + at["cell_value"]) == id(items),
-        "a float's value": ctypes.c_double.from_address(id(number) + at["float_value"]).value == number,
-        "a reference count": _word(id(alone) + at["refcount"]) == sys.getrefcount(alone) - 1,
-        "an object's type": _word(id(alone) + at["type"]) == id(list),
+        "an array's base": _word(place(array, structures.ArrayObject, "base")) == id(array.base),
+        "an array's dtype": _word(place(array, structures.ArrayObject, "descr")) == id(array.dtype),
+        "a list's items": _word(_word(place(items, structures.ListObject, "items")) + 8) == id(items[1]),
+        "a tuple's items": _word(place(pair, structures.TupleObject, "items") + 8) == id(items[1]),
+        "a cell's content": _word(place(cell, structures.CellObject, "value")) == id(items),
+        "a float's value": ctypes.c_double.from_address(place(number, structures.FloatObject, "value")).value == number,
+        "a reference count": _word(place(alone, structures.Object, "refcount")) == sys.getrefcount(alone) - 1,
+        "an object's type": _word(place(alone, structures.Object, "type")) == id(list),
     }
     for sized in (items, pair, dict.fromkeys(items)):
-        facts[f"the size of a {type(sized).__name__}"] = _word(id(sized) + at["size"]) == 2
+        facts[f"the size of a {type(sized).__name__}"] = _word(place(sized, structures.SizedObject, "size")) == 2
     for each in (array, np.zeros(3), np.zeros((3, 2)).T):
-        facts["an array's flags"] = _int(id(each) + at["flags"]) & 0xFFF == each.flags.num & 0xFFF
+        facts["an array's flags"] = _int(place(each, structures.ArrayObject, "flags")) & 0xFFF == each.flags.num & 0xFFF
     for scalar in (np.float32(1.5), np.float64(2.5), np.int32(-3), np.int64(-4), np.bool_(True)):
-        value = ctypes.string_at(id(scalar) + CONSTANTS["SCALAR_VALUE"], scalar.dtype.itemsize)
+        value = ctypes.string_at(place(scalar, structures.ScalarObject, "value"), scalar.dtype.itemsize)
         facts[f"the value of a NumPy {scalar.dtype}"] = value == scalar.tobytes()
     wrong = [what for what, right in facts.items() if not right]
     if wrong:
@@ -101,7 +104,7 @@ class _Changing:
 
 def dicts_have_versions() -> bool:
     """Whether a dict has a word that is another one after every change, by whatever way the change was made."""
-    offset = fields()["dict_version"].offset
+    offset = offset_of(structures.DictObject, "version")
     owner = _Changing()
     names = owner.__dict__
     seen = [_word(id(names) + offset)]

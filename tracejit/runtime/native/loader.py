@@ -7,7 +7,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
-import inspect
 import os
 import platform
 import struct
@@ -19,62 +18,30 @@ from typing import Any
 
 import numpy as np
 
-from tracejit import tensor, variable
+from tracejit import variable
+from tracejit.context import interpreted
 from tracejit.llvm.machine import cache, engine
-from tracejit.llvm.machine.words import compile_words
-from tracejit.locks import Lock, lazy_property
-from tracejit.runtime.native import callables, captured, dispatcher, layout, results
-from tracejit.runtime.native.structures import CONSTANTS, INSTANCES, STRUCTURES, fields
+from tracejit.llvm.machine.native_subset.language import Struct, layout_of, offset_of
+from tracejit.llvm.machine.native_subset.source import source_of
+from tracejit.locks import Lock, importing, lazy_property
+from tracejit.runtime.native import arguments, dispatcher, function_types, guard_checks, layout, python_api, results
+from tracejit.runtime.native.extension_type import OBJECT, SIZE, ExtensionType, function_of_python
+from tracejit.runtime.native.structures import (
+    INSTANCES,
+    BoundObject,
+    FunctionObject,
+    KnownMethod,
+    State,
+    row,
+)  # fmt: skip
 from tracejit.tensor import Tensor
 from tracejit.variable import Variable
 
 # The Pythons whose objects are known to be laid out as `structures` says.
 _FIRST, _LAST = (3, 11), (3, 13)
 
-# Numbers of slots, flags of types and kinds of members, as Python's headers give them.
-_SLOTS = {
-    "tp_call": 50, "tp_clear": 51, "tp_dealloc": 52, "tp_descr_get": 54, "tp_new": 65, "tp_traverse": 71, "tp_members": 72,
-    "tp_getset": 73,
-}  # fmt: skip
-_FLAGS = (1 << 11) | (1 << 14) | (1 << 18)  # vectorcall, garbage collection, version tag
-_OBJECT, _SIZE, _READ_ONLY = 6, 19, 1
-
 # Places in the table of functions that NumPy has for extensions.
 _NEW_FROM_DESCR, _SET_BASE = 94, 282
-
-
-class _Slot(ctypes.Structure):
-    _fields_ = [("slot", ctypes.c_int), ("pointer", ctypes.c_void_p)]
-
-
-class _Spec(ctypes.Structure):
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("basicsize", ctypes.c_int),
-        ("itemsize", ctypes.c_int),
-        ("flags", ctypes.c_uint),
-        ("slots", ctypes.POINTER(_Slot)),
-    ]
-
-
-class _Member(ctypes.Structure):
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("type", ctypes.c_int),
-        ("offset", ctypes.c_ssize_t),
-        ("flags", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
-    ]
-
-
-class _GetSet(ctypes.Structure):
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("get", ctypes.c_void_p),
-        ("set", ctypes.c_void_p),
-        ("doc", ctypes.c_char_p),
-        ("closure", ctypes.c_void_p),
-    ]
 
 
 @functools.cache
@@ -90,44 +57,54 @@ def unusable() -> str | None:
         return "the machine is not one of 64 bits, little-endian"
     try:
         layout.check()
-        layout.slots()
-        inspect.getsource(callables)
+        layout.offsets()
+        source_of(function_types)
     except (LookupError, OSError) as error:
         return str(error)
     return None
 
 
-class _Code:
-    """Modules in the language of words as machine code: the addresses of their functions, and their state to be filled."""
+# What Python and C call of each module.
+_TYPE_EXPORTS = (
+    "state", "function_miss", "function_new", "function_traverse", "function_clear", "function_dealloc", "function_get",
+    "bound_miss", "bound_traverse", "bound_clear", "bound_dealloc",
+)  # fmt: skip
+_DISPATCHER_EXPORTS = ("state", "function_call", "bound_call", "add_frame")
 
-    def __init__(self, modules: Sequence[ModuleType], symbols: Mapping[str, int], level: int):
-        known, slots = fields(), layout.slots()
-        assert not known.keys() & slots.keys(), "one name for two fields"
-        known |= slots
-        source = "\n".join(map(inspect.getsource, modules))
-        size = len(STRUCTURES["state"])
-        key = cache.key("words", source, tuple(sorted(known.items())), tuple(sorted(CONSTANTS.items())), size, level)
+
+class _Code:
+    """Modules in the native subset as machine code: the addresses of what they export, and their state to be filled."""
+
+    def __init__(
+        self, modules: Sequence[ModuleType], exports: Sequence[str], elsewhere: Sequence[ModuleType],
+        symbols: Mapping[str, int], level: int,
+    ):  # fmt: skip
+        offsets = layout.offsets()
+        sources, others = ([source_of(module) for module in given] for given in (modules, elsewhere))
+        texts = tuple([source.text for source in (*sources, *others)])
+        key = cache.key("native call path", texts, tuple(sorted(offsets.items())), level)
         found = cache.get(key)
         header, code = found.header, found.code
         if header is None or not _is_header(header):
-            words = compile_words(source, known, CONSTANTS, {"state": size})
-            code = engine.compile_text(words.text, level)
-            header = {"imported": list(words.imported), "exported": list(words.exported)}
+            with importing:  # 2 ms that a process does not pay where the cache has it
+                from tracejit.llvm.machine.native_subset.compiler import compile_sources
+
+            compiled = compile_sources(sources, exports, offsets, others)
+            code = engine.compile_text(compiled.text, level)
+            header = {"imported": list(compiled.imported)}
             cache.put(key, header, code)
-        elsewhere = {name: symbols[name] if name in symbols else _of_python(name) for name in header["imported"]}
-        self.functions, self._library = engine.load_object(code, header["exported"], elsewhere)
-        self.state = (ctypes.c_int64 * size).from_address(self.functions["state"])
+        known = {name: symbols[name] if name in symbols else function_of_python(name) for name in header["imported"]}
+        self.functions, self._library = engine.load_object(code, exports, known)
+        self._state = (ctypes.c_int64 * (layout_of(State).size // 8)).from_address(self.functions["state"])
+
+    def fill(self, state: Mapping[str, int]) -> None:
+        """Set all fields of its state."""
+        self._state[:] = row(State, **state)  # type: ignore[assignment]
 
 
 def _is_header(header: Mapping[str, Any]) -> bool:
-    return header.keys() == {"imported", "exported"} and all(
-        type(names) is list and all(type(name) is str for name in names) for names in header.values()
-    )
-
-
-def _of_python(name: str) -> int:
-    """The address of a function of Python's C interface."""
-    return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
+    names = header.get("imported")
+    return header.keys() == {"imported"} and type(names) is list and all(type(name) is str for name in names)
 
 
 def _of_numpy(place: int) -> int:
@@ -139,107 +116,99 @@ def _of_numpy(place: int) -> int:
     ).value
 
 
+def _methods(code: _Code, of: str, *slots: str) -> dict[str, int]:
+    return {f"tp_{slot}": code.functions[f"{of}_{slot}"] for slot in slots}
+
+
+def _function_type(code: _Code, methods: type) -> ExtensionType:
+    return ExtensionType(
+        "tracejit.Function", methods, FunctionObject, INSTANCES * layout_of(KnownMethod).size,
+        [("__dictoffset__", SIZE, "dict"), ("__weaklistoffset__", SIZE, "weakrefs")],
+        {
+            **_methods(code, "function", "new", "dealloc", "traverse", "clear"),
+            "tp_descr_get": code.functions["function_get"],
+        },
+        has_dict=True,
+    )  # fmt: skip
+
+
+def _bound_type(code: _Code, methods: type) -> ExtensionType:
+    return ExtensionType(
+        "tracejit.BoundFunction", methods, BoundObject, 0,
+        [("__weaklistoffset__", SIZE, "weakrefs"), ("__self__", OBJECT, "instance"), ("_function", OBJECT, "function")],
+        _methods(code, "bound", "dealloc", "traverse", "clear"),
+    )  # fmt: skip
+
+
+# What Python may make anew each time.
+_NEW_TUPLE, _BYTE = tuple.__new__, np.dtype(np.uint8)
+
+
+def _state_of_process(bound: type, bound_call: int, miss: Any, method_of: Any) -> dict[str, int]:
+    """The fields of `State`, here."""
+    return {
+        "interpreted": ctypes.addressof(interpreted),
+        "held": id(variable.held),
+        "waiting": id(variable.waiting),
+        "notify": id(variable.tell_waiting),
+        "none": id(None),
+        "miss": id(miss),
+        "method_of": id(method_of),
+        "new_tuple": id(_NEW_TUPLE),
+        "bound_class": id(bound),
+        "bound_call": bound_call,
+        "tensor_class": id(Tensor),
+        "variable_class": id(Variable),
+        "array_class": id(np.ndarray),
+        "float_class": id(float),
+        "dict_class": id(dict),
+        "str_class": id(str),
+        "int_class": id(int),
+        "byte_descr": id(_BYTE),
+        "new_from_descr": _of_numpy(_NEW_FROM_DESCR),
+        "set_base": _of_numpy(_SET_BASE),
+        "dict_versions": int(layout.dicts_have_versions()),
+    }
+
+
 class _Native:
     """The types of traced functions, which have the methods of the classes that they are made of, and the dispatcher."""
 
     def __init__(self, function: type, bound: type, miss: Callable[..., Any], method_of: Callable[[Any, Any], Any]):
-        self._keep: list[Any] = [miss, method_of]
-        self._types = _Code([callables], {}, level=0)
-        at = self._types.functions
-        common = {"tp_call": _of_python("PyVectorcall_Call")}
-        self.function = self._type(
-            "tracejit.Function",
-            function,
-            STRUCTURES["function"] + ("",) * (2 * INSTANCES),
-            [("__dictoffset__", _SIZE, "dict"), ("__weaklistoffset__", _SIZE, "weakrefs")],
-            {
-                **common,
-                **{f"tp_{slot}": at[f"function_{slot}"] for slot in ("new", "dealloc", "traverse", "clear")},
-                "tp_descr_get": at["function_get"],
-                "tp_getset": self._dict(),
-            },
-        )
-        self.bound = self._type(
-            "tracejit.BoundFunction",
-            bound,
-            STRUCTURES["bound"],
-            [
-                ("__weaklistoffset__", _SIZE, "bound_weakrefs"),
-                ("__self__", _OBJECT, "instance"),
-                ("_function", _OBJECT, "function"),
-            ],
-            {**common, **{f"tp_{slot}": at[f"bound_{slot}"] for slot in ("dealloc", "traverse", "clear")}},
-        )
-        self._facts = {
-            "interpreted": ctypes.addressof(tensor.interpreted),
-            "held": id(variable.held),
-            "waiting": id(variable.waiting),
-            "notify": id(variable.tell_waiting),
-            "none": id(None),
-            "miss": id(miss),
-            "method_of": id(method_of),
-            "new_tuple": id(self._kept(tuple.__new__)),
-            "bound_class": id(self.bound),
-            "bound_call": at["bound_miss"],
-            "tensor_class": id(Tensor),
-            "variable_class": id(Variable),
-            "array_class": id(np.ndarray),
-            "float_class": id(float),
-            "dict_class": id(dict),
-            "str_class": id(str),
-            "int_class": id(int),
-            "byte_descr": id(self._kept(np.dtype(np.uint8))),
-            "new_from_descr": _of_numpy(_NEW_FROM_DESCR),
-            "set_base": _of_numpy(_SET_BASE),
-            "dict_versions": int(layout.dicts_have_versions()),
-        }
-        self._fill(self._types)
+        self._keep = miss, method_of
+        self._types = _Code([function_types], _TYPE_EXPORTS, [python_api], {}, level=0)
+        self._dispatcher: _Code | None = None
+        self._function, self._bound = _function_type(self._types, function), _bound_type(self._types, bound)
+        self._state = _state_of_process(self._bound.type, self._types.functions["bound_miss"], miss, method_of)
+        self._types.fill(self._state)
 
-    def _kept(self, value: Any) -> Any:
-        self._keep.append(value)
-        return value
-
-    def _fill(self, code: _Code) -> None:
-        code.state[:] = [self._facts[name] for name in STRUCTURES["state"]]
-
-    def _dict(self) -> int:
-        get, set = _of_python("PyObject_GenericGetDict"), _of_python("PyObject_GenericSetDict")
-        return ctypes.addressof(self._kept((_GetSet * 2)(_GetSet(b"__dict__", get, set, None, None))))
-
-    def _type(self, name: str, base: type, words: Sequence[str], members: Sequence[tuple[str, int, str]], slots: Any) -> Any:
-        """A type of objects with these words, and with the methods of `base`, a class without a layout of its own."""
-        members = (*members, ("__vectorcalloffset__", _SIZE, "vectorcall"))
-        made = [_Member(each.encode(), kind, 8 * words.index(word), _READ_ONLY, None) for each, kind, word in members]
-        table = self._kept((_Member * (len(made) + 1))(*made))
-        pointers = [(_SLOTS[slot], pointer) for slot, pointer in {**slots, "tp_members": ctypes.addressof(table)}.items()]
-        filled = self._kept((_Slot * (len(pointers) + 1))(*[_Slot(*each) for each in pointers]))
-        spec = self._kept(_Spec(name.encode(), 8 * len(words), 0, _FLAGS, filled))
-        make = ctypes.pythonapi.PyType_FromSpecWithBases
-        make.argtypes, make.restype = [ctypes.c_void_p, ctypes.py_object], ctypes.py_object
-        return make(ctypes.addressof(spec), (base,))
+    @property
+    def function(self) -> Any:
+        """The type of traced functions."""
+        return self._function.type
 
     @lazy_property
     def calls(self) -> Mapping[str, int]:
         """The dispatcher's functions."""
-        made = _Code([dispatcher, captured, results], self._types.functions, level=2)
-        self._fill(made)
+        modules = [dispatcher, arguments, guard_checks, results]
+        made = _Code(modules, _DISPATCHER_EXPORTS, [python_api, function_types], self._types.functions, level=2)
+        made.fill(self._state)
         self._dispatcher = made  # before anything leads to its code: an interrupt must not take that away
-        self._facts["bound_call"] = made.functions["bound_call"]
-        self._fill(self._types)
+        self._types.fill(self._state | {"bound_call": made.functions["bound_call"]})
         return made.functions
 
     def dispatch(self, function: Any, is_method: bool) -> None:
-        """Let calls of `function` be looked for among its records. A method is called through what it is bound to, which
+        """Let calls of `function` be looked for among its entries. A method is called through what it is bound to, which
         keeps its object alive."""
         calls = self.calls
         if not is_method:
-            _field(id(function), "function", "vectorcall").value = calls["function_call"]
-        elif bound := _field(id(function), "function", "bound").value:
-            _field(bound, "bound", "vectorcall").value = calls["bound_call"]
+            _field(id(function), FunctionObject, "vectorcall").value = calls["function_call"]
+        elif bound := _field(id(function), FunctionObject, "bound").value:
+            _field(bound, BoundObject, "vectorcall").value = calls["bound_call"]
 
 
-def _field(address: int, structure: str, name: str) -> ctypes.c_int64:
-    return ctypes.c_int64.from_address(address + 8 * STRUCTURES[structure].index(name))
+def _field(address: int, struct: type[Struct], name: str) -> ctypes.c_int64:
+    return ctypes.c_int64.from_address(address + offset_of(struct, name))
 
 
 _native: _Native | None = None
@@ -249,7 +218,7 @@ _making = Lock()
 def function_type(function: type, bound: type, miss: Callable[..., Any], method_of: Callable[[Any, Any], Any]) -> Any:
     """The native type of traced functions, with the methods of `function`, and with `bound`'s for what is bound to an object.
 
-    `miss(function, *args, **kwargs)` is what a call does that no record fits; `method_of(function, instance)` gives the
+    `miss(function, *args, **kwargs)` is what a call does that no entry fits; `method_of(function, instance)` gives the
     function of an object's method.
     """
     global _native
@@ -265,11 +234,11 @@ def add_frame(program: int, frame: int) -> None:
     with _making:
         call = _native.calls["add_frame"]
     # With the interpreter's lock, so that no native call comes between.
-    ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(call)(program, frame)
+    ctypes.PYFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(call)(program, frame)
 
 
 def dispatch(function: Any, is_method: bool) -> None:
-    """Let calls of a native function be looked for among its records."""
+    """Let calls of a native function be looked for among its entries."""
     assert _native is not None
     with _making:
         _native.dispatch(function, is_method)

@@ -1,0 +1,69 @@
+"""The values of a plan: which kernel is called on which arrays, and how it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+
+from tracejit.ir import Node
+from tracejit.ir.graph import attr_key
+from tracejit.llvm.plan.blocking import Blocking
+from tracejit.llvm.plan.layout import Layout
+from tracejit.llvm.plan.schedule import Schedule
+from tracejit.llvm.plan.views import Buffer, View
+
+
+@dataclass(frozen=True, eq=False)
+class KernelCall:
+    """One kernel: `node` computes `outputs` from `operands`, with `scratch` for itself alone; where it is None, a copy for the
+    `purpose`. How is said by `schedule` and `layout` for a fusion, by `blocking` for a `product` that is not empty.
+
+    It takes about `seconds` on one core. `parallel` says that this is worth dividing; whether it can be, its kernel knows.
+    `nontemporal` says of each output whether it is better written by nontemporal stores.
+    """
+
+    node: Node | None
+    outputs: tuple[View, ...]
+    operands: tuple[View, ...]
+    scratch: tuple[View, ...] = ()
+    schedule: Schedule | None = None
+    layout: Layout | None = None
+    product: Node | None = None
+    blocking: Blocking | None = None
+    purpose: str = ""
+    seconds: float = 0.0
+    parallel: bool = False
+    nontemporal: tuple[bool, ...] = ()
+
+    @classmethod
+    def copy(cls, target: View, source: View, purpose: str) -> KernelCall:
+        """The copy of `source` to `target`."""
+        return cls(None, (target,), (source,), purpose=purpose)
+
+    @property
+    def can_fail(self) -> bool:
+        return self.node is not None and self.node.op.runtime_error is not None
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Everything that it touches, in the order of its kernel's arguments."""
+        return (*self.outputs, *self.operands, *self.scratch)
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for calls that one kernel can serve: the same computation over arrays that lie alike in their buffers."""
+        layouts = tuple([(view.shape, view.strides, view.offset, view.dtype) for view in self.views])
+        if self.node is None:
+            return self.parallel, layouts
+        attrs = tuple([(name, attr_key(value)) for name, value in self.node.attrs.items()])
+        return self.node.op.name, self.parallel, self.nontemporal, len(self.scratch), self.blocking, attrs, layouts
+
+    def over(self, moved: Mapping[Buffer, Buffer]) -> KernelCall:
+        """The call with other buffers in the place of those that are `moved`."""
+        if not any(view.buffer in moved for view in self.views):
+            return self
+        outputs, operands = (
+            tuple([replace(view, buffer=moved.get(view.buffer, view.buffer)) for view in views])
+            for views in (self.outputs, self.operands)
+        )
+        return replace(self, outputs=outputs, operands=operands)
