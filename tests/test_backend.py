@@ -184,7 +184,7 @@ def _run_for(graph: Graph, target: Target, arguments: list[np.ndarray], monkeypa
 TARGETS = [Target(SSE), Target(AVX2), Target(AVX2._replace(fma=False)), Target(NEON)]
 
 
-@pytest.mark.thin(3)
+@pytest.mark.thin(5)
 @pytest.mark.parametrize(
     "target", TARGETS, ids=lambda target: f"{target.machine.name}-{'fma' if target.machine.fma else 'plain'}"
 )

@@ -115,7 +115,7 @@ def test_samples(name: str, layout: str) -> None:
         assert_near(one, wanted, owner)
 
 
-@pytest.mark.thin(3)
+@pytest.mark.thin(4)
 @pytest.mark.parametrize("divided", [False, True])
 @pytest.mark.parametrize("part", range(8))
 def test_random_graphs(part: int, divided: bool, monkeypatch: pytest.MonkeyPatch) -> None:

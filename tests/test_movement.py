@@ -76,6 +76,7 @@ def check(graph: Graph, arguments: list[np.ndarray], fence: Any, at_start: bool)
         assert_same(one, wanted, result)
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("seed", range(12))
 def test_copies_of_random_views(seed: int, width: int, fence: Any) -> None:
     rng = np.random.default_rng(seed)
@@ -117,6 +118,7 @@ def test_transpositions_of_several_tiles(
             check(Graph("turned", [x], results), [argument], fence, at_start)
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("seed", range(12))
 def test_gather_and_scatter_add_at_random(seed: int, width: int, fence: Any) -> None:
     """Sums are equal to the bit: slices are added in the order of their indices."""
@@ -181,6 +183,7 @@ def test_ranges_up_to_all_there_is(low: int, high: int, dtype: DType) -> None:
             assert run_at(step, [given, out], 0) == (0 if low <= value < high else 1), value
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("seed", range(12))
 def test_argmax_and_argmin_at_random(seed: int, width: int, fence: Any) -> None:
     """Few different values, so that many are equal; infinities, zeros of both signs, NaNs here and there or everywhere."""

@@ -340,6 +340,7 @@ def test_rows_are_shared_too(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(f(x).numpy(), x / np.abs(x.numpy()).sum(1, keepdims=True) + 1, rtol=1e-5)
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("seed", range(24))
 def test_results_are_the_same_when_small_kernels_are_divided_too(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     change_machine(monkeypatch, parallel_seconds=0.0)

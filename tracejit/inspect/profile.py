@@ -16,7 +16,7 @@ from tracejit.memory import copied, empty
 from tracejit.runtime.slots import Slots
 
 
-class Kernel(NamedTuple):
+class KernelTime(NamedTuple):
     """A kernel of a profile: `seconds` a call, its `share` of all kernels' time, the bytes that it reads and writes."""
 
     what: str
@@ -31,7 +31,7 @@ class Profile(NamedTuple):
 
     name: str
     seconds: float
-    kernels: list[Kernel]
+    kernels: list[KernelTime]
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.seconds * 1e6:,.1f} µs in {len(self.kernels)} kernels"]
@@ -79,7 +79,7 @@ def profile(function: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Pr
     seconds, cycles = float(np.median(clock[1:])), np.median(found[1:], axis=0)
     shares = cycles / max(cycles.sum(), 1.0)
     kernels = [
-        Kernel(*describe_step(each), float(share) * seconds, float(share), distinct_bytes([*each.operands, *each.outputs]))
+        KernelTime(*describe_step(each), float(share) * seconds, float(share), distinct_bytes([*each.operands, *each.outputs]))
         for each, share in zip(plan.calls, shares, strict=True)
     ]
     return Profile(function.name, seconds, kernels)
