@@ -214,3 +214,16 @@ def test_a_trace_keeps_it(made_up):
     graph = within(trace, traced)
     assert order(graph) == ["a"]
     assert len(graph.parameters) == 1
+
+
+def test_an_error_of_what_nobody_reads_is_none_in_a_traced_function() -> None:
+    def f(x):
+        1 // x
+        tj.gather([1.0], x)
+        return x + 1
+
+    x = tj.constant([0, 5])
+    with pytest.raises(tj.errors.InvalidArgumentError, match="divided by zero"):
+        f(x)
+    for _ in range(3):
+        np.testing.assert_array_equal(tj.function(f)(x).numpy(), [1, 6])
