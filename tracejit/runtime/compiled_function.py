@@ -17,7 +17,7 @@ from tracejit.ir.errors import fail
 from tracejit.ir.location import at
 from tracejit.ir.types import float64
 from tracejit.llvm.executable import Executable, Failure
-from tracejit.llvm.machine.engine import host_target
+from tracejit.llvm.machine.host import host_target
 from tracejit.locks import Lock
 from tracejit.memory import empty
 from tracejit.runtime import threads
