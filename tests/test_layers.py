@@ -219,7 +219,7 @@ def f():
 INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "llvm": (("target", "text"), ("machine",), ("math",), ("plan",), ("kernels",), ("emit", "plan_text"), ("executable",)),
     "runtime": (
-        ("threads", "eagerly", "slots"),
+        ("eagerly", "slots"),
         ("compiled_function",),
         ("native", "taped_calls"),
         ("concrete_function",),
