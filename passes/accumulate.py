@@ -9,8 +9,8 @@ step of a loop has used.
     %3 = concat(%d1, %d2) {axis=0} : f32[16,128]
     %4 = matmul(%2, %3) {transpose_a=true, transpose_b=false} : f32[32,128]
 
-It is done where the operands are fewer numbers than the products, which need then not be written and read again. A sum of
-sums over the rows of what is put together so, the gradient of a bias, becomes one sum over all of them.
+It is done where the depths are small, so that to write the products and read them again takes longer than to compute them.
+A sum of sums over the rows of what is put together so, the gradient of a bias, becomes one sum over all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ from typing import NamedTuple
 
 from tracejit import ops
 from tracejit.ir import Graph, Node, make, rebuild
+from tracejit.ir.op import Alias
 from tracejit.ir.types import float32, float64
+
+# A product of operands that have so many times its own numbers takes longer to compute than to write and to read again.
+DEPTH = 4
 
 
 class _Sum(NamedTuple):
@@ -52,7 +56,7 @@ def _sums(graph: Graph) -> dict[Node, _Sum]:
         products = [term for term in terms if _is_wide(term) and users[term] == 1]
         first = products[0].attrs if products else {}
         together = [term for term in products if term.attrs == first]
-        if len(together) > 1:
+        if len(together) > 1 and _saves(together):
             sums[node] = _Sum(terms, together)
     operands = {
         side
@@ -82,9 +86,20 @@ def _terms(node: Node, users: Counter[Node], inner: set[Node]) -> list[Node]:
 
 
 def _is_wide(node: Node) -> bool:
-    """Whether a node is a product of two matrices with fewer numbers than it has."""
+    """Whether a node is a product of two matrices that is not small beside these."""
     matrices = node.op is ops.matmul and len(node.shape) == 2
-    return matrices and sum(math.prod(x.shape) for x in node.operands) < math.prod(node.shape)
+    return matrices and sum(map(_size, node.operands)) < DEPTH * _size(node)
+
+
+def _saves(products: Sequence[Node]) -> bool:
+    """Whether fewer numbers have to be copied than are not written and read again. What a kernel computes it writes in its
+    place; other views of what is there are copied."""
+    copied = sum(_size(x) for node in products for x in node.operands if x.op is ops.parameter or isinstance(x.op.lower, Alias))
+    return copied < (len(products) - 1) * _size(products[0])
+
+
+def _size(node: Node) -> int:
+    return math.prod(node.shape)
 
 
 def _is_sum_of_rows(node: Node) -> bool:
