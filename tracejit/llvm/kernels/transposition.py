@@ -30,7 +30,7 @@ def transposed(b: KernelBuilder, dtype: DType, rows: Sequence[str], lanes: int) 
             return [row.ref for row in narrow]
         return [b.shuffle(dtype, row.ref, "poison", range(start, start + piece), lanes) for start in starts for row in narrow]
     columns = [list(column) for column in zip(*groups, strict=True)]
-    wide, units = columns[0][0].dtype, columns[0][0].lanes
+    units = columns[0][0].lanes
     half = units // len(starts)
     even = [2 * start + lane for start in range(0, units, half) for lane in range(half)]
     odd = [lane + half for lane in even]
@@ -48,7 +48,8 @@ def _within_pieces(b: KernelBuilder, dtype: DType, rows: Sequence[str], lanes: i
     parts = [[Lanes(row, dtype, lanes)] for row in rows]
     while len(parts) > 1:
         count, half = parts[0][0].lanes, len(parts) // 2
-        low = [lane for start in range(0, count, 2 * half) for each in range(start, start + half) for lane in (each, count + each)]
+        starts = range(0, count, 2 * half)
+        low = [start + lane // 2 + lane % 2 * count for start in starts for lane in range(2 * half)]
         high = [lane + half for lane in low]
         pairs = [zip(first, second, strict=True) for first, second in zip(parts[::2], parts[1::2], strict=True)]
         parts = [[_shuffled(b, *pair, mask) for pair in each for mask in (low, high)] for each in pairs]
