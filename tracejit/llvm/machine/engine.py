@@ -23,7 +23,7 @@ from tracejit.locks import Lock, hold_over_fork, importing
 from tracejit.memory import require_room
 
 # Instruction selection at level 2; the passes on the IR, which level 2 stands for elsewhere, are never run.
-_CODEGEN_LEVEL = 2
+CODEGEN_LEVEL = 2
 # What libraries share in one of LLVM's JITs. To make and close one takes 0.4 ms, and it holds 110 kB; but of a library that is
 # closed it keeps 9 kB.
 _LIBRARIES_OF_A_JIT = 8
@@ -128,7 +128,7 @@ def _processor() -> Machine:
 def _host() -> tuple[str, ...]:
     llvm = _llvm()
     told = _at_llvm(lambda: (str(llvm.llvm_version_info), llvm.get_process_triple(), llvm.get_host_cpu_name()))
-    return (sys.modules["llvmlite"].__version__, *told, _features().flatten(), sys.byteorder, f"level {_CODEGEN_LEVEL}")
+    return (sys.modules["llvmlite"].__version__, *told, _features().flatten(), sys.byteorder, f"level {CODEGEN_LEVEL}")
 
 
 def fingerprint() -> tuple[str, ...]:
@@ -143,7 +143,7 @@ def blas_symbols() -> Mapping[str, int]:
     return blas.symbols if blas is not None else {}
 
 
-def _machine(level: int = _CODEGEN_LEVEL) -> Any:
+def _machine(level: int = CODEGEN_LEVEL) -> Any:
     llvm = _llvm()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=_features().flatten(), opt=level, jit=True)
@@ -162,7 +162,7 @@ def assembly(text: str) -> str:
     return _at_llvm(lambda: str(_machine().emit_assembly(_parsed(text))))
 
 
-def compile_text(text: str, level: int = _CODEGEN_LEVEL) -> bytes:
+def compile_text(text: str, level: int = CODEGEN_LEVEL) -> bytes:
     """The object of a module's text (LLVM's assembly), for this processor. `level` 0 takes a third of the time; it is for
     code that is seldom run and has no vectors.
 
@@ -174,7 +174,10 @@ def compile_text(text: str, level: int = _CODEGEN_LEVEL) -> bytes:
 
 
 class Library:
-    """Code in this process: its functions can be called for as long as this lives."""
+    """Code in this process: its functions can be called for as long as this lives, and as `others` do, to which they refer."""
+
+    def __init__(self, others: tuple[Library, ...] = ()):
+        self._others = others
 
 
 class _Jit:
@@ -221,16 +224,23 @@ def load_object(code: bytes, names: Sequence[str], symbols: Mapping[str, int]) -
     What the object leaves open is looked for among `symbols`, names with their addresses here (such as those of Python's C
     API, or `blas_symbols()`), then in the libraries that the process has loaded. RuntimeError where something is not found.
     """
-    require_room(_TO_LOAD + _TO_LOAD_A_BYTE * len(code), "to load code")
+    return load_objects([code], names, symbols)
+
+
+def load_objects(codes: Sequence[bytes], names: Sequence[str], symbols: Mapping[str, int]) -> tuple[dict[str, int], Library]:
+    """Link objects into this process, each of which may refer to what others define; else as `load_object`."""
+    require_room(_TO_LOAD + _TO_LOAD_A_BYTE * sum(map(len, codes)), "to load code")
     library = Library()
-    return _at_llvm(lambda: _link(code, names, symbols, library)), library
+    return _at_llvm(lambda: _link(codes, names, symbols, library)), library
 
 
-def _link(code: bytes, names: Sequence[str], symbols: Mapping[str, int], library: Library) -> dict[str, int]:
-    """The addresses of the functions `names` of an object that is linked, for as long as `library` lives."""
+def _link(codes: Sequence[bytes], names: Sequence[str], symbols: Mapping[str, int], library: Library) -> dict[str, int]:
+    """The addresses of the functions `names` of objects that are linked, for as long as `library` lives."""
     global _open_jit
     _close_dropped()
-    builder = _llvm().JITLibraryBuilder().add_object_img(code).add_current_process()
+    builder = _llvm().JITLibraryBuilder().add_current_process()
+    for code in codes:
+        builder = builder.add_object_img(code)
     for name in names:
         builder = builder.export_symbol(name)
     for name, address in symbols.items():
