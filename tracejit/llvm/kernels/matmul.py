@@ -51,6 +51,19 @@ class TileCoordinate(NamedTuple):
             pointer = b.address(pointer, dtype, index=index, stride=stride)
         return pointer
 
+    def along(self, array: Array) -> int:
+        """How far apart the tile's columns lie in it."""
+        return self.strides(array)[1]
+
+    def is_same_in_rows(self, array: Array) -> bool:
+        """Whether all rows have the same elements."""
+        return not self.strides(array)[0]
+
+    def element(self, array: Array, start: str, row: int, column: int) -> str:
+        """The address of an element of the tile, which begins at `start`."""
+        down, along = self.strides(array)
+        return self.b.address(start, array.dtype, row * down + column * along)
+
     def store(self, array: Array, sums: Sums, vectors: Vectors) -> None:
         """Write a tile to an array of the product's shape, in its dtype."""
         (down, along), start = self.strides(array), self.start(array)
