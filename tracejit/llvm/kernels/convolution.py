@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from tracejit.ir.strided import collapse
 from tracejit.ir.types import DType, int64
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.movement import emit_fill
@@ -47,14 +48,25 @@ class TilePlace(NamedTuple):
         number = self.ends.index(array)
         return not any(axis.ends[number] for axis, _ in self.rows)
 
-    def element(self, array: Array, start: str, row: int, column: int) -> str:
-        """The address of an element of the tile, which begins at `start`."""
-        number = self.ends.index(array)
-        offset = column * self.lane.ends[number]
-        for axis, height in reversed(self.rows):
-            row, index = divmod(row, height)
-            offset += index * axis.ends[number]
-        return self.b.address(start, array.dtype, offset)
+    def row_start(self, array: Array, start: str, row: Lanes) -> str:
+        """The address of the first element of a row of the tile, which begins at `start`."""
+        number, b = self.ends.index(array), self.b
+        sizes, (strides,) = collapse([height for _, height in self.rows], [[axis.ends[number] for axis, _ in self.rows]])
+        if not row.ref.startswith("%"):
+            return b.address(start, array.dtype, _offset(int(row.ref), sizes, strides))
+        index = b.unravel(row, sizes) if len(sizes) > 1 else [row]
+        for position, stride in zip(index, strides, strict=False):
+            start = b.address(start, array.dtype, index=position, stride=stride)
+        return b.freeze(start)
+
+
+def _offset(number: int, sizes: Sequence[int], strides: Sequence[int]) -> int:
+    """How far into an array element `number` lies, counted in order."""
+    offset = 0
+    for size, stride in zip(reversed(sizes), reversed(strides), strict=True):
+        number, index = divmod(number, size)
+        offset += index * stride
+    return offset
 
 
 # What is done with a tile's sums when they are complete.
@@ -191,7 +203,7 @@ class _Writer:
         start, along = places.ends[self.sums], lane.ends[0]
 
         def address(row: int, column: int) -> str:
-            return tile.element(self.ends[0], start, row, column)
+            return b.address(tile.row_start(self.ends[0], start, b.const(row, int64)), self.dtype, column * along)
 
         def added(row: int, values: list[Lanes]) -> list[Lanes]:
             pairs = zip(vectors.columns(), values, strict=True)

@@ -59,14 +59,14 @@ class TileCoordinate(NamedTuple):
         """Whether all rows have the same elements."""
         return not self.strides(array)[0]
 
-    def element(self, array: Array, start: str, row: int, column: int) -> str:
-        """The address of an element of the tile, which begins at `start`."""
-        down, along = self.strides(array)
-        return self.b.address(start, array.dtype, row * down + column * along)
+    def row_start(self, array: Array, start: str, row: Lanes) -> str:
+        """The address of the first element of a row of the tile, which begins at `start`."""
+        at = self.b.address(start, array.dtype, index=row, stride=self.strides(array)[0])
+        return self.b.freeze(at) if row.ref.startswith("%") else at
 
     def store(self, array: Array, sums: Sums, vectors: Vectors) -> None:
         """Write a tile to an array of the product's shape, in its dtype."""
-        (down, along), start = self.strides(array), self.start(array)
+        (down, along), start = self.strides(array), self.b.freeze(self.start(array))
         for row, values in enumerate(sums):
             for value, (column, active) in zip(values, vectors.columns(), strict=True):
                 value = self.b.cast(value, array.dtype)
@@ -75,7 +75,7 @@ class TileCoordinate(NamedTuple):
     def load(self, array: Array, rows: int, vectors: Vectors) -> Sums:
         """Read a tile of an array of the product's shape."""
         b, dtype = self.b, array.dtype
-        (down, along), start = self.strides(array), self.start(array)
+        (down, along), start = self.strides(array), b.freeze(self.start(array))
 
         def vector(row: int, column: int, active: int | None) -> Lanes:
             pointer = b.address(start, dtype, row * down + column * along)

@@ -21,6 +21,7 @@ from tracejit.llvm.plan.cost import estimated, is_worth_dividing
 from tracejit.llvm.plan.epilogue import on_tile, over_product, product_of, read_by_tiles
 from tracejit.llvm.plan.inplace import Update, over_operands, over_variables, updates_last
 from tracejit.llvm.plan.layout import fusion_layout
+from tracejit.llvm.plan.pieces import in_place
 from tracejit.llvm.plan.schedule import schedule
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import Machine, Target
@@ -89,7 +90,8 @@ class _Planner:
             self.views[parameter] = View.whole_of(buffer, kind)
         for node in graph.nodes:
             self._add(node)
-        self.calls = updates_last(self.calls, graph, self.view)
+        kept = [self.view(node) for node in graph.roots()]
+        self.calls = updates_last(in_place(self.calls, kept), graph, self.view)
         self.moved, updates = over_variables(self.calls, graph, self.view, self.parameters)
         self._place_results()
         self._commit(updates)
