@@ -10,8 +10,7 @@ import numpy as np
 
 from tracejit.function import Function
 from tracejit.inspect.report import describe_step, distinct_bytes
-from tracejit.llvm.machine import engine, pool
-from tracejit.locks import importing
+from tracejit.llvm.linking import link_timed
 from tracejit.memory import copied, empty
 from tracejit.runtime.slots import Slots
 
@@ -51,21 +50,14 @@ def profile(function: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Pr
     kernels together take as long as the run does by the clock. InvalidArgumentError and IndexOutOfRangeError as the function's.
     """
     step, arrays = function.compiled(*args, **kwargs), function.arrays(*args, **kwargs)
-    target = engine.host_target()
-    with importing:
-        from tracejit.llvm.emit import emit
-
-    module = emit(step.plan, target, timed=True)
-    code = engine.compile_text(module.text)
-    symbols = {**engine.blas_symbols(), **(pool.symbols() if module.parallel else {})}
-    addresses, library = engine.load_object(code, [module.entry], symbols)
-    entry = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(addresses[module.entry])
-    plan = step.plan
+    executable, plan = step.executable, step.plan
+    address, code = link_timed(executable.table, executable.linked.kernels, step.pointers)
+    entry = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(address)
     results = [empty((result.type.nbytes,), np.uint8) for result in plan.graph.results]  # type: ignore[union-attr]
     ticks = np.zeros(len(plan.calls), np.uint64)
     buffers = [copied(array, array.dtype) for array in arrays]
-    kept = [*buffers, *results, empty((plan.arena_bytes,), np.uint8), ticks]
-    frame = Slots([buffer.ctypes.data for buffer in kept], (kept, library))
+    kept = [*buffers, *results, empty((plan.arena_bytes,), np.uint8), executable.constants, ticks]
+    frame = Slots([buffer.ctypes.data for buffer in kept], (kept, code))
     found, clock = [], []
     for _ in range(runs + 1):  # the first, which pays for the pages, is thrown away
         for buffer, array in zip(buffers, arrays, strict=True):

@@ -20,7 +20,8 @@ Body = Callable[[Lanes, list[Lanes]], list[Lanes]]
 
 
 class Builder:
-    """One function being written. `name(parameters)` returns i32: 0, or 1 where `fail_if` held.
+    """One function being written: `i32 name(ptr pointers)`, an array of pointers that are called as `parameters` says. It
+    returns 0, or 1 where `fail_if` held.
 
     `chunks` is None until `parallel_range` divides a function that is to run in `parallel`, which then takes `i64 first` and
     `i64 last` too.
@@ -70,9 +71,12 @@ class Builder:
     def text(self) -> str:
         """The function's definition. Its last block returns 0."""
         tail = ["  ret i32 0"] + (["fail:", "  ret i32 1"] if self.can_fail else [])
-        parameters = [f"ptr %{name}" for name in self.parameters] + ["i64 %first", "i64 %last"] * (self.chunks is not None)
-        head = f"define internal i32 @{self.name}({', '.join(parameters)}) #0 {{\nstart:"
-        return "\n".join([head, *self.lines, *tail, "}"])
+        share = ", i64 %first, i64 %last" if self.chunks is not None else ""
+        loads = []
+        for place, name in enumerate(self.parameters):
+            loads.append(f"  %{name}.place = getelementptr inbounds ptr, ptr %pointers, i64 {place}")
+            loads.append(f"  %{name} = load ptr, ptr %{name}.place, align 8")
+        return "\n".join([f"define i32 @{self.name}(ptr %pointers{share}) #0 {{\nstart:", *loads, *self.lines, *tail, "}"])
 
     # -- lanes
 
