@@ -25,9 +25,10 @@ from benchmarks.peers import (
     started,
 )
 from benchmarks.report import count, progress, table, write
+from benchmarks.rows import ROWS
 
-PARTS = ("imports", "mlp", "transformer", "compiling", "arenas")
-TITLES = {"mlp": "MLP 784-128-10, batch 32, SGD step", "transformer": "transformer, 2 layers, Adam step"}
+TITLES = {row.case: row.title for row in ROWS if row.group == "models"}
+PARTS = ("imports", *TITLES, "compiling", "arenas")
 OPS = (10, 100, 1000, 10000)
 # Those that can find on disk what another process has compiled.
 KEEPING = ("tracejit", "before", "jax", "torch.compile")

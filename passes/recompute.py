@@ -23,7 +23,9 @@
         ...
 
 A gradient reads many values of the forward computation, most of which are an op or two away from a few that were costly, or
-from what the forward computation itself has read. It is done where fewer bytes are then written and read.
+from what the forward computation itself has read. It is done where fewer bytes are then written and read, each value for its
+own part, and never for what would be computed from such a value in turn: a recurrence would carry all of its steps into the
+next one. So a fusion grows by at most LIMIT ops for each value that it reads.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ def run(graph: Graph) -> Graph:
     exported: dict[Node, list[Node]] = {}  # by a fusion, the nodes of its body that become results
     sources = {node: source for node in graph.nodes if (source := _source(node)) is not None}
     for fusion, readers in _readers(graph, sources).items():
-        chosen = _chosen(fusion, readers, sources)
+        chosen = _chosen(fusion, readers, sources, dropped)
         if chosen:
             dropped.update(Source(fusion, result) for result in chosen)
             leaves = dict.fromkeys(
@@ -131,13 +133,21 @@ def _is_cheap(node: Node) -> bool:
     return isinstance(node.op.lower, Scalar) and not node.op.lower.costly and node.op is not ops.iota
 
 
-def _chosen(fusion: Node, readers: dict[Node, list[Node]], sources: dict[Node, Source]) -> list[Node]:
+def _chosen(fusion: Node, readers: dict[Node, list[Node]], sources: dict[Node, Source], dropped: set[Source]) -> list[Node]:
     """The results that are better computed again by who reads them."""
-    cheap = {result: leaves for result in readers if (leaves := _leaves(fusion, result)) is not None}
-    for results in (list(cheap), *([result] for result in cheap)):
-        if results and _saved(fusion, results, cheap, readers, sources) > 0:
-            return results
-    return []
+    parameters = zip(fusion.attrs["body"].parameters, fusion.operands, strict=True)
+    again = {parameter for parameter, operand in parameters if sources.get(operand) in dropped}
+    cheap = {
+        result: leaves for result in readers if (leaves := _leaves(fusion, result)) is not None and again.isdisjoint(leaves)
+    }
+    together = list(cheap)
+    saved = _saved(fusion, together, cheap, readers, sources)
+    for result in cheap:
+        rest = [other for other in together if other is not result]
+        without = _saved(fusion, rest, cheap, readers, sources)
+        if without >= saved:
+            together, saved = rest, without
+    return together if saved > 0 else []
 
 
 def _saved(

@@ -31,6 +31,7 @@ from tracejit.llvm.kernels.register_block import RegisterBlock
 from tracejit.llvm.kernels.table import KERNELS
 from tracejit.llvm.machine import engine
 from tracejit.llvm.plan.blocking import Blocking
+from tracejit.llvm.plan.contraction import Contraction
 from tracejit.llvm.plan.layout import Layout
 from tracejit.llvm.plan.plan import Plan, plan
 from tracejit.llvm.plan.schedule import Schedule
@@ -335,6 +336,7 @@ def test_what_is_planned_and_written_with_is_never_changed() -> None:
         loop_pass.Line,
         RegisterBlock,
         Blocking,
+        Contraction,
         Layout,
         Schedule,
     }
@@ -342,7 +344,7 @@ def test_what_is_planned_and_written_with_is_never_changed() -> None:
 
 
 def test_every_kernel_has_one_writer() -> None:
-    assert {*KERNELS, ops.matmul} == {op for op in OPS.values() if isinstance(op.lower, Kernel)}
+    assert {*KERNELS, ops.convolution, ops.matmul} == {op for op in OPS.values() if isinstance(op.lower, Kernel)}
 
 
 @pytest.mark.parametrize("source", [int64, int32])

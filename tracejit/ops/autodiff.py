@@ -14,8 +14,9 @@ from tracejit.ir.location import Location, SourcePosition, at, location_of
 from tracejit.ir.op import PURE, Op
 from tracejit.ir.op import registered as ops
 from tracejit.ir.types import TupleType
-from tracejit.ops.cotangents import Gapped, Scale, dense
+from tracejit.ops.cotangents import Gapped, Scale, Slot, dense
 from tracejit.ops.operands import ones_like, zeros_like
+from tracejit.ops.slots import assembled
 
 
 class TapeEntry(NamedTuple):
@@ -77,6 +78,7 @@ def gapped_reverse(
     reached, path = _path_from(entries, sources)
     kept = {id(source) for source in sources}
     cotangents: dict[int, Any] = {}
+    slots: dict[int, list[Slot]] = {}  # what has arrived of slices, which is put together when all has
     for target, seed in zip(targets, seeds, strict=True):
         if id(target) in reached:
             _add(cotangents, id(target), seed)
@@ -86,6 +88,8 @@ def gapped_reverse(
             arrived, gapped = [], False
             for result in results:
                 key = id(result)
+                if key in slots:
+                    _add_slots(cotangents, result, slots.pop(key), line)
                 cotangent = cotangents.get(key) if key in kept else cotangents.pop(key, None)
                 if type(cotangent) is Gapped:
                     cotangent, gapped = cotangent.cotangent, True
@@ -105,11 +109,23 @@ def gapped_reverse(
                     cotangent = rule.cotangent(gapped, arrived[0], results[0], *operands, **attrs)
                 else:
                     cotangent = rule(arrived[0], results[0], *operands, **attrs)
-                if cotangent is not None:
+                if type(cotangent) is Slot:
+                    slots.setdefault(id(operands[index]), []).append(cotangent._replace(gapped=gapped, position=position))
+                elif cotangent is not None:
                     if gapped and type(cotangent) is not Gapped:
                         cotangent = Gapped(cotangent)
                     _add(cotangents, id(operands[index]), cotangent)
+        for source in sources:
+            if id(source) in slots:
+                _add_slots(cotangents, source, slots.pop(id(source)), line)
     return [cotangents.get(id(source)) if source.type.dtype.is_floating else None for source in sources]
+
+
+def _add_slots(cotangents: dict[int, Any], value: Any, slots: list[Slot], line: at) -> None:
+    """Add the cotangent that slices of `value` have got."""
+    line.move(slots[-1].position)
+    cotangent, gapped = assembled(slots, value.type.shape)
+    _add(cotangents, id(value), Gapped(cotangent) if gapped else cotangent)
 
 
 def _add(cotangents: dict[int, Any], key: int, cotangent: Any) -> None:

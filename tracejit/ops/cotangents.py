@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from tracejit.ir.location import SourcePosition
 from tracejit.ir.op import registered as ops
 
 
@@ -17,6 +18,17 @@ class Gapped(NamedTuple):
     """
 
     cotangent: Any
+
+
+class Slot(NamedTuple):
+    """The cotangent of a slice, for the rule of `slice`: what arrives in its elements of the operand, and nothing elsewhere.
+    It may have gaps itself. `position` is the line that took it."""
+
+    cotangent: Any
+    starts: tuple[int, ...]
+    strides: tuple[int, ...]
+    gapped: bool = False
+    position: SourcePosition | None = None
 
 
 def dense(cotangent: Any) -> Any:

@@ -68,11 +68,16 @@ def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
     return make(ops.broadcast, x, **attrs) if type(x) is Node else dispatch.apply(ops.broadcast, (x,), attrs)
 
 
+def filled(x: Any, shape: tuple[int, ...], value: float) -> Any:
+    """A value of this shape and of x's dtype, every element `value`."""
+    # As an array, of which each lift makes a tensor of its own.
+    _, number = lift("fill", (x, np.array(value, x.type.dtype.numpy)))
+    return broadcast_to(number, shape)
+
+
 def filled_like(x: Any, value: float) -> Any:
     """A value of x's shape and dtype, every element `value`."""
-    # As an array, of which each lift makes a tensor of its own.
-    _, filled = lift("fill", (x, np.array(value, x.type.dtype.numpy)))
-    return broadcast_to(filled, x.type.shape)
+    return filled(x, x.type.shape, value)
 
 
 def zeros_like(x: Any) -> Any:

@@ -19,7 +19,7 @@ from tracejit.ir.op import Alias, Kernel, Op, require
 from tracejit.ir.op import registered as ops
 from tracejit.ir.strided import broadcast_strides
 from tracejit.ir.types import TensorType
-from tracejit.ops.cotangents import Gapped
+from tracejit.ops.cotangents import Slot
 from tracejit.ops.elementwise import ALL, sample_array
 from tracejit.ops.reduce import in_float32, reduce_sum
 
@@ -155,11 +155,7 @@ def _slice_evaluate(x: Any, starts: Ints, sizes: Ints, strides: Ints) -> Any:
 
 
 def _slice_vjp(ct: Any, out: Any, x: Any, starts: Ints, sizes: Ints, strides: Ints) -> Any:
-    covered = [
-        start + ((size - 1) * stride + 1 if size else 0) for start, size, stride in zip(starts, sizes, strides, strict=True)
-    ]
-    high = tuple(extent - end for extent, end in zip(x.type.shape, covered, strict=True))
-    return Gapped(pad(ct, low=starts, high=high, interior=tuple(stride - 1 for stride in strides), value=0.0))
+    return Slot(ct, starts, strides)
 
 
 builtin_slice = builtins.slice

@@ -51,7 +51,10 @@ def over_variables(
     returned = {view(result).buffer for result in graph.results}
     count = Counter(value for _, value in graph.updates)
     assigned = {view(value).buffer for value in count}
-    makers = {output.buffer: (number, output) for number, call in enumerate(calls) for output in call.outputs}
+    makers: dict[Buffer, tuple[int, View]] = {}  # the first that writes it, if to a piece of it
+    for number, call in enumerate(calls):
+        for output in call.outputs:
+            makers.setdefault(output.buffer, (number, output))
     readers = {operand.buffer: number for number, call in enumerate(calls) for operand in call.operands}  # the last
     last_failing = max((number for number, call in enumerate(calls) if call.can_fail), default=-1)
     moved: dict[Buffer, Buffer] = {}

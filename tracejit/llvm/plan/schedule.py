@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -186,6 +186,7 @@ def _spills(kind: Mapping[Node, Kind], number: Mapping[Node, int], passes: Seque
     """What each pass keeps since a later one would have to compute it again at a cost: the last first, since what it wants kept
     is computed in an earlier one, from values that may be kept from one earlier still."""
     spills: list[list[Node]] = [[] for _ in passes]
+    costly = _costly(kind, number)
     for current in reversed(range(len(passes))):
         loop = passes[current]
         seen: set[Node] = set()
@@ -196,7 +197,7 @@ def _spills(kind: Mapping[Node, Kind], number: Mapping[Node, int], passes: Seque
                 continue
             seen.add(node)
             earlier = number[node]
-            if earlier < current and (node in passes[earlier].results or _is_costly(node, kind, number)):
+            if earlier < current and (node in passes[earlier].results or node in costly):
                 if node not in spills[earlier]:
                     spills[earlier].append(node)
             elif node.op is not ops.broadcast:
@@ -204,15 +205,23 @@ def _spills(kind: Mapping[Node, Kind], number: Mapping[Node, int], passes: Seque
     return spills
 
 
-def _is_costly(node: Node, kind: Mapping[Node, Kind], number: Mapping[Node, int]) -> bool:
-    """Whether computing `node` again runs an expensive op or more than a few cheap ones. What is costly of an earlier pass than
-    its own is kept in any case."""
+def _costly(kind: Mapping[Node, Kind], number: Mapping[Node, int]) -> set[Node]:
+    """The points that take an expensive op to compute again, or more than a few cheap ones. What is costly of an earlier pass
+    than a point's own is kept in any case."""
+    costly: set[Node] = set()
+    for node in kind:  # operands come first
+        if kind[node] == "point" and _is_costly(node, kind, number, costly):
+            costly.add(node)
+    return costly
+
+
+def _is_costly(node: Node, kind: Mapping[Node, Kind], number: Mapping[Node, int], known: Container[Node]) -> bool:
     stack, again = [node], set()
     while stack:
         needed = stack.pop()
         if needed in again or needed.op in (ops.parameter, ops.broadcast, ops.constant_op, ops.iota):
             continue
-        if number[needed] < number[node] and _is_costly(needed, kind, number):
+        if number[needed] < number[node] and needed in known:
             continue
         again.add(needed)
         if (isinstance(needed.op.lower, Scalar) and needed.op.lower.costly) or len(again) > _RECOMPUTED_OPS:

@@ -1,7 +1,7 @@
 """Writes one LLVM function as text: lanes, arithmetic on them, loops with carried values.
 
-The IR is written as it
-is to run: no mid-level optimizer comes after, so what is invariant is hoisted and what is constant is folded by the caller.
+The IR is written as it is to run: no mid-level optimizer comes after, so what is invariant is hoisted and what is constant is
+folded by the caller.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Builder:
         self.block = "start"
         self.count = 0
         self.can_fail = False
+        self.stack_bytes = 0  # of the one buffer that it has on its stack
 
     # -- text
 
@@ -72,11 +73,12 @@ class Builder:
         """The function's definition. Its last block returns 0."""
         tail = ["  ret i32 0"] + (["fail:", "  ret i32 1"] if self.can_fail else [])
         share = ", i64 %first, i64 %last" if self.chunks is not None else ""
-        loads = []
+        head = f"define i32 @{self.name}(ptr %pointers{share}) #0 {{\nstart:"
+        first = [f"  %stack = alloca [{self.stack_bytes} x i8], align {self.width}"] * bool(self.stack_bytes)
         for place, name in enumerate(self.parameters):
-            loads.append(f"  %{name}.place = getelementptr inbounds ptr, ptr %pointers, i64 {place}")
-            loads.append(f"  %{name} = load ptr, ptr %{name}.place, align 8")
-        return "\n".join([f"define i32 @{self.name}(ptr %pointers{share}) #0 {{\nstart:", *loads, *self.lines, *tail, "}"])
+            first.append(f"  %{name}.place = getelementptr inbounds ptr, ptr %pointers, i64 {place}")
+            first.append(f"  %{name} = load ptr, ptr %{name}.place, align 8")
+        return "\n".join([head, *first, *self.lines, *tail, "}"])
 
     # -- lanes
 
@@ -278,24 +280,12 @@ class Builder:
         self.line(f"{result} = call {kind} {symbol}({', '.join(map(str, operands))})")
         return [self.emit(x.dtype, x.lanes, f"extractvalue {kind} {result}, {number}") for number, x in enumerate(values)]
 
-    def loop(
-        self,
-        count: int,
-        body: Body,
-        carried: Sequence[Lanes] = (),
-        step: int = 1,
-    ) -> list[Lanes]:
+    def loop(self, count: int, body: Body, carried: Sequence[Lanes] = (), step: int = 1) -> list[Lanes]:
         """Run `body(index, carried)` for index 0, step, 2 step... below `count`; it gives the values carried on. The
         carried values after the last run come back. Nothing is written for a count of 0, no loop for a single run."""
         return self._loop(self.const(0, int64), self.const(count, int64), body, list(carried), step)
 
-    def loop_between(
-        self,
-        first: Lanes,
-        last: Lanes,
-        body: Body,
-        carried: Sequence[Lanes] = (),
-    ) -> list[Lanes]:
+    def loop_between(self, first: Lanes, last: Lanes, body: Body, carried: Sequence[Lanes] = ()) -> list[Lanes]:
         """`loop` for index `first`, `first` + 1... below `last`, both i64; a constant or known when the code runs."""
         if not any(bound.ref.startswith("%") for bound in (first, last)):
             return self._loop(first, last, body, list(carried), 1)
