@@ -1,4 +1,4 @@
-"""A graph's kernels in this process: those that are in use already, those that the cache has, and those that are compiled.
+"""A graph's kernels in this process: in use already, found in the cache, or compiled.
 
 A kernel's name says what it computes. It is loaded once for all graphs that call it, in one mapping with what else was new to
 the graph that was first, and dropped with the last of them.
@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from tracejit.llvm.entry import TABLE, Table, fill, own_entry, walker
-from tracejit.llvm.machine import cache, engine, pool
+from tracejit.llvm.machine import cache, host, pool
+from tracejit.llvm.machine.blas import blas_symbols
 from tracejit.llvm.machine.blob import BadBlob, Blob
-from tracejit.llvm.machine.engine import Library
-from tracejit.llvm.machine.loader import load
+from tracejit.llvm.machine.loader import Library, load
 from tracejit.llvm.machine.units import Unit, compile_units
 
 _MOST_CHUNKS = 1 << 31
@@ -87,23 +87,24 @@ _in_use: weakref.WeakValueDictionary[str, LoadedKernel] = weakref.WeakValueDicti
 Write = Callable[[Sequence[str]], Iterable[Written]]
 
 
-def link(table: Table, entry: Blob | None, write: Write, *, use_cache: bool) -> Linked:
+def link(table: Table, entry: Blob | None, write: Write, threads: Callable[[], int], *, use_cache: bool) -> Linked:
     """The code of a graph's calls, with the `entry` of its own where that is known. `write` writes the kernels of these names,
-    those that are missing. Without the cache nothing is shared either."""
+    those that are missing, and `threads` says how many may compile them. Without the cache nothing is shared either."""
     known = {name: kernel for name in table.kernels if use_cache and (kernel := _in_use.get(name)) is not None}
     found = _found([name for name in table.kernels if name not in known]) if use_cache else {}
     try:
-        return _link(table, entry, write, known, found, use_cache)
+        return _link(table, entry, write, threads, known, found, use_cache)
     except RuntimeError:  # of code that cannot be loaded
         if not found and entry is None:
             raise
-        return _link(table, None, write, known, {}, use_cache)
+        return _link(table, None, write, threads, known, {}, use_cache)
 
 
 def _link(
     table: Table,
     entry: Blob | None,
     write: Write,
+    threads: Callable[[], int],
     known: Mapping[str, LoadedKernel],
     found: Mapping[str, _Code],
     use_cache: bool,
@@ -111,7 +112,7 @@ def _link(
     names = [name for name in table.kernels if name not in known and name not in found]
     written = list(write(names)) if names else []
     start = time.perf_counter()
-    blobs = compile_units([each.unit for each in written]) if names else []
+    blobs = compile_units([each.unit for each in written], threads=threads()) if names else []
     made = {name: _Code(blob, each.chunks) for name, blob, each in zip(names, blobs, written, strict=True)}
     new = {**found, **made}
     chunks = {name: each.chunks for group in (known, new) for name, each in group.items()}
@@ -122,7 +123,7 @@ def _link(
     unkept = cache.put_all([_entry(name, code) for name, code in made.items()]) if names and use_cache else ""
     memory = np.empty(table.words, np.int64)
     symbols = {name: kernel.address for name, kernel in known.items()}
-    symbols |= {**engine.blas_symbols(), **(pool.symbols() if any(chunks.values()) else {}), TABLE: memory.ctypes.data}
+    symbols |= {**blas_symbols(), **(pool.symbols() if any(chunks.values()) else {}), TABLE: memory.ctypes.data}
     calling = entry or _walker(False)
     addresses, library = load([*(code.blob for code in new.values()), calling], symbols)
     loaded = {name: LoadedKernel(addresses[name], code.chunks, library) for name, code in new.items()}
@@ -162,7 +163,7 @@ def _name(entry: Blob) -> str:
 def _walker(timed: bool) -> Blob:
     """What walks a table, from the cache where that has it."""
     unit = walker(timed)
-    key = cache.key("walker", unit.text)
+    key = host.key("walker", unit.text)
     found = _checked(unit.exports[0], cache.get(key))
     if found is not None:
         return found.blob
@@ -175,12 +176,12 @@ def _walker(timed: bool) -> Blob:
 
 
 def _entry(name: str, code: _Code) -> tuple[str, dict[str, Any], bytes]:
-    return cache.key("kernel", name), {"chunks": code.chunks}, code.blob.to_bytes()
+    return host.key("kernel", name), {"chunks": code.chunks}, code.blob.to_bytes()
 
 
 def _found(names: Sequence[str]) -> dict[str, _Code]:
     """What the cache has of the kernels of these names, all of it checked."""
-    entries = cache.get_all([cache.key("kernel", name) for name in names])
+    entries = cache.get_all([host.key("kernel", name) for name in names])
     codes = {name: _checked(name, entry) for name, entry in zip(names, entries, strict=True)}
     return {name: code for name, code in codes.items() if code is not None}
 
