@@ -1,9 +1,9 @@
 """A graph's calls as a table of numbers, and the functions that make them.
 
-One walks any table, where calls are many; of few, there is one that makes these alone. Either is `i32 name(ptr arguments)`: an array of pointers, to the parameters, then the results, the arena and the constants. It
-returns 0, or the number of the call that failed, counted from 1. A kernel takes an array of pointers, one a view, each to the
-view's first element; one that is divided is called by the pool (tracejit.llvm.machine.pool), a share of its chunks by each
-thread.
+One walks any table, where calls are many; of few, there is one that makes these alone. Either is `i32 name(ptr arguments)`: an
+array of pointers, to the parameters, then the results, the arena and the constants. It returns 0, or the number of the call
+that failed, counted from 1. A kernel takes an array of pointers, one a view, each to the view's first element; one that is
+divided is called by the pool (tracejit.llvm.machine.pool), a share of its chunks by each thread.
 """
 
 from __future__ import annotations
