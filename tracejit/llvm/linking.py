@@ -118,7 +118,7 @@ def _link(
     chunks = {name: each.chunks for group in (known, new) for name, each in group.items()}
     is_new = entry is None and not table.walked
     if is_new:
-        (entry,) = compile_units([own_entry(table, chunks)])
+        (entry,) = compile_units([own_entry(table, chunks)], level=0)
     seconds = time.perf_counter() - start if names or is_new else 0.0
     unkept = cache.put_all([_entry(name, code) for name, code in made.items()]) if names and use_cache else ""
     memory = np.empty(table.words, np.int64)
