@@ -16,11 +16,11 @@ import numpy as np
 
 import tracejit as tj
 from benchmarks.measure import duration
-from tracejit.llvm.machine import pool
+from tracejit.llvm.machine import pool, threads
 from tracejit.llvm.machine.host import host_target
 from tracejit.llvm.machine.loader import load
 from tracejit.llvm.machine.units import Unit, compile_units
-from tracejit.runtime import concrete_function, threads
+from tracejit.runtime import concrete_function
 
 ROUNDS = 101
 # How long nothing is done before a call that is to find the threads asleep.

@@ -155,7 +155,7 @@ def test_no_allocation_inside_and_one_entry() -> None:
     defined = set(re.findall(r'^define [^@\n]*@("[^"]+"|[\w.]+)\(', text, re.MULTILINE))
     assert called <= declared | defined
     assert not re.search(r"malloc|calloc|realloc|\bfree\b|\bPy", text)
-    assert text.count("alloca") == 1  # the entry's array of pointers
+    assert set(re.findall(r"(%\w+) = alloca", text)) <= {"%pointers", "%stack"}  # of a call, and of a tile
 
 
 @pytest.mark.parametrize(("width", "lanes"), [(16, 4), (32, 8), (64, 16)])

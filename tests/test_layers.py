@@ -227,7 +227,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("executable",),
     ),
     "runtime": (
-        ("threads", "eagerly", "slots"),
+        ("eagerly", "slots"),
         ("compiled_function",),
         ("native", "taped_calls"),
         ("concrete_function",),

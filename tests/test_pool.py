@@ -28,10 +28,9 @@ from tracejit.ir.op import Kernel
 from tracejit.ir.types import float32
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.table import KERNELS
-from tracejit.llvm.machine import pool
+from tracejit.llvm.machine import pool, threads
 from tracejit.llvm.target import SSE, Target
 from tracejit.llvm.text.types import Lanes
-from tracejit.runtime import threads
 from tracejit.runtime.compiled_function import CompiledFunction, run_graph
 
 only_divided = pytest.mark.skipif(not pool.divides(), reason="one thread does all on this system")
@@ -646,7 +645,7 @@ def test_where_no_thread_can_be_made_the_caller_does_all() -> None:
 def test_on_a_single_core() -> None:
     done = run(
         """
-        from tracejit.runtime import threads
+        from tracejit.llvm.machine import threads
         tj.config.threading.set_intra_op_parallelism_threads(1)
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         expected = large(x).numpy()

@@ -10,7 +10,7 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,8 +72,7 @@ class Executable:
     spent             the seconds of each stage that had to be gone through
     """
 
-    def __init__(self, compilation: Compilation, threads: Callable[[], int], *, use_cache: bool = True):
-        """`threads` says how many may compile."""
+    def __init__(self, compilation: Compilation, *, use_cache: bool = True):
         self.compilation = compilation
         description, locations = describe(compilation.traced)
         facts, linked, key = None, None, None
@@ -88,13 +87,13 @@ class Executable:
             if found.header is not None:
                 try:
                     facts = _facts(found.header, found.code, compilation.traced, locations)
-                    linked = link(facts.table, facts.entry, self._write, threads, use_cache=True)
+                    linked = link(facts.table, facts.entry, self._write, use_cache=True)
                 except (_BadEntry, _OtherKernels) as error:
                     cause = f"cache miss: {error}"
         unkept = ""
         if facts is None or linked is None:
             facts = _planned(compilation)
-            linked = link(facts.table, None, self._write, threads, use_cache=key is not None)
+            linked = link(facts.table, None, self._write, use_cache=key is not None)
             if key is not None:
                 unkept = cache.put(key, *_entry(facts._replace(entry=linked.entry), locations))
         unkept = linked.unkept or unkept

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from tracejit.llvm.entry import TABLE, Table, fill, own_entry, walker
-from tracejit.llvm.machine import cache, host, pool
+from tracejit.llvm.machine import cache, host, pool, threads
 from tracejit.llvm.machine.blas import blas_symbols
 from tracejit.llvm.machine.blob import BadBlob, Blob
 from tracejit.llvm.machine.loader import Library, load
@@ -87,24 +87,23 @@ _in_use: weakref.WeakValueDictionary[str, LoadedKernel] = weakref.WeakValueDicti
 Write = Callable[[Sequence[str]], Iterable[Written]]
 
 
-def link(table: Table, entry: Blob | None, write: Write, threads: Callable[[], int], *, use_cache: bool) -> Linked:
+def link(table: Table, entry: Blob | None, write: Write, *, use_cache: bool) -> Linked:
     """The code of a graph's calls, with the `entry` of its own where that is known. `write` writes the kernels of these names,
-    those that are missing, and `threads` says how many may compile them. Without the cache nothing is shared either."""
+    those that are missing. Without the cache nothing is shared either."""
     known = {name: kernel for name in table.kernels if use_cache and (kernel := _in_use.get(name)) is not None}
     found = _found([name for name in table.kernels if name not in known]) if use_cache else {}
     try:
-        return _link(table, entry, write, threads, known, found, use_cache)
+        return _link(table, entry, write, known, found, use_cache)
     except RuntimeError:  # of code that cannot be loaded
         if not found and entry is None:
             raise
-        return _link(table, None, write, threads, known, {}, use_cache)
+        return _link(table, None, write, known, {}, use_cache)
 
 
 def _link(
     table: Table,
     entry: Blob | None,
     write: Write,
-    threads: Callable[[], int],
     known: Mapping[str, LoadedKernel],
     found: Mapping[str, _Code],
     use_cache: bool,
@@ -112,7 +111,7 @@ def _link(
     names = [name for name in table.kernels if name not in known and name not in found]
     written = list(write(names)) if names else []
     start = time.perf_counter()
-    blobs = compile_units([each.unit for each in written], threads=threads()) if names else []
+    blobs = compile_units([each.unit for each in written], threads=threads.size()) if names else []
     made = {name: _Code(blob, each.chunks) for name, blob, each in zip(names, blobs, written, strict=True)}
     new = {**found, **made}
     chunks = {name: each.chunks for group in (known, new) for name, each in group.items()}

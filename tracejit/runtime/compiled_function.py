@@ -17,10 +17,10 @@ from tracejit.ir.errors import fail
 from tracejit.ir.location import at
 from tracejit.ir.types import float64
 from tracejit.llvm.executable import Executable, Failure
+from tracejit.llvm.machine import threads
 from tracejit.llvm.machine.host import host_target
 from tracejit.locks import Lock
 from tracejit.memory import empty
-from tracejit.runtime import threads
 from tracejit.runtime.slots import Slots
 from tracejit.tensor import Tensor
 
@@ -43,7 +43,7 @@ class CompiledFunction:
 
     def __init__(self, graph: Graph, executable: Executable | None = None):
         """The function of an optimized graph; of a traced one where its code is given."""
-        self.executable = executable or Executable(Compilation(graph, host_target(), graph), threads.size, use_cache=False)
+        self.executable = executable or Executable(Compilation(graph, host_target(), graph), use_cache=False)
         self.parameters = graph.parameters
         if self.executable.parallel:
             threads.prepare()
@@ -59,7 +59,7 @@ class CompiledFunction:
     @classmethod
     def of_traced(cls, compilation: Compilation) -> CompiledFunction:
         """The function of a traced graph, from the cache where that has it."""
-        return cls(compilation.traced, Executable(compilation, threads.size))
+        return cls(compilation.traced, Executable(compilation))
 
     @property
     def graph(self) -> Graph:

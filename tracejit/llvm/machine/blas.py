@@ -1,4 +1,7 @@
-"""Finds the BLAS that NumPy was built with: its symbols are in NumPy's own extension module, or in what that loads."""
+"""Finds the BLAS that NumPy was built with.
+
+Its symbols are in NumPy's own extension module, or in what that loads.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Compiles modules' texts in several threads, by the C functions of llvmlite's library: llvmlite itself lets in one at a time.
+"""Compiles texts in several threads, by the C functions of llvmlite's library.
 
-Each thread has a context and a target machine of its own, and a module is done in one go: parsed, compiled, copied out, freed.
-The interpreter's lock is given back for what takes long, parsing and compiling, and for nothing else: to have it again may take
-5 ms where other threads run Python.
+llvmlite itself lets in one thread at a time. Here each has a context and a target machine of its own, and does a module in one
+go: parsed, compiled, copied out, freed. The interpreter's lock is given back for what takes long, parsing and compiling, for nothing
+else: to have it again may take 5 ms where other threads run Python.
 """
 
 from __future__ import annotations

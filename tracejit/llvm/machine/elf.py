@@ -1,4 +1,4 @@
-"""Reads what LLVM gives for x86-64, relocatable objects in ELF: each unit's blob is what can be reached from what it exports.
+"""Reads x86-64 objects in ELF: the blob of a unit is what can be reached from what it exports.
 
 Reached by relocations: those of what is in the blob, to what has to be in it too. A section is taken as a whole; of one whose
 entries the linker may merge (constants of one size) only the entries that are read, so that a function's blob is the same

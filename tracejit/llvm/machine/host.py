@@ -1,4 +1,4 @@
-"""This machine: the target of its processor, and all that what is compiled here depends on besides its text.
+"""This machine: the target of its processor, and the keys of what is compiled for it.
 
 LLVM knows, but llvmlite takes 60 ms to import. So what it said is kept in the cache, under a key of what can be found out
 without it: the processor as the system and NumPy tell it, and llvmlite's files. Where that is not known, LLVM is asked.

@@ -1,4 +1,4 @@
-"""Loads blobs into this process: all of one caller in one mapping, which is freed with its last user."""
+"""Loads blobs: all of one caller in one mapping, freed with its last user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory of the system's in which code can run: written first, then run, never both at one time."""
+"""Memory in which code can run: written first, then run."""
 
 from __future__ import annotations
 

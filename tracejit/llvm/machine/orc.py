@@ -1,4 +1,4 @@
-"""LLVM's own linker, for objects that nobody here can read: for other processors and systems than those of the loader."""
+"""LLVM's own linker, for objects that nobody here can read."""
 
 from __future__ import annotations
 

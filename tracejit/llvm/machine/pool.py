@@ -1,7 +1,7 @@
-"""The pool of threads that share a large kernel (`native_pool`): compiled once a machine and loaded once a process.
+"""The pool of threads that share a large kernel (`native_pool`).
 
-On other systems than Linux, on processors on which it has not been tried, and where Python does not have its sources, one
-thread does all.
+It is compiled once a machine and loaded once a process. On other systems than Linux, on processors on which it has not been
+tried, and where Python does not have its sources, one thread does all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Compiles units, each the text of functions that stand alone, into blobs that can be kept and loaded one by one.
+"""Compiles units, texts of functions that stand alone, into blobs.
 
 Units are compiled in groups, a module each, since a module costs as much as a small function: an object is split into the blobs
 of its units afterwards. Each function and each variable is a comdat of its own, which gives it a section of its own, and one to
