@@ -22,11 +22,15 @@ from benchmarks.libraries.data import (
     PINN_LAYERS,
     SIZES,
 )
+from benchmarks.libraries.kernel_data import BATCH as IMAGES
 from benchmarks.libraries.kernel_data import (
+    FEATURES,
     FUNCTIONS,
+    MANY_FEATURES,
     OPTIONS,
     PRODUCTS,
     ROSENBROCK,
+    SIDE,
     SQUARES,
     Product,
     elementwise_case,
@@ -75,6 +79,21 @@ def elementwise_row(function: str, size: int) -> Row:
     """Faster than the best, by whatever."""
     title = f"{function}, {size:,} float32"
     return Row("elementwise", "kernels", elementwise_case(function, size), title, 1.0, TRANSCENDENTAL * size, 8 * size)
+
+
+def _convolution_rows() -> list[Row]:
+    """Forward, and with the gradients; what they read and write comes to the images, as often as they go in and come out."""
+    places = IMAGES * SIDE**2
+    block, wide = 2 * places * 2 * 9 * FEATURES**2, places * 2 * FEATURES * MANY_FEATURES
+    few, many = 4 * places * FEATURES, 4 * places * MANY_FEATURES
+    title = f"residual block of 3x3, {FEATURES} features, {IMAGES}x{SIDE}x{SIDE}"
+    pointwise = f"convolution of 1x1, {FEATURES} to {MANY_FEATURES} features, {IMAGES}x{SIDE}x{SIDE}"
+    return [
+        Row("convolution", "kernels", "residual", title, 1.2, block, 2 * few),
+        Row("convolution", "kernels", "residual_gradients", f"{title}, with gradients", 1.2, 3 * block, 4 * few),
+        Row("convolution", "kernels", "pointwise", pointwise, 1.2, wide, few + many),
+        Row("convolution", "kernels", "pointwise_gradients", f"{pointwise}, with gradients", 1.2, 3 * wide, 2 * (few + many)),
+    ]
 
 
 def _weights(layers: tuple[int, ...]) -> int:
@@ -127,6 +146,7 @@ def _table() -> list[Row]:
         Row("conv", "models", "conv", "conv net on 28x28, batch 32, SGD step", 1.3, _conv(), 4 * images, TENSORFLOW),
         Row("transformer", "models", "transformer", "transformer, 2 layers, width 128, Adam step", 1.5, transformer_flops,
             4 * 6 * transformer_weights, ("tf.function+xla",)),
+        *_convolution_rows(),
         Row("black_scholes", "kernels", "black_scholes", "Black-Scholes with greeks, 1,000,000 float64", 2.0,
             6 * TRANSCENDENTAL * OPTIONS, 8 * 10 * OPTIONS, ("torch.compile",), dtype="float64"),
         Row("hessian", "kernels", "hessian", "Hessian of Rosenbrock, 100 float64", 2.0, 10 * ROSENBROCK,

@@ -45,7 +45,7 @@ def test_every_row_has_a_kernel_of_ours_and_a_limit(rows: ModuleType) -> None:
     for row in [*rows.ROWS, *swept]:
         assert row.case in ours[row.group], row.case
         assert row.flops > 0 and row.bytes > 0
-    assert len({row.case for row in rows.ROWS}) == len(rows.ROWS) == 37
+    assert len({row.case for row in rows.ROWS}) == len(rows.ROWS) == 41
 
 
 def test_what_is_asked_for_depends_on_the_threads(rows: ModuleType) -> None:
@@ -63,7 +63,10 @@ SMALL = (
 )
 
 
-@pytest.mark.parametrize("case", [*SMALL, "norm_gelu", "cross_entropy", "black_scholes"])
+CONVOLUTIONS = tuple(f"{kind}{also}" for kind in ("residual", "pointwise") for also in ("", "_gradients"))
+
+
+@pytest.mark.parametrize("case", [*SMALL, "norm_gelu", "cross_entropy", "black_scholes", *CONVOLUTIONS])
 def test_the_kernels_agree_with_numpy(case: str) -> None:
     worker = importlib.import_module("benchmarks.worker").Worker("tracejit")
     assert worker.open("kernels", case, "tracejit") == {"apart": "", "results": None}

@@ -14,7 +14,7 @@ from tracejit import ops, passes
 from tracejit.errors import DtypeError, InvalidArgumentError
 from tracejit.ir import Graph, interpret, make
 from tracejit.ir.types import array_type, float32, float64
-from tracejit.llvm.kernels.convolution import Axis, choose_tile, split_depth
+from tracejit.llvm.plan.contraction import Axis, choose_tile, split_depth
 from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Target
 from tracejit.runtime.compiled_function import CompiledFunction, run_graph
 
@@ -364,40 +364,41 @@ def test_for_other_targets(target: Target, dtype: Any, rng: np.random.Generator,
 def test_the_tile_fits_into_the_registers() -> None:
     machines = (AVX2, AVX512)
     for machine, lanes, features, width, height in itertools.product(machines, (4, 8, 16), (1, 16, 40, 200), (7, 14), (1, 5)):
-        lane = Axis(features, 1, 0, 1)
-        others = [Axis(height, width * features, 4 * width, 0), Axis(width, features, 4, 0)]
-        tile = choose_tile([*others, lane], [Axis(9, 0, 4, 4 * features), Axis(4, 0, 1, features)], lanes, machine)
-        rows = np.prod(list(tile.rows.values()), dtype=int)
+        lane = Axis(features, 0, 1, (1,))
+        others = [Axis(height, 4 * width, 0, (width * features,)), Axis(width, 4, 0, (features,))]
+        tile = choose_tile([*others, lane], [Axis(9, 4, 4 * features, (0,)), Axis(4, 1, features, (0,))], lanes, machine)
+        rows = np.prod([count for _, count in tile.rows], dtype=int)
         assert rows * tile.vectors + tile.vectors + 1 < machine.registers
         assert tile.lane is lane or features == 1
         assert tile.vectors <= -(-tile.lane.size // tile.lanes)
-        assert all(count <= axis.size for axis, count in tile.rows.items())
+        assert all(count <= axis.size for axis, count in tile.rows)
 
 
 def test_the_sum_is_cut_where_its_filters_leave_the_cache() -> None:
-    near, far = Axis(30, 0, 1, 10), Axis(50, 0, 30, 300)
+    near, far = Axis(30, 1, 10, (0,)), Axis(50, 30, 300, (0,))
     assert split_depth([far, near], 2000) == ([], [far, near])
-    assert split_depth([far, near], 500) == ([Axis(5, 0, 300, 3000)], [Axis(10, 0, 30, 300), near])
+    assert split_depth([far, near], 500) == ([Axis(5, 300, 3000, (0,))], [Axis(10, 30, 300, (0,)), near])
     assert split_depth([far, near], 59) == ([far], [near])
-    assert split_depth([far, near], 16) == ([far, Axis(2, 0, 15, 150)], [Axis(15, 0, 1, 10)])
-    assert split_depth([Axis(101, 0, 1, 1)], 64) == ([], [Axis(101, 0, 1, 1)])  # a prime is not cut
+    assert split_depth([far, near], 16) == ([far, Axis(2, 15, 150, (0,))], [Axis(15, 1, 10, (0,))])
+    assert split_depth([Axis(101, 1, 1, (0,))], 64) == ([], [Axis(101, 1, 1, (0,))])  # a prime is not cut
 
 
 @pytest.mark.parametrize(
-    ("x_shape", "w_shape", "swapped"),
+    ("x_shape", "w_shape", "swapped", "parts"),
     [
-        ((6, 5, 9, 1, 8), (2, 3, 1, 8, 40), False),
-        ((1, 64, 64, 1, 8), (1, 1, 1, 8, 16), False),  # one axis of positions, which is cut
-        ((8, 20, 21, 1, 40), (19, 20, 1, 8, 33), True),  # filters' gradients: more than one part of the sum
-        ((8, 20, 21, 1, 70), (19, 20, 1, 8, 1), True),
-        ((1, 3, 3, 1, 5), (3, 3, 1, 5, 1000), False),  # nothing but columns
-        ((3, 12, 9, 1, 50), (3, 3, 1, 50, 1), False),
-        ((2, 9, 9, 33, 1), (3, 3, 33, 1, 1), False),
+        ((6, 5, 9, 1, 8), (2, 3, 1, 8, 40), False, 1),
+        ((1, 64, 64, 1, 8), (1, 1, 1, 8, 16), False, 1),  # one axis of positions, which is cut
+        ((8, 20, 21, 1, 40), (19, 20, 1, 8, 33), True, 1),  # filters' gradients: more than one step of the sum
+        ((8, 20, 21, 1, 70), (19, 20, 1, 8, 1), True, 1),
+        ((9, 28, 28, 1, 1), (26, 26, 1, 9, 16), True, 13),
+        ((1, 3, 3, 1, 5), (3, 3, 1, 5, 1000), False, 1),  # nothing but columns
+        ((3, 12, 9, 1, 50), (3, 3, 1, 50, 1), False, 1),
+        ((2, 9, 9, 33, 1), (3, 3, 33, 1, 1), False, 1),
     ],
     ids=str,
 )
 def test_threads_share_it(
-    x_shape: Any, w_shape: Any, swapped: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    x_shape: Any, w_shape: Any, swapped: bool, parts: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same bits, however many threads."""
     arrays = [rng.uniform(-1, 1, x_shape), rng.uniform(-1, 1, w_shape)]
@@ -405,14 +406,16 @@ def test_threads_share_it(
     turned = ops.transpose(x, permutation=(4, 1, 2, 3, 0)) if swapped else x
     graph = Graph("g", [x, w], [ops.convolution(turned, w, strides=(1, 1), dilations=(1, 1))])
     expected, _ = interpret(graph, arrays)
-    alone = run_graph(CompiledFunction(graph), arrays)[0].value
-    assert_near(alone, expected[0])
+    assert_near(run_graph(CompiledFunction(graph), arrays)[0].value, expected[0])
     change_machine(monkeypatch, parallel_seconds=0.0)
+    step, found = CompiledFunction(graph), []
+    assert step.module.parallel
+    assert [call.blocking.parts for call in step.plan.calls if call.product is not None] == [parts]
     for threads in (1, 2, 3):
         tj.config.threading.set_intra_op_parallelism_threads(threads)
-        step = CompiledFunction(graph)
-        assert step.module.parallel
-        np.testing.assert_array_equal(run_graph(step, arrays)[0].value, alone)
+        found.append(run_graph(step, arrays)[0].value)
+        assert_near(found[-1], expected[0])
+        np.testing.assert_array_equal(found[-1], found[0])
     tj.config.threading.set_intra_op_parallelism_threads(0)
 
 

@@ -85,6 +85,43 @@ def logits_data(rows: int = 1024, classes: int = 4096) -> tuple[np.ndarray, np.n
     return rng.standard_normal((rows, classes), dtype=np.float32), rng.integers(0, classes, rows)
 
 
+# -- convolutions of BATCH images
+
+BATCH, SIDE, FEATURES, MANY_FEATURES = 8, 32, 64, 256
+
+
+def _eighths(rng: np.random.Generator, steps: int, *shape: int) -> np.ndarray:
+    return rng.integers(-steps, steps + 1, shape).astype(np.float32) / np.float32(8)
+
+
+def _odd(rng: np.random.Generator, unit: float, size: int) -> np.ndarray:
+    return (2 * rng.integers(-8, 8, size) + 1).astype(np.float32) * np.float32(unit)
+
+
+def block_data() -> list[np.ndarray]:
+    """x, f32[n,h,w,c], two kernels, f32[3,3,c,c], each with its bias behind it, and the cotangent of the result.
+
+    Sums of these numbers are exact, and nothing is 0 before a relu: rounding moves nobody over its kink.
+    """
+    rng = np.random.default_rng(24)
+    images, kernel = (BATCH, SIDE, SIDE, FEATURES), (3, 3, FEATURES, FEATURES)
+    weights = [
+        _eighths(rng, 1, *kernel),
+        _odd(rng, 2.0**-7, FEATURES),
+        _eighths(rng, 1, *kernel),
+        _odd(rng, 2.0**-11, FEATURES),
+    ]
+    return [_eighths(rng, 8, *images), *weights, _eighths(rng, 8, *images)]
+
+
+def pointwise_data() -> list[np.ndarray]:
+    """x, f32[n,h,w,c], a kernel, f32[1,1,c,o], its bias, and the cotangent of the result; no rounding either."""
+    rng = np.random.default_rng(25)
+    images = (BATCH, SIDE, SIDE)
+    weights = [_eighths(rng, 8, 1, 1, FEATURES, MANY_FEATURES), _odd(rng, 2.0**-7, MANY_FEATURES)]
+    return [_eighths(rng, 8, *images, FEATURES), *weights, _eighths(rng, 8, *images, MANY_FEATURES)]
+
+
 # -- in double precision
 
 OPTIONS = 1_000_000

@@ -19,12 +19,14 @@ from benchmarks.libraries.kernel_data import (
     SIZES,
     Product,
     arguments,
+    block_data,
     elementwise_case,
     factors,
     logits_data,
     norm_data,
     option_data,
     point,
+    pointwise_data,
     repeated,
 )
 from benchmarks.libraries.models_jax import cross_entropy
@@ -69,6 +71,29 @@ def _norm_gelu() -> Timed:
 
 def _cross_entropy() -> Timed:
     return _called(jax.value_and_grad(cross_entropy), *logits_data())
+
+
+def _layer(x: Any, kernel: Any, bias: Any) -> Any:
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")) + bias
+
+
+def _residual(x: Any, kernel1: Any, bias1: Any, kernel2: Any, bias2: Any) -> Any:
+    return jax.nn.relu(x + _layer(jax.nn.relu(_layer(x, kernel1, bias1)), kernel2, bias2))
+
+
+def _pointwise(x: Any, kernel: Any, bias: Any) -> Any:
+    return jax.nn.relu(_layer(x, kernel, bias))
+
+
+def _layers(layers: Callable[..., Any], data: Callable[[], list[Any]], gradients: bool) -> Timed:
+    """The layers, or they and their gradients for the cotangent, which is the last of the data."""
+
+    def both(*given: Any) -> Any:
+        *inputs, cotangent = given
+        y, backward = jax.vjp(layers, *inputs)
+        return y, backward(cotangent)
+
+    return _called(both, *data()) if gradients else _called(layers, *data()[:-1])
 
 
 def _double(make: Callable[[], Timed]) -> Timed:
@@ -116,6 +141,10 @@ CASES: Cases = {
     },
     "norm_gelu": {"jax": _norm_gelu},
     "cross_entropy": {"jax": _cross_entropy},
+    "residual": {"jax": functools.partial(_layers, _residual, block_data, False)},
+    "residual_gradients": {"jax": functools.partial(_layers, _residual, block_data, True)},
+    "pointwise": {"jax": functools.partial(_layers, _pointwise, pointwise_data, False)},
+    "pointwise_gradients": {"jax": functools.partial(_layers, _pointwise, pointwise_data, True)},
     "black_scholes": {"jax": functools.partial(_double, _black_scholes)},
     "hessian": {"jax": functools.partial(_double, _hessian)},
 }

@@ -18,12 +18,14 @@ from benchmarks.libraries.kernel_data import (
     SIZES,
     Product,
     arguments,
+    block_data,
     elementwise_case,
     factors,
     logits_data,
     norm_data,
     option_data,
     point,
+    pointwise_data,
     repeated,
 )
 
@@ -114,6 +116,41 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> Any:
     return loss, gradient
 
 
+def _convolved(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    return np.tensordot(_windows(x, kernel), kernel, axes=((4, 5, 3), (0, 1, 2)))
+
+
+def _windows(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """[n,h,w,c,kh,kw], of `x` with zeros around it."""
+    side = kernel.shape[0] // 2
+    padded = np.pad(x, ((0, 0), (side, side), (side, side), (0, 0)))
+    return np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[:2], axis=(1, 2))
+
+
+def _backward(x: np.ndarray, kernel: np.ndarray, ct: np.ndarray) -> list[np.ndarray]:
+    """The cotangents of x, the kernel and the bias."""
+    dkernel = np.tensordot(_windows(x, kernel), ct, axes=((0, 1, 2), (0, 1, 2))).transpose(1, 2, 0, 3)
+    return [_convolved(ct, kernel[::-1, ::-1].swapaxes(2, 3)), dkernel, ct.sum(axis=(0, 1, 2))]
+
+
+def _residual(gradients: bool) -> Timed:
+    x, kernel1, bias1, kernel2, bias2, cotangent = block_data()
+    inner = np.maximum(_convolved(x, kernel1) + bias1, 0)
+    y = np.maximum(x + (_convolved(inner, kernel2) + bias2), 0)
+    if not gradients:
+        return _known(y)
+    outer = cotangent * (y > 0)
+    by_inner, *second = _backward(inner, kernel2, outer)
+    by_x, *first = _backward(x, kernel1, by_inner * (inner > 0))
+    return _known(y, by_x + outer, *first, *second)
+
+
+def _pointwise(gradients: bool) -> Timed:
+    x, kernel, bias, cotangent = pointwise_data()
+    y = np.maximum(_convolved(x, kernel) + bias, 0)
+    return _known(y, *_backward(x, kernel, cotangent * (y > 0))) if gradients else _known(y)
+
+
 def _black_scholes() -> Timed:
     spot, strike, years, rate, volatility = option_data()
     root, kept = np.sqrt(years), strike * np.exp(-rate * years)
@@ -139,6 +176,10 @@ CASES: Cases = {
     **{elementwise_case(name, size): _made(name, size) for name in FUNCTIONS for size in SIZES},
     "norm_gelu": {"numpy": lambda: calling(norm_gelu, *norm_data())},
     "cross_entropy": {"numpy": lambda: calling(cross_entropy, *logits_data())},
+    "residual": {REFERENCE: functools.partial(_residual, False)},
+    "residual_gradients": {REFERENCE: functools.partial(_residual, True)},
+    "pointwise": {REFERENCE: functools.partial(_pointwise, False)},
+    "pointwise_gradients": {REFERENCE: functools.partial(_pointwise, True)},
     "black_scholes": {REFERENCE: _black_scholes},
     "hessian": {REFERENCE: _hessian},
 }

@@ -19,12 +19,14 @@ from benchmarks.libraries.kernel_data import (
     SIZES,
     Product,
     arguments,
+    block_data,
     elementwise_case,
     factors,
     logits_data,
     norm_data,
     option_data,
     point,
+    pointwise_data,
     repeated,
 )
 from benchmarks.libraries.threads import THREADS
@@ -76,6 +78,35 @@ def _cross_entropy(compiled: bool) -> Timed:
     return _called(f, compiled, *logits_data())
 
 
+def _layer(x: Any, kernel: Any, bias: Any) -> Any:
+    """Channels come last in memory and second in the shape, PyTorch's `channels_last`."""
+    y = F.conv2d(x.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), bias, padding=kernel.shape[0] // 2)
+    return y.permute(0, 2, 3, 1)
+
+
+def _residual(x: Any, kernel1: Any, bias1: Any, kernel2: Any, bias2: Any) -> Any:
+    return torch.relu(x + _layer(torch.relu(_layer(x, kernel1, bias1)), kernel2, bias2))
+
+
+def _pointwise(x: Any, kernel: Any, bias: Any) -> Any:
+    return torch.relu(_layer(x, kernel, bias))
+
+
+def _layers(layers: Callable[..., Any], data: Callable[[], list[Any]], gradients: bool, compiled: bool) -> Timed:
+    """The layers, or they and their gradients for the cotangent, which is the last of the data."""
+
+    def both(*given: Any) -> Any:
+        *inputs, cotangent = given
+        if compiled:
+            y, backward = torch.func.vjp(layers, *inputs)
+            return y, backward(cotangent)
+        inputs = [each.detach().requires_grad_() for each in inputs]
+        y = layers(*inputs)
+        return y, torch.autograd.grad(y, inputs, cotangent)
+
+    return _called(both, compiled, *data()) if gradients else _called(layers, compiled, *data()[:-1])
+
+
 def _black_scholes(compiled: bool) -> Timed:
     def normal(x: Any) -> Any:
         return 0.5 * (1.0 + torch.erf(x * math.sqrt(0.5)))
@@ -119,6 +150,10 @@ CASES: Cases = {
     },
     "norm_gelu": _both(_norm_gelu),
     "cross_entropy": _both(_cross_entropy),
+    "residual": _both(functools.partial(_layers, _residual, block_data, False)),
+    "residual_gradients": _both(functools.partial(_layers, _residual, block_data, True)),
+    "pointwise": _both(functools.partial(_layers, _pointwise, pointwise_data, False)),
+    "pointwise_gradients": _both(functools.partial(_layers, _pointwise, pointwise_data, True)),
     "black_scholes": _both(_black_scholes),
     "hessian": _both(_hessian),
 }

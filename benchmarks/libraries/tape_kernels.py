@@ -16,12 +16,14 @@ from benchmarks.libraries.kernel_data import (
     SIZES,
     Product,
     arguments,
+    block_data,
     elementwise_case,
     factors,
     logits_data,
     norm_data,
     option_data,
     point,
+    pointwise_data,
     repeated,
 )
 
@@ -103,6 +105,48 @@ def hessian(tf: Any, decorate: Any) -> Timed:
     return calling(decorate(f), tf.constant(point()))
 
 
+def _layer(tf: Any, x: Any, kernel: Any, bias: Any) -> Any:
+    return tf.nn.conv2d(x, kernel, strides=1, padding="SAME") + bias
+
+
+def _forward(decorate: Any, layers: Any, given: list[Any]) -> Timed:
+    """The `layers` of all that is given but the cotangent."""
+    return calling(decorate(lambda *inputs: layers(*inputs)), *given[:-1])
+
+
+def _with_gradients(tf: Any, decorate: Any, layers: Any, given: list[Any]) -> Timed:
+    """The gradient with respect to all that is given, for the cotangent, which comes last."""
+
+    def f(*inputs: Any) -> Any:
+        *inputs, cotangent = inputs
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            y = layers(*inputs)
+        return y, tape.gradient(y, inputs, output_gradients=cotangent)
+
+    return calling(decorate(f), *given)
+
+
+def residual(tf: Any, decorate: Any, gradients: bool) -> Timed:
+    """A residual block: two convolutions of 3x3."""
+
+    def layers(x: Any, kernel1: Any, bias1: Any, kernel2: Any, bias2: Any) -> Any:
+        return tf.nn.relu(x + _layer(tf, tf.nn.relu(_layer(tf, x, kernel1, bias1)), kernel2, bias2))
+
+    given = [tf.constant(each) for each in block_data()]
+    return _with_gradients(tf, decorate, layers, given) if gradients else _forward(decorate, layers, given)
+
+
+def pointwise(tf: Any, decorate: Any, gradients: bool) -> Timed:
+    """A convolution of 1x1 to many features."""
+
+    def layers(x: Any, kernel: Any, bias: Any) -> Any:
+        return tf.nn.relu(_layer(tf, x, kernel, bias))
+
+    given = [tf.constant(each) for each in pointwise_data()]
+    return _with_gradients(tf, decorate, layers, given) if gradients else _forward(decorate, layers, given)
+
+
 # By case: what makes it, given the library and what it decorates functions with.
 KERNELS: dict[str, Callable[[Any, Any], Timed]] = {
     **{each.case: functools.partial(matmul, product=each) for each in ALL_PRODUCTS},
@@ -113,6 +157,10 @@ KERNELS: dict[str, Callable[[Any, Any], Timed]] = {
     },
     "norm_gelu": norm_gelu,
     "cross_entropy": cross_entropy,
+    "residual": functools.partial(residual, gradients=False),
+    "residual_gradients": functools.partial(residual, gradients=True),
+    "pointwise": functools.partial(pointwise, gradients=False),
+    "pointwise_gradients": functools.partial(pointwise, gradients=True),
     "black_scholes": black_scholes,
     "hessian": hessian,
 }

@@ -15,15 +15,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tracejit import ops
 from tracejit.ir.graph import Node
 from tracejit.ir.types import array_type
+from tracejit.llvm.kernels.convolution import emit_convolution
 from tracejit.llvm.kernels.epilogue import emit_product_fusion
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.loops import emit_fusion
 from tracejit.llvm.kernels.matmul import emit_matmul
 from tracejit.llvm.kernels.movement import emit_copy
 from tracejit.llvm.machine.pool import PARALLEL
+from tracejit.llvm.plan.blocking import Blocking
 from tracejit.llvm.plan.calls import KernelCall
+from tracejit.llvm.plan.contraction import Contraction
 from tracejit.llvm.plan.plan import Plan
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import Target
@@ -171,11 +175,15 @@ def _kernel(call: KernelCall, name: str, target: Target) -> KernelBuilder:
     outputs, operands, scratch = arrays[:first], arrays[first:second], arrays[second:]
     if call.node is None:
         emit_copy(b, outputs[0], operands[0], divided=True)
+    elif call.node.op is ops.convolution:
+        assert not isinstance(call.blocking, Blocking)
+        emit_convolution(b, call.blocking, outputs[0], *operands)
     elif call.product is call.node:
+        assert not isinstance(call.blocking, Contraction)
         x, y = operands
         emit_matmul(b, call.node, call.blocking, outputs[0], x, y, scratch)
     elif call.product is not None:
-        assert call.blocking is not None
+        assert isinstance(call.blocking, Blocking)
         emit_product_fusion(b, call.node.attrs["body"], call.product, call.blocking, outputs, operands, scratch)
     elif call.schedule is not None:
         assert call.layout is not None

@@ -20,6 +20,7 @@ from tracejit.ir import Graph, Node
 from tracejit.llvm.kernels.loop_pass import points_of
 from tracejit.llvm.plan.blocking import Blocking
 from tracejit.llvm.plan.calls import KernelCall
+from tracejit.llvm.plan.contraction import Contraction
 from tracejit.llvm.plan.plan import Plan
 from tracejit.llvm.plan.schedule import Schedule
 from tracejit.llvm.plan.views import Buffer, View
@@ -125,7 +126,7 @@ class _Printer:
             return f"{call.node.op.name} {self.nodes[call.node]}"
         count = len(_working(call.node.attrs["body"].nodes))
         if call.product is not None:
-            return f"matmul {self.nodes[call.node]} and {_count(count - 1, 'op')}"
+            return f"{call.product.op.name} {self.nodes[call.node]} and {_count(count - 1, 'op')}"
         if call.node not in self.nodes:
             return "combine the chunks' parts"
         return f"fusion {self.nodes[call.node]} of {_count(count, 'op')}"
@@ -133,7 +134,9 @@ class _Printer:
     def _details(self, call: KernelCall) -> Iterator[str]:
         if call.can_fail:
             yield "may fail; nothing is written to a variable before"
-        if call.product is not None:
+        if isinstance(call.blocking, Contraction):
+            yield from self._convolution(call, call.blocking)
+        elif call.product is not None:
             yield from self._product(call, call.blocking)
         elif call.schedule is not None:
             yield from self._fusion(call, call.schedule)
@@ -178,6 +181,20 @@ class _Printer:
             body = call.node.attrs["body"]
             others = _working(node for node in body.nodes if node is not call.product)
             yield f"  on the tile, in registers: {_ops(others)} -> {self._written(call, body, body.results)}"
+
+    def _convolution(self, call: KernelCall, plan: Contraction) -> Iterator[str]:
+        assert call.product is not None
+        parts = f", {plan.parts} parts of it" if plan.parts > 1 else ""
+        sum_of = f"each the sum of {_count(plan.terms * plan.parts, 'product')}{parts}"
+        yield f"{plan.dtype.short}[{','.join(map(str, call.product.shape))}], {sum_of}"
+        yield f"for {_chunks(plan.chunks, call.parallel)}"
+        tile, steps = plan.tile, math.prod(axis.size for axis in plan.outer)
+        rows = [count for _, count in tile.rows]
+        vectors = f"{_count(tile.vectors, 'vector')} of {tile.lanes}" + (" along the sum" if plan.summed else "")
+        yield (
+            f"  tile {' x '.join(map(str, rows)) or '1'} by {vectors}: {_count(math.prod(rows) * tile.vectors, 'sum')} in "
+            f"registers, of {_count(plan.terms // steps, 'product')}" + (f", {steps} times" if steps > 1 else "")
+        )
 
     def _fusion(self, call: KernelCall, schedule: Schedule) -> Iterator[str]:
         assert call.node is not None

@@ -89,6 +89,9 @@ class Machine(NamedTuple):
     # Into how many chunks, where there are rows for it, work is divided so that no thread is much longer at it than another.
     # benchmarks.threads.
     chunks: int = 16
+    # Steps along the depth from which on a part of a convolution's sum may have a result of its own, which is written and read
+    # once more. benchmarks.kernels, the convolutional step.
+    part_steps: int = 256
     # Multiplications from which on a call of the BLAS costs less than loops do. benchmarks.kernels with TRACEJIT_MATMUL=blas.
     blas_product: int = 4096
 

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 
 from tracejit import ops
 from tracejit.ir import Graph, Node
+from tracejit.ir.types import int64
 from tracejit.llvm.kernels.body import emit_nodes
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.matmul import TileCoordinate, write_matmul
-from tracejit.llvm.kernels.tile import Sums, Vectors
+from tracejit.llvm.kernels.tile import Sums, Vectors, each_row
 from tracejit.llvm.plan.blocking import Blocking
 from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.types import Lanes
+
+# So few ops are written out for each row of a tile: a loop takes up to 6 % longer where the sums are short, and saves little.
+_FEW_OPS = 2
 
 
 def emit_product_fusion(
@@ -35,40 +39,57 @@ def emit_product_fusion(
         elif node is not product:
             tiles |= {operand: arrays[operand] for operand in node.operands if operand in arrays}
     computed = [node for node in body.nodes if node is not product and node not in tiles]
+    few = sum(node.op not in (ops.broadcast, ops.constant_op) for node in computed) <= _FEW_OPS
+
+    def row_start(tile: TileCoordinate, array: Array, start: str, row: Lanes) -> str:
+        at = b.address(start, array.dtype, index=row, stride=tile.strides(array)[0])
+        return b.freeze(at) if row.ref.startswith("%") else at
 
     def finish(tile: TileCoordinate, sums: Sums, vectors: Vectors) -> None:
-        def address(array: Array, start: str, row: int, column: int) -> str:
-            down, along = tile.strides(array)
-            return b.address(start, array.dtype, row * down + column * along)
+        starts = {node: b.freeze(tile.start(array)) for node, array in tiles.items()}
+        targets = [(array, b.freeze(tile.start(array))) for array in outputs]
+        columns = list(vectors.columns())
 
-        starts = {node: tile.start(array) for node, array in tiles.items()}
-        targets = [(array, tile.start(array)) for array in outputs]
-        for number, (column, active) in enumerate(vectors.columns()):
-            shared: dict[Node, Lanes] = {}  # by all rows
-            for row, values in enumerate(sums):
-                known = {product: b.cast(values[number], product.dtype), **shared}
-                for node, array in tiles.items():
-                    if node not in known:
-                        down, along = tile.strides(array)
-                        at = address(array, starts[node], row, column)
-                        known[node] = b.load_at(at, array.dtype, vectors.lanes, along, active)
-                        if not down:
-                            shared[node] = known[node]
-                known = emit_nodes(b, computed, known)
-                for result, (array, start) in zip(body.results, targets, strict=True):
-                    at = address(array, start, row, column)
-                    b.store_at(b.widen(known[result], vectors.lanes), at, tile.strides(array)[1], active)
+        def load(node: Node, row: Lanes) -> list[Lanes]:
+            """The tile's vectors in a row; all are the same one where they have the same numbers."""
+            array = tiles[node]
+            start, along = row_start(tile, array, starts[node], row), tile.strides(array)[1]
+            loaded = [
+                b.load_at(b.address(start, array.dtype, column * along), array.dtype, vectors.lanes, along, active)
+                for column, active in (columns if along else columns[:1])
+            ]
+            return loaded if along else loaded * len(columns)
+
+        by_all = {node: load(node, b.const(0, int64)) for node, array in tiles.items() if not tile.strides(array)[0]}
+
+        def compute(row: Lanes, values: list[Lanes]) -> None:
+            read = by_all | {node: load(node, row) for node in tiles if node not in by_all}
+            ends = [row_start(tile, array, start, row) for array, start in targets]
+            for number, (column, active) in enumerate(columns):
+                known = {node: loaded[number] for node, loaded in read.items()}
+                known = emit_nodes(b, computed, {product: b.cast(values[number], product.dtype), **known})
+                for result, array, end in zip(body.results, outputs, ends, strict=True):
+                    along = tile.strides(array)[1]
+                    value = b.widen(known[result], vectors.lanes)
+                    b.store_at(value, b.address(end, array.dtype, column * along), along, active)
+
+        each_row(b, sums, compute, unrolled=few)
 
     def prepare(tile: TileCoordinate, rows: int, vectors: Vectors) -> None:
         """Ask memory for what the tile reads, which then comes while it is summed."""
-        for array in tiles.values():
-            down, along = tile.strides(array)
-            if not down or along != 1:
-                continue
-            start, line = tile.start(array), b.machine.line // array.dtype.size
-            for row in range(rows):
-                for column in range(0, vectors.number * vectors.lanes, line):
-                    b.prefetch(b.address(start, array.dtype, row * down + column))
+        strides = {node: tile.strides(array) for node, array in tiles.items()}
+        asked = [tiles[node] for node, (down, along) in strides.items() if down and along == 1]
+        starts = [tile.start(array) for array in asked]
+
+        def row(number: Lanes, none: list[Lanes]) -> list[Lanes]:
+            for array, start in zip(asked, starts, strict=True):
+                at = row_start(tile, array, start, number)
+                for column in range(0, vectors.number * vectors.lanes, b.machine.line // array.dtype.size):
+                    b.prefetch(b.address(at, array.dtype, column))
+            return none
+
+        if asked:
+            b.loop(rows, row)
 
     # A step along the depth takes as long as a sum waits for the one before.
     deep = blocking.depth * b.machine.latency >= b.machine.memory_latency

@@ -53,7 +53,7 @@ class TileCoordinate(NamedTuple):
 
     def store(self, array: Array, sums: Sums, vectors: Vectors) -> None:
         """Write a tile to an array of the product's shape, in its dtype."""
-        (down, along), start = self.strides(array), self.start(array)
+        (down, along), start = self.strides(array), self.b.freeze(self.start(array))
         for row, values in enumerate(sums):
             for value, (column, active) in zip(values, vectors.columns(), strict=True):
                 value = self.b.cast(value, array.dtype)
@@ -62,7 +62,7 @@ class TileCoordinate(NamedTuple):
     def load(self, array: Array, rows: int, vectors: Vectors) -> Sums:
         """Read a tile of an array of the product's shape."""
         b, dtype = self.b, array.dtype
-        (down, along), start = self.strides(array), self.start(array)
+        (down, along), start = self.strides(array), b.freeze(self.start(array))
 
         def vector(row: int, column: int, active: int | None) -> Lanes:
             pointer = b.address(start, dtype, row * down + column * along)

@@ -1,6 +1,6 @@
 """What writes the kernel of an op: one writer for each op whose lowering is a `Kernel`.
 
-A product and a fusion are written by what was planned for them (tracejit.llvm.emit).
+Products, convolutions and fusions are written by what was planned for them (tracejit.llvm.emit).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from functools import partial
 from tracejit import ops
 from tracejit.ir.op import Op
 from tracejit.llvm.kernels.assembly import emit_concat, emit_pad
-from tracejit.llvm.kernels.convolution import emit_convolution
 from tracejit.llvm.kernels.indexed import emit_arg_extreme, emit_check_nonzero, emit_check_range, emit_gather, emit_scatter_add
 from tracejit.llvm.kernels.pooling import emit_max_windows
 
@@ -24,7 +23,6 @@ KERNELS: dict[Op, Writer] = {
     ops.check_nonzero: emit_check_nonzero,
     ops.check_range: emit_check_range,
     ops.concat: emit_concat,
-    ops.convolution: emit_convolution,
     ops.gather: emit_gather,
     ops.max_windows: emit_max_windows,
     ops.pad: emit_pad,

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from tracejit.ir.types import DType
+from tracejit.ir.types import DType, int64
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.summation import added, sum_by_blocks
 from tracejit.llvm.plan.summation import is_long
@@ -158,3 +158,24 @@ def dot_tile(b: KernelBuilder, x: str, rows: Sequence[int], y: str, columns: Seq
 def multiply_add(b: KernelBuilder, x: Lanes, y: Lanes, total: Lanes) -> Lanes:
     """x * y + total."""
     return b.fma(x, y, total) if total.dtype.is_floating else b.add(b.mul(x, y), total)
+
+
+def each_row(b: KernelBuilder, sums: Sums, body: Callable[[Lanes, list[Lanes]], None], *, unrolled: bool) -> None:
+    """Run `body(row, values)` for each row of a tile; where it is not `unrolled` it is written once, and the sums go over the
+    stack to a loop."""
+    if unrolled or len(sums) == 1:
+        for number, row in enumerate(sums):
+            body(b.const(number, int64), row)
+        return
+    (first, *_), wide = sums[0], len(sums[0])
+    buffer = b.stack_buffer(len(sums) * wide * first.lanes * first.dtype.size)
+    for number, value in enumerate(value for row in sums for value in row):
+        b.store_at(value, b.address(buffer, first.dtype, number * first.lanes))
+
+    def step(row: Lanes, none: list[Lanes]) -> list[Lanes]:
+        start = b.freeze(b.address(buffer, first.dtype, index=row, stride=wide * first.lanes))
+        places = [b.address(start, first.dtype, number * first.lanes) for number in range(wide)]
+        body(row, [b.load_at(place, first.dtype, first.lanes) for place in places])
+        return none
+
+    b.loop(len(sums), step)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from tracejit.ir import Node
 from tracejit.ir.graph import attr_key
 from tracejit.llvm.plan.blocking import Blocking
+from tracejit.llvm.plan.contraction import Contraction
 from tracejit.llvm.plan.layout import Layout
 from tracejit.llvm.plan.schedule import Schedule
 from tracejit.llvm.plan.views import Buffer, View
@@ -16,7 +17,8 @@ from tracejit.llvm.plan.views import Buffer, View
 @dataclass(frozen=True, eq=False)
 class KernelCall:
     """One kernel: `node` computes `outputs` from `operands`, with `scratch` for itself alone; where it is None, a copy for the
-    `purpose`. How is said by `schedule` and `layout` for a fusion, by `blocking` for a `product` that is not empty.
+    `purpose`. How is said by `schedule` and `layout` for a fusion, by `blocking` for a `product` that is not empty: a
+    matmul or a convolution.
 
     It takes about `seconds` on one core. `parallel` says that this is worth dividing; whether it can be, its kernel knows.
     `nontemporal` says of each output whether it is better written by nontemporal stores.
@@ -29,7 +31,7 @@ class KernelCall:
     schedule: Schedule | None = None
     layout: Layout | None = None
     product: Node | None = None
-    blocking: Blocking | None = None
+    blocking: Blocking | Contraction | None = None
     purpose: str = ""
     seconds: float = 0.0
     parallel: bool = False

@@ -17,6 +17,11 @@ def estimated(call: KernelCall, machine: Machine) -> KernelCall:
     return replace(call, seconds=alone, parallel=alone > machine.parallel_seconds, nontemporal=past)
 
 
+def is_worth_dividing(call: KernelCall, machine: Machine) -> bool:
+    """Whether a call takes so long that several threads are to share it."""
+    return seconds(call, machine) > machine.parallel_seconds
+
+
 def seconds(call: KernelCall, machine: Machine) -> float:
     """About how long a call takes: to move what it touches, each byte once, and then to compute. Both are as if nothing of one
     went on behind the other, so that it is rather too long."""

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 
 from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType, make
-from tracejit.ir.op import Alias, Kernel
+from tracejit.ir.op import Alias, Kernel, Op
 from tracejit.ir.types import Type
 from tracejit.llvm.plan.arena import Arena, lay_out, live_ranges_of
 from tracejit.llvm.plan.blocking import needs
 from tracejit.llvm.plan.calls import KernelCall
+from tracejit.llvm.plan.contraction import contraction
 from tracejit.llvm.plan.copies import made_once
-from tracejit.llvm.plan.cost import estimated
+from tracejit.llvm.plan.cost import estimated, is_worth_dividing
 from tracejit.llvm.plan.epilogue import product_of
 from tracejit.llvm.plan.inplace import Update, over_operands, over_variables, updates_last
 from tracejit.llvm.plan.layout import fusion_layout
@@ -128,6 +129,8 @@ class _Planner:
             self.views[node] = View.whole_of(buffer, node.type)  # type: ignore[arg-type]
         elif node.op is ops.matmul:
             self._add_product(node, node, [self.view(operand) for operand in node.operands], [node.type])
+        elif node.op is ops.convolution:
+            self._add_convolution(node, [self.view(operand) for operand in node.operands])
         elif node.op is ops.fusion and (product := product_of(node.attrs["body"])) is not None:
             body = node.attrs["body"]
             views = dict(zip(body.parameters, map(self.view, node.operands), strict=True))
@@ -147,9 +150,7 @@ class _Planner:
             self.views[node] = joined
         elif isinstance(lower, Kernel):
             output = self._new(node.type)  # type: ignore[arg-type]
-            operands = [self.view(operand) for operand in node.operands]
-            for number in lower.contiguous(node, operands) if lower.contiguous else ():
-                operands[number] = self._copied(operands[number])
+            operands = self._in_order(node, [self.view(operand) for operand in node.operands])
             self.calls.append(KernelCall(node, (output,), tuple(operands)))
             self.views[node] = output
         else:
@@ -168,6 +169,19 @@ class _Planner:
         )
         self.views[node] = outputs[0] if len(outputs) == 1 else list(outputs)
 
+    def _add_convolution(self, node: Node, operands: list[View]) -> None:
+        """The call of a convolution, and that which adds the parts of its sums where it has several."""
+        x, filters = self._in_order(node, operands)
+        kind, machine = node.type, self.target.machine
+        assert isinstance(kind, TensorType)
+        result = self._new(kind)
+        call = KernelCall(node, (result,), (x, filters), product=node)
+        found = contraction(node, x, filters, [result], machine, divided=is_worth_dividing(call, machine))
+        if found is not None and found.parts > 1:
+            result = self._new(TensorType((found.parts, *kind.shape), kind.dtype))
+        self.calls.append(replace(call, outputs=(result,), blocking=found))
+        self.views[node] = self._combined(ops.reduce_sum, node, result) if result.shape != kind.shape else result
+
     def _fusion(self, node: Node) -> list[View]:
         """Add the call of a fusion, and those that combine what its chunks have accumulated: the views of its results."""
         body = node.attrs["body"]
@@ -182,21 +196,28 @@ class _Planner:
         layout = fusion_layout(body, found, outputs, operands, scratch)
         self.calls.append(KernelCall(node, tuple(outputs), operands, tuple(scratch), found, layout))
         results = zip(body.results, outputs, strict=True)
-        return [self._combined(result, output) if result in found.partial else output for result, output in results]
+        return [self._combined(result.op, result, output) if result in found.partial else output for result, output in results]
 
-    def _combined(self, reduction: Node, parts: View) -> View:
-        """Add the call that combines the chunks' `parts` of a reduction."""
-        part = make(ops.parameter, location=reduction.location, type=TensorType(parts.shape, parts.dtype), name="part")
+    def _combined(self, op: Op, node: Node, parts: View) -> View:
+        """Add the call that combines by `op`, a reduction, the `parts` of what is the value of `node`."""
+        part = make(ops.parameter, location=node.location, type=TensorType(parts.shape, parts.dtype), name="part")
         rows = len(parts.shape) if len(parts.shape) > 1 else 0
         region = Region()
-        total_of = make(reduction.op, region.take(part), location=reduction.location, axes=(0,))
-        node = region.fusion([total_of], parts.shape, rows, reduction.location)
-        total = self._new(reduction.type)  # type: ignore[arg-type]
-        body = node.attrs["body"]
+        total_of = make(op, region.take(part), location=node.location, axes=(0,))
+        combination = region.fusion([total_of], parts.shape, rows, node.location)
+        total = self._new(node.type)  # type: ignore[arg-type]
+        body = combination.attrs["body"]
         found = schedule(body, parts.shape, rows, divide=False)
         layout = fusion_layout(body, found, [total], [parts], [])
-        self.calls.append(KernelCall(node, (total,), (parts,), schedule=found, layout=layout))
+        self.calls.append(KernelCall(combination, (total,), (parts,), schedule=found, layout=layout))
         return total
+
+    def _in_order(self, node: Node, operands: Sequence[View]) -> list[View]:
+        """The operands of a node with a kernel of its own, those copied that this needs in order."""
+        lower = node.op.lower
+        assert isinstance(lower, Kernel)
+        wanted = lower.contiguous(node, operands) if lower.contiguous else ()
+        return [self._copied(view) if number in wanted else view for number, view in enumerate(operands)]
 
     def _copied(self, source: View, purpose: str = "in order") -> View:
         target = self._new(TensorType(source.shape, source.dtype))

@@ -47,6 +47,7 @@ class Builder:
         self.block = "start"
         self.count = 0
         self.can_fail = False
+        self.stack_bytes = 0  # of the one buffer that it has on its stack
 
     # -- text
 
@@ -72,7 +73,8 @@ class Builder:
         tail = ["  ret i32 0"] + (["fail:", "  ret i32 1"] if self.can_fail else [])
         parameters = [f"ptr %{name}" for name in self.parameters] + ["i64 %first", "i64 %last"] * (self.chunks is not None)
         head = f"define internal i32 @{self.name}({', '.join(parameters)}) #0 {{\nstart:"
-        return "\n".join([head, *self.lines, *tail, "}"])
+        stack = [f"  %stack = alloca [{self.stack_bytes} x i8], align {self.width}"] * bool(self.stack_bytes)
+        return "\n".join([head, *stack, *self.lines, *tail, "}"])
 
     # -- lanes
 

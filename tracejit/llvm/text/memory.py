@@ -19,11 +19,13 @@ class MemoryBuilder(Builder):
     def address(self, pointer: str, dtype: DType, offset: int = 0, index: Lanes | None = None, stride: int = 1) -> str:
         """The pointer to element `offset + index * stride`."""
         element = MEMORY_TYPES[dtype]
+        if index is not None and not index.ref.startswith("%"):
+            offset, index = offset + int(index.ref) * stride, None
         if offset:
             name = "%" + self.fresh("p")
             self.line(f"{name} = getelementptr inbounds {element}, ptr {pointer}, i64 {offset}")
             pointer = name
-        if index is not None and index.ref != "0" and stride:
+        if index is not None and stride:
             if stride != 1:
                 index = self.mul(index, self.const(stride, int64))
             name = "%" + self.fresh("p")
@@ -41,6 +43,12 @@ class MemoryBuilder(Builder):
     def compiler_fence(self) -> None:
         """What was loaded before is loaded again where it is needed again, instead of being kept in a register for that."""
         self.line('fence syncscope("singlethread") acq_rel')
+
+    def stack_buffer(self, nbytes: int) -> str:
+        """The pointer to memory of at least so many bytes, which the function has on its stack once: what one place keeps
+        there another may overwrite."""
+        self.stack_bytes = max(self.stack_bytes, nbytes)
+        return "%stack"
 
     def load_at(self, pointer: str, dtype: DType, lanes: int = 1, stride: int = 1, active: int | None = None) -> Lanes:
         """`lanes` elements from `pointer` on; only the first `active` are read, the others are 0."""
