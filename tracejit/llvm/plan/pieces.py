@@ -1,4 +1,4 @@
-"""Pieces of concatenations written by their kernels where they belong, so that nothing is left to copy."""
+"""Pieces of concatenations are written where they belong."""
 
 from __future__ import annotations
 
