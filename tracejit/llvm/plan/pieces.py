@@ -100,6 +100,8 @@ def _may_lie(piece: View, place: Place, touching: Iterable[KernelCall]) -> bool:
 
 def _takes_any_layout(call: KernelCall) -> bool:
     """Whether its kernel reads and writes arrays of any strides, and nothing was decided that these have to fit."""
+    if call.layout is not None and call.layout.tile is not None:
+        return False
     return call.node is None or call.node.op in (ops.fusion, ops.matmul, ops.concat)
 
 
