@@ -17,7 +17,8 @@ from tracejit.ir import Graph, TensorType, interpret, make
 from tracejit.ir.strided import Strided
 from tracejit.ir.types import DType, array_type, as_dtype, float32, float64
 from tracejit.llvm.emit import emit
-from tracejit.llvm.machine import engine
+from tracejit.llvm.machine.blas import find_blas
+from tracejit.llvm.machine.host import host_target
 from tracejit.llvm.plan import blocking as blocking_module
 from tracejit.llvm.plan.blocking import blocking
 from tracejit.llvm.plan.plan import plan
@@ -225,7 +226,7 @@ def test_the_blas_where_it_is_asked_for(dtype: str, rng: np.random.Generator, mo
     monkeypatch.setenv("TRACEJIT_MATMUL", "blas")
     for flips in FLIPS:
         step = check(*matrices(rng, dtype, (2,), 40, 50, 60), *flips)
-        assert ("gemm" in step.module.text) == (engine.find_blas() is not None)
+        assert ("gemm" in step.module.text) == (find_blas() is not None)
     monkeypatch.setenv("TRACEJIT_MATMUL", "generated")
     assert "gemm" not in check(*matrices(rng, dtype, (2,), 40, 50, 60), False, False).module.text
 
@@ -233,7 +234,7 @@ def test_the_blas_where_it_is_asked_for(dtype: str, rng: np.random.Generator, mo
 def test_a_lowering_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACEJIT_MATMUL", "mkl")
     with pytest.raises(ValueError, match="TRACEJIT_MATMUL is generated or blas, not 'mkl'"):
-        engine.host_target()
+        host_target()
 
 
 # -- what a tile is used for while it is in registers

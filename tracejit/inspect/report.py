@@ -38,7 +38,7 @@ def describe_step(call: KernelCall) -> tuple[str, str]:
         return call.node.op.name, where
     body, shape = call.node.attrs["body"], ",".join(map(str, call.node.attrs["space"]))
     if call.product is not None:
-        return f"matmul and {len(body.nodes) - 1} over [{shape}]", where
+        return f"{call.product.op.name} and {len(body.nodes) - 1} over [{shape}]", where
     passes = len(call.schedule.passes) if call.schedule else 1
     return f"fusion of {len(body.nodes)} over [{shape}]" + (f", {passes} passes" if passes > 1 else ""), where
 

@@ -183,7 +183,7 @@ def _kernel(call: KernelCall, name: str, target: Target) -> KernelBuilder:
         x, y = operands
         emit_matmul(b, call.node, call.blocking, outputs[0], x, y, scratch)
     elif call.product is not None:
-        assert isinstance(call.blocking, Blocking)
+        assert call.blocking is not None
         emit_product_fusion(b, call.node.attrs["body"], call.product, call.blocking, outputs, operands, scratch)
     elif call.schedule is not None:
         assert call.layout is not None

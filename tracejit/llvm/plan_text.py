@@ -174,7 +174,11 @@ class _Printer:
         packed = ["left operand packed a chunk at a time"] * blocking.packed_x + ["right operand in panels"] * blocking.packed_y
         if packed:
             yield f"  {', '.join(packed)}"
-        scratch = [f"{_SCRATCH[name]} in {self._view(view)}" for name, view in zip(blocking.scratch, call.scratch, strict=True)]
+        yield from self._on_tile(call, blocking.scratch)
+
+    def _on_tile(self, call: KernelCall, names: Iterable[str]) -> Iterator[str]:
+        """What a product has in memory for itself, and what its fusion does with its tiles."""
+        scratch = [f"{_SCRATCH[name]} in {self._view(view)}" for name, view in zip(names, call.scratch, strict=True)]
         if scratch:
             yield f"  {', '.join(scratch)}"
         if call.node is not None and call.node is not call.product:
@@ -195,6 +199,7 @@ class _Printer:
             f"  tile {' x '.join(map(str, rows)) or '1'} by {vectors}: {_count(math.prod(rows) * tile.vectors, 'sum')} in "
             f"registers, of {_count(plan.terms // steps, 'product')}" + (f", {steps} times" if steps > 1 else "")
         )
+        yield from self._on_tile(call, plan.scratch)
 
     def _fusion(self, call: KernelCall, schedule: Schedule) -> Iterator[str]:
         assert call.node is not None
@@ -303,7 +308,7 @@ def _kept(call: KernelCall) -> list[tuple[View, str]]:
 
 def _working(nodes: Iterable[Node]) -> list[Node]:
     """Those that cost something in a loop."""
-    return [node for node in nodes if node.op not in (ops.constant_op, ops.broadcast, ops.iota)]
+    return [node for node in nodes if node.op not in (ops.constant_op, ops.broadcast, ops.iota, ops.reshape)]
 
 
 def _ops(nodes: Sequence[Node]) -> str:

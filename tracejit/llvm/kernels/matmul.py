@@ -51,6 +51,19 @@ class TileCoordinate(NamedTuple):
             pointer = b.address(pointer, dtype, index=index, stride=stride)
         return pointer
 
+    def along(self, array: Array) -> int:
+        """How far apart the tile's columns lie in it."""
+        return self.strides(array)[1]
+
+    def is_same_in_rows(self, array: Array) -> bool:
+        """Whether all rows have the same elements."""
+        return not self.strides(array)[0]
+
+    def row_start(self, array: Array, start: str, row: Lanes) -> str:
+        """The address of the first element of a row of the tile, which begins at `start`."""
+        at = self.b.address(start, array.dtype, index=row, stride=self.strides(array)[0])
+        return self.b.freeze(at) if row.ref.startswith("%") else at
+
     def store(self, array: Array, sums: Sums, vectors: Vectors) -> None:
         """Write a tile to an array of the product's shape, in its dtype."""
         (down, along), start = self.strides(array), self.b.freeze(self.start(array))

@@ -18,11 +18,12 @@ from tracejit.llvm.plan.arena import Arena, lay_out, live_ranges_of
 from tracejit.llvm.plan.blocking import needs
 from tracejit.llvm.plan.calls import KernelCall
 from tracejit.llvm.plan.contraction import contraction
+from tracejit.llvm.plan.copies import made_once
 from tracejit.llvm.plan.cost import estimated, is_worth_dividing
-from tracejit.llvm.plan.epilogue import product_of
+from tracejit.llvm.plan.epilogue import on_tile, over_product, product_of, read_by_tiles
 from tracejit.llvm.plan.inplace import Update, over_operands, over_variables, updates_last
 from tracejit.llvm.plan.layout import fusion_layout
-from tracejit.llvm.plan.pieces import in_place
+from tracejit.llvm.plan.pieces import in_place, side_by_side
 from tracejit.llvm.plan.schedule import schedule
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import Machine, Target
@@ -92,7 +93,7 @@ class _Planner:
         for node in graph.nodes:
             self._add(node)
         kept = [self.view(node) for node in graph.roots()]
-        self.calls = updates_last(in_place(self.calls, kept), graph, self.view)
+        self.calls = updates_last(in_place(made_once(self.calls), kept), graph, self.view)
         self.moved, updates = over_variables(self.calls, graph, self.view, self.parameters)
         self._place_results()
         self._commit(updates)
@@ -130,12 +131,15 @@ class _Planner:
         elif node.op is ops.matmul:
             self._add_product(node, node, [self.view(operand) for operand in node.operands], [node.type])
         elif node.op is ops.convolution:
-            self._add_convolution(node, [self.view(operand) for operand in node.operands])
+            self._add_convolution(node, node, {}, [self.view(operand) for operand in node.operands], [node.type])
         elif node.op is ops.fusion and (product := product_of(node.attrs["body"])) is not None:
             body = node.attrs["body"]
             views = dict(zip(body.parameters, map(self.view, node.operands), strict=True))
-            factors = [views[operand] for operand in product.operands]
-            self._add_product(node, product, [*factors, *views.values()], [result.type for result in body.results])
+            factors, results = [views[operand] for operand in product.operands], [result.type for result in body.results]
+            if product.op is ops.matmul:
+                self._add_product(node, product, [*factors, *views.values()], results)
+            else:
+                self._add_convolution(node, product, views, factors, results)
         elif node.op is ops.fusion:
             outputs = self._fusion(node)
             self.views[node] = outputs[0] if len(outputs) == 1 else outputs
@@ -143,6 +147,11 @@ class _Planner:
             source = self.view(node.operands[0])
             view = lower.layout(source, node)
             self.views[node] = lower.layout(self._copied(source), node) if view is None else view
+        elif (
+            node.op is ops.concat
+            and (joined := side_by_side(list(map(self.view, node.operands)), node.attrs["axis"])) is not None
+        ):
+            self.views[node] = joined
         elif isinstance(lower, Kernel):
             output = self._new(node.type)  # type: ignore[arg-type]
             operands = self._in_order(node, [self.view(operand) for operand in node.operands])
@@ -164,18 +173,25 @@ class _Planner:
         )
         self.views[node] = outputs[0] if len(outputs) == 1 else list(outputs)
 
-    def _add_convolution(self, node: Node, operands: list[View]) -> None:
-        """The call of a convolution, and that which adds the parts of its sums where it has several."""
-        x, filters = self._in_order(node, operands)
-        kind, machine = node.type, self.target.machine
-        assert isinstance(kind, TensorType)
-        result = self._new(kind)
-        call = KernelCall(node, (result,), (x, filters), product=node)
-        found = contraction(node, x, filters, [result], machine, divided=is_worth_dividing(call, machine))
-        if found is not None and found.parts > 1:
-            result = self._new(TensorType((found.parts, *kind.shape), kind.dtype))
-        self.calls.append(replace(call, outputs=(result,), blocking=found))
-        self.views[node] = self._combined(ops.reduce_sum, node, result) if result.shape != kind.shape else result
+    def _add_convolution(
+        self, node: Node, product: Node, others: dict[Node, View], factors: list[View], results: list[Type]
+    ) -> None:
+        """The call of `node`, which is the convolution `product` or a fusion that begins with it and has the `others` as its
+        parameters; and the call that adds the parts of its sums where it has several."""
+        machine, is_fused = self.target.machine, node is not product
+        x, filters = self._in_order(product, factors)
+        outputs = [self._new(kind) for kind in results]  # type: ignore[arg-type]
+        call = KernelCall(node, tuple(outputs), (x, filters, *others.values()), product=product)
+        reads = read_by_tiles(on_tile(node.attrs["body"], product), product, others) if is_fused else {}
+        ends = [over_product(output, product) for output in outputs] + list(reads.values())
+        found = contraction(product, x, filters, ends, machine, divided=is_worth_dividing(call, machine), fused=is_fused)
+        parts = 1 if found is None else found.parts
+        if parts > 1:
+            outputs = [self._new(TensorType((parts, *product.shape), product.dtype))]
+        scratch = tuple([self._new(kind) for kind in found.scratch.values()]) if found else ()
+        self.calls.append(replace(call, outputs=tuple(outputs), scratch=scratch, blocking=found))
+        views = [self._combined(ops.reduce_sum, node, outputs[0])] if parts > 1 else outputs
+        self.views[node] = views[0] if len(views) == 1 else views
 
     def _fusion(self, node: Node) -> list[View]:
         """Add the call of a fusion, and those that combine what its chunks have accumulated: the views of its results."""
