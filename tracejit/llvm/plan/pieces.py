@@ -112,7 +112,9 @@ def _may_lie(piece: View, place: Place, touching: Iterable[KernelCall]) -> bool:
 def _takes_any_layout(call: KernelCall) -> bool:
     """Whether its kernel reads and writes arrays of any strides, and nothing was decided that these have to fit: a fusion's
     layout is made anew."""
-    if call.node is None or call.layout is not None or call.node.op is ops.concat:
+    if call.layout is not None:
+        return call.layout.tile is None
+    if call.node is None or call.node.op is ops.concat:
         return True
     return call.product is not None and call.product.op is ops.matmul
 
