@@ -53,7 +53,7 @@ def stages(ops: int) -> dict[str, float]:
     """Seconds of tracing, of the passes, of planning and writing LLVM's text, and of what is left, LLVM; the nodes before and
     after the passes."""
     from tracejit.llvm.emit import emit
-    from tracejit.llvm.machine.engine import host_target
+    from tracejit.llvm.machine.host import host_target
     from tracejit.llvm.plan.plan import plan
 
     target = host_target()  # first, since it imports llvmlite

@@ -16,8 +16,11 @@ import numpy as np
 
 import tracejit as tj
 from benchmarks.measure import duration
-from tracejit.llvm.machine import engine, pool
-from tracejit.runtime import concrete_function, threads
+from tracejit.llvm.machine import pool, threads
+from tracejit.llvm.machine.host import host_target
+from tracejit.llvm.machine.loader import load
+from tracejit.llvm.machine.units import Unit, compile_units
+from tracejit.runtime import concrete_function
 
 ROUNDS = 101
 # How long nothing is done before a call that is to find the threads asleep.
@@ -65,7 +68,7 @@ over:
 def regions(most: int) -> None:
     """Print what a region costs in which nothing is done."""
     names = ("empty", "meet", "often")
-    functions, _library = engine.load_object(engine.compile_text(TEXT), names, pool.symbols())
+    functions, _library = load(compile_units([Unit(tuple(names), TEXT)]), pool.symbols())
     often = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(functions["often"])
 
     def seconds(kernel: str, count: int, rest: float) -> float:
@@ -114,7 +117,7 @@ def times(call: Callable[[], Any], most: int, count: int) -> Times:
 
 def kernels(most: int) -> None:
     """Print how long loops take by one thread and by all."""
-    target = engine.host_target()
+    target = host_target()
     small = target._replace(machine=target.machine._replace(parallel_seconds=0.0))
     concrete_function.host_target = lambda: small
     functions = {"x * y + 1": lambda x, y: x * y + 1.0, "tanh(x) * y": lambda x, y: tj.tanh(x) * y}

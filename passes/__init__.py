@@ -22,7 +22,7 @@ from tracejit.locks import importing
 
 register_library(os.path.dirname(__file__))
 
-PIPELINE = ("backward", "simplify", "fold", "cse", "crop", "fuse", "epilogue", "recompute")
+PIPELINE = ("backward", "simplify", "fold", "cse", "accumulate", "crop", "fuse", "epilogue", "recompute")
 
 
 def run(graph: Graph) -> Graph:

@@ -37,7 +37,7 @@ import seconds  # noqa: E402
 
 from tracejit.ir import OPS, Op, TensorType  # noqa: E402
 from tracejit.ir.types import float32  # noqa: E402
-from tracejit.runtime import threads  # noqa: E402
+from tracejit.llvm.machine import threads  # noqa: E402
 
 
 @pytest.fixture

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from tracejit.llvm.machine.engine import host_target
+from tracejit.llvm.machine.host import host_target
+from tracejit.llvm.machine.loader import Library, load
+from tracejit.llvm.machine.units import Unit, compile_units
 from tracejit.llvm.target import Target
 from tracejit.runtime import compiled_function, concrete_function
 
@@ -26,3 +29,10 @@ def use_target(monkeypatch: pytest.MonkeyPatch, target: Target) -> None:
 def change_machine(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
     """Let them be compiled for this machine, but for these fields."""
     use_target(monkeypatch, Target(host_target().machine._replace(**fields)))
+
+
+def compiled_text(
+    text: str, exports: Sequence[str], symbols: Mapping[str, int] | None = None
+) -> tuple[dict[str, int], Library]:
+    """What a module's text exports, compiled and loaded: the addresses, and what has to live as long."""
+    return load(compile_units([Unit(tuple(exports), text)]), symbols or {})

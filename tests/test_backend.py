@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from fenced import run_at, run_fenced
 from graphs import all_cases, cases_of, random_graph, sample_graph
-from machines import fits_host, use_target
+from machines import compiled_text, fits_host, use_target
 
 import tracejit as tj
 import tracejit.llvm
@@ -29,7 +29,6 @@ from tracejit.llvm.kernels import body, loop_pass, nest
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.register_block import RegisterBlock
 from tracejit.llvm.kernels.table import KERNELS
-from tracejit.llvm.machine import engine
 from tracejit.llvm.plan.blocking import Blocking
 from tracejit.llvm.plan.contraction import Contraction
 from tracejit.llvm.plan.layout import Layout
@@ -355,7 +354,7 @@ def test_a_masked_store_of_what_is_narrowed_writes_its_lanes_only(source: Any, a
     value = b.load_at("%x", source, 8, 3, active)
     b.store_at(b.cast(value, target), "%out", 1, active)
     text = b.text().replace("define internal", "define") + "\nattributes #0 = { nounwind }"
-    functions, _library = engine.load_object(engine.compile_text("\n".join([*sorted(b.declarations), text])), ["k"], {})
+    functions, _library = compiled_text("\n".join([*sorted(b.declarations), text]), ["k"])
     x, out = np.arange(1, 25).astype(source.numpy), np.full(16, 7).astype(target.numpy.str.replace("b1", "i1"))
     ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(functions["k"])(out.ctypes.data, x.ctypes.data)
     assert out.tolist() == x[::3].astype(target.numpy)[:active].tolist() + [7] * (16 - active)

@@ -24,7 +24,10 @@ from tracejit import ops
 from tracejit.__main__ import main
 from tracejit.ir import Graph, make, parse
 from tracejit.llvm.executable import describe
-from tracejit.llvm.machine import cache, engine
+from tracejit.llvm.machine import cache, host
+from tracejit.llvm.machine.blob import Blob
+from tracejit.llvm.machine.loader import load
+from tracejit.llvm.machine.units import Unit, compile_units
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the cache is used on POSIX systems only")
 
@@ -168,7 +171,7 @@ def test_what_changes_the_code_is_missed(folder: Path, monkeypatch: pytest.Monke
     assert [cause_of(f, x) for f in functions] == ["cache miss: no entry"] * len(functions)
     assert [cause_of(f, x) for f in functions] == ["cache hit"] * len(functions)
     assert cause_of(functions[0], tj.constant(ARGUMENT[:2])) == "cache miss: no entry"
-    monkeypatch.setattr(engine, "find_blas", lambda: None)
+    monkeypatch.setattr(host, "find_blas", lambda: None)
     assert cause_of(functions[0], x) == "cache miss: no entry"
 
 
@@ -188,7 +191,7 @@ def test_names_and_places_are_no_part_of_a_key_and_everything_else_is() -> None:
 
 
 def test_the_sources_have_to_be_those_that_were_imported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    key = cache.key("test")
+    key = host.key("test")
     with monkeypatch.context() as patch:
         patch.setattr(cache, "_sources", lambda: (("another.py", 1, 1),))
         assert cache.put(key, {}, b"code") == "the compiler's sources have changed since they were imported"
@@ -401,7 +404,7 @@ def test_it_can_be_switched_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_was_used_the_longest_ago_goes_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACEJIT_CACHE_SIZE", "1")
-    keys = [cache.key("test", number) for number in range(11)]
+    keys = [host.key("test", number) for number in range(11)]
     now = time.time()
     for age, key in enumerate(keys):
         assert cache.put(key, {}, os.urandom(100_000)) == ""
@@ -423,7 +426,7 @@ def test_what_a_killed_process_left_is_removed_later(folder: Path, monkeypatch: 
     for path in (old, other):
         os.utime(path, (1, 1))
     monkeypatch.setenv("TRACEJIT_CACHE_SIZE", "1")
-    assert cache.put(cache.key("test"), {}, bytes(100_000)) == ""  # large enough to be the occasion
+    assert cache.put(host.key("test"), {}, bytes(100_000)) == ""  # large enough to be the occasion
     assert not old.exists() and new.exists() and other.exists()
 
 
@@ -451,9 +454,9 @@ def test_the_command_line_shows_and_clears(folder: Path, monkeypatch: pytest.Mon
 STRESS = """
     import os, random, signal, sys, time
     import numpy as np, tracejit as tj
-    from tracejit.llvm.machine import cache, engine
+    from tracejit.llvm.machine import cache, host
 
-    engine.host_target()  # so that a child is at work at once
+    host.host_target()  # so that a child is at work at once
     x = np.arange(8, dtype=np.float32)
     FACTORS = [float(n) for n in range(6)]
 
@@ -467,7 +470,7 @@ STRESS = """
         while True:
             check(draw.choice(FACTORS))
             number = draw.randrange(16)
-            key, code = cache.key("stress", number), bytes([number]) * 100_000
+            key, code = host.key("stress", number), bytes([number]) * 100_000
             found = cache.get(key)
             assert found.header is None or (found.header, found.code) == ({"number": number}, code)
             if found.header is None:
@@ -532,14 +535,16 @@ define i64 @product(i64 %x, i64 %y) {
 
 
 def test_any_text_can_be_compiled_kept_and_loaded(folder: Path) -> None:
-    key = cache.key("test", SECOND_CLIENT)
-    assert cache.put(key, {"version": 1}, engine.compile_text(SECOND_CLIENT)) == ""
+    key = host.key("test", SECOND_CLIENT)
+    names = ("of sum", "product")
+    (blob,) = compile_units([Unit(names, SECOND_CLIENT)])
+    assert cache.put(key, {"version": 1}, blob.to_bytes()) == ""
     found = cache.get(key)
     assert found.header == {"version": 1}
     make_long = ctypes.cast(ctypes.pythonapi.PyLong_FromLong, ctypes.c_void_p).value
     assert make_long is not None
-    names = ["of sum", "product"]
-    loaded = [engine.load_object(found.code, names, {"tracejit_test_long": make_long}) for _ in range(2)]
+    kept = [Blob.from_bytes(found.code)]
+    loaded = [load(kept, {"tracejit_test_long": make_long}) for _ in range(2)]
     for addresses, _ in loaded:
         assert (
             ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_int64, ctypes.c_int64)(addresses["of sum"])(1 << 40, 2)
@@ -547,16 +552,16 @@ def test_any_text_can_be_compiled_kept_and_loaded(folder: Path) -> None:
         )
         assert ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(addresses["product"])(6, 7) == 42
     with pytest.raises(RuntimeError):
-        engine.load_object(found.code, names, {})
+        load(kept, {})
     with pytest.raises(RuntimeError):
-        engine.compile_text("define")
+        compile_units([Unit(names, "define")])
 
 
 def test_other_threads_run_while_llvm_compiles() -> None:
     lines = "\n".join(f"  %v{n + 1} = call double @llvm.fma.f64(double %v{n}, double %x, double %v{n})" for n in range(3000))
     define = "define double @f(double %v0, double %x) {\n" + lines + "\n  ret double %v3000\n}\n"
     text = "declare double @llvm.fma.f64(double, double, double)\n" + define
-    engine.host_target()
+    host.host_target()
     turns, compiled, started = 0, threading.Event(), threading.Event()
 
     def count() -> None:
@@ -570,7 +575,7 @@ def test_other_threads_run_while_llvm_compiles() -> None:
     counter.start()
     started.wait()
     before = turns
-    engine.compile_text(text)
+    compile_units([Unit(("f",), text)])
     during = turns - before
     compiled.set()
     counter.join()

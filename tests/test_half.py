@@ -18,7 +18,7 @@ from tracejit import ops, passes
 from tracejit.errors import DtypeError
 from tracejit.ir import Graph, Node, interpret, make
 from tracejit.ir.types import BY_SHORT, HALVES, DType, array_type, bfloat16, float16, float32, float64, int32
-from tracejit.llvm.machine.engine import host_target
+from tracejit.llvm.machine.host import host_target
 from tracejit.llvm.target import SSE, Target
 from tracejit.runtime.compiled_function import CompiledFunction, run_graph
 

@@ -150,7 +150,13 @@ def test_an_interrupt_at_any_place_as_a_trace_is_kept_loaded_and_dropped_leaves_
 
     for _ in range(3):
         work()
-    places = ("/runtime/traces.py", "/llvm/machine/engine.py", "/weakref.py")
+    places = (
+        "/runtime/traces.py",
+        "/llvm/machine/engine.py",
+        "/llvm/machine/loader.py",
+        "/llvm/machine/mapping.py",
+        "/weakref.py",
+    )
     found = [moment for moment in moments(work) if moment[0].endswith(places)]
     assert len(found) > 20
     ended = 0

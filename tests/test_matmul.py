@@ -14,13 +14,15 @@ from machines import fits_host, use_target
 
 from tracejit import ops, passes
 from tracejit.ir import Graph, TensorType, interpret, make
-from tracejit.ir.types import DType, array_type, as_dtype, float32
+from tracejit.ir.strided import Strided
+from tracejit.ir.types import DType, array_type, as_dtype, float32, float64
 from tracejit.llvm.emit import emit
-from tracejit.llvm.machine import engine
+from tracejit.llvm.machine.blas import find_blas
+from tracejit.llvm.machine.host import host_target
 from tracejit.llvm.plan import blocking as blocking_module
 from tracejit.llvm.plan.blocking import blocking
 from tracejit.llvm.plan.plan import plan
-from tracejit.llvm.plan.tiles import choose_tile
+from tracejit.llvm.plan.tiles import choose_tile, rows_in_cache
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Machine, Target
 from tracejit.runtime.compiled_function import CompiledFunction, run_graph
@@ -144,6 +146,20 @@ def test_a_tile_leaves_a_register(machine: Machine, lanes: int) -> None:
         assert high * wide + wide + 1 < machine.registers
 
 
+def test_the_rows_of_a_tile_lie_in_the_cache_at_one_time() -> None:
+    ways = AVX512.l1_ways
+    assert rows_in_cache(4096, AVX512) == rows_in_cache(16384, AVX512) == ways
+    assert rows_in_cache(2048, AVX512) == 2 * ways
+    assert rows_in_cache(4000, AVX512) == rows_in_cache(64, AVX512) == rows_in_cache(4, AVX512) == AVX512.registers
+
+    def tile_rows(size: int, dtype: DType, transposed: bool = False) -> int:
+        x = Strided((size, size), (1, size) if transposed else (size, 1), 0, dtype)
+        return blocking(x, Strided((size, size), (size, 1), 0, dtype), Target(AVX512)).mr
+
+    assert tile_rows(512, float64) <= ways >= tile_rows(2048, float32)
+    assert min(tile_rows(512, float32), tile_rows(2048, float32, transposed=True)) > ways
+
+
 def test_nan_and_infinity_spread_as_in_numpy(rng: np.random.Generator) -> None:
     a, b = matrices(rng, "float32", (), 20, 37, 23)
     a[3, 5], a[7, 22], b[0, 36], b[9, 0] = np.nan, np.inf, -np.inf, np.nan
@@ -210,7 +226,7 @@ def test_the_blas_where_it_is_asked_for(dtype: str, rng: np.random.Generator, mo
     monkeypatch.setenv("TRACEJIT_MATMUL", "blas")
     for flips in FLIPS:
         step = check(*matrices(rng, dtype, (2,), 40, 50, 60), *flips)
-        assert ("gemm" in step.module.text) == (engine.find_blas() is not None)
+        assert ("gemm" in step.module.text) == (find_blas() is not None)
     monkeypatch.setenv("TRACEJIT_MATMUL", "generated")
     assert "gemm" not in check(*matrices(rng, dtype, (2,), 40, 50, 60), False, False).module.text
 
@@ -218,7 +234,7 @@ def test_the_blas_where_it_is_asked_for(dtype: str, rng: np.random.Generator, mo
 def test_a_lowering_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACEJIT_MATMUL", "mkl")
     with pytest.raises(ValueError, match="TRACEJIT_MATMUL is generated or blas, not 'mkl'"):
-        engine.host_target()
+        host_target()
 
 
 # -- what a tile is used for while it is in registers

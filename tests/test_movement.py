@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fenced import run_at, run_fenced
 from graphs import assert_same, parameters_for
-from machines import change_machine
+from machines import change_machine, compiled_text
 
 from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType, interpret, make
@@ -21,7 +21,7 @@ from tracejit.ir.types import DTYPES, DType, float32, int32, int64
 from tracejit.llvm.kernels import movement
 from tracejit.llvm.kernels.indexed import emit_gather
 from tracejit.llvm.kernels.kernel import KernelBuilder
-from tracejit.llvm.machine import engine
+from tracejit.llvm.machine.host import host_target
 from tracejit.llvm.plan.plan import plan
 from tracejit.llvm.text.arrays import Array
 from tracejit.runtime.compiled_function import CompiledFunction
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="it prote
 @pytest.fixture(params=[16, 32, 64], ids=lambda width: f"{width} bytes")
 def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Registers of so many bytes."""
-    if request.param > engine.host_target().machine.width:
+    if request.param > host_target().machine.width:
         pytest.skip("this machine has no registers as wide")
     change_machine(monkeypatch, width=request.param)
     return request.param
@@ -236,7 +236,7 @@ DIVIDED = [
 def test_shares_make_a_whole(emit: Any, shape: Any, out_shape: Any, wanted: Any, rng: np.random.Generator) -> None:
     """The units that come later first, and nothing but the share's own is written before."""
     x, indices = random_array(rng, shape, float32) + 1, rng.integers(0, 9, 30)
-    b = KernelBuilder('"k"', ["out", "x", "indices"], engine.host_target(), parallel=True)
+    b = KernelBuilder('"k"', ["out", "x", "indices"], host_target(), parallel=True)
     arrays = [
         Array(each, contiguous_strides(each), 0, dtype, f"%{name}")
         for name, each, dtype in (("out", out_shape, float32), ("x", shape, float32), ("indices", (30,), int64))
@@ -244,7 +244,7 @@ def test_shares_make_a_whole(emit: Any, shape: Any, out_shape: Any, wanted: Any,
     emit(b, *arrays)
     assert b.chunks is not None
     text = "\n".join([*b.declarations, b.text().replace("define internal", "define"), "attributes #0 = { nounwind }"])
-    functions, _library = engine.load_object(engine.compile_text(text), ["k"], {})
+    functions, _library = compiled_text(text, ["k"])
     call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3, ctypes.c_int64, ctypes.c_int64)(functions["k"])
     out = np.zeros(out_shape, np.float32)
     half = b.chunks // 2
@@ -260,7 +260,7 @@ def test_shares_make_a_whole(emit: Any, shape: Any, out_shape: Any, wanted: Any,
 def copies(node: Node, of: Node) -> int:
     """How many copies a kernel that reads `node` costs."""
     graph = Graph("g", [of], [ops.argmax(node, axis=0)])
-    return sum(step.node is None for step in plan(graph, engine.host_target()).calls)
+    return sum(step.node is None for step in plan(graph, host_target()).calls)
 
 
 def test_a_reshape_that_only_splits_axes_is_a_view() -> None:

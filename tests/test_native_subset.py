@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machines import compiled_text
 
-from tracejit.llvm.machine import engine
 from tracejit.llvm.machine.native_subset import language
 from tracejit.llvm.machine.native_subset.compiler import Compiled, compile_sources
 from tracejit.llvm.machine.native_subset.language import Array, Struct, at, i8, i16, i32, i64, inline, layout_of, measured
@@ -100,7 +100,7 @@ def loaded(text: str, offsets: Any = None) -> dict[str, int]:
     made = compiled(text, offsets=offsets)
     python = {name: getattr(ctypes.pythonapi, name) for name in made.imported if name.startswith("Py")}
     elsewhere = {name: ctypes.cast(function, ctypes.c_void_p).value or 0 for name, function in python.items()}
-    functions, library = engine.load_object(engine.compile_text(made.text), made.exported, elsewhere)
+    functions, library = compiled_text(made.text, made.exported, elsewhere)
     _alive.append(library)
     return functions
 
@@ -587,7 +587,7 @@ def test_sources_see_each_other_and_what_is_exported() -> None:
     made = compile_sources([caller, callee], ["f"])
     assert (made.imported, made.exported) == ((), ("f",))
     assert "define i64 @f(" in made.text and "define internal i64 @pause(" in made.text and "declare" not in made.text
-    functions, library = engine.load_object(engine.compile_text(made.text), made.exported, {})
+    functions, library = compiled_text(made.text, made.exported)
     _alive.append(library)
     assert ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(functions["f"])(5) == 107
     apart = compile_sources([caller], elsewhere=[callee])

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from graphs import random_graph
-from machines import change_machine
+from machines import change_machine, compiled_text
 
 import tracejit as tj
 from tracejit import ops, passes
@@ -28,10 +28,9 @@ from tracejit.ir.op import Kernel
 from tracejit.ir.types import float32
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.table import KERNELS
-from tracejit.llvm.machine import engine, pool
+from tracejit.llvm.machine import pool, threads
 from tracejit.llvm.target import SSE, Target
 from tracejit.llvm.text.types import Lanes
-from tracejit.runtime import threads
 from tracejit.runtime.compiled_function import CompiledFunction, run_graph
 
 only_divided = pytest.mark.skipif(not pool.divides(), reason="one thread does all on this system")
@@ -96,7 +95,7 @@ def test_a_divided_kernel_does_the_units_that_it_is_told(first: int, last: int) 
     b = kernel_of(10, parallel=True)
     assert b.chunks == 10
     text = b.text().replace("define internal", "define") + "\nattributes #0 = { nounwind }"
-    functions, _library = engine.load_object(engine.compile_text(text), ["k"], {})
+    functions, _library = compiled_text(text, ["k"])
     out = np.full(11, -1, np.float32)
     call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(functions["k"])
     assert call(out.ctypes.data, first, last) == 0
@@ -163,7 +162,7 @@ class Counting:
     """Calls of the pool with the kernel above."""
 
     def __init__(self) -> None:
-        functions, self._library = engine.load_object(engine.compile_text(COUNTING), ["count"], {})
+        functions, self._library = compiled_text(COUNTING, ["count"])
         self._function = functions["count"]
         parallel = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
         self._parallel = parallel(pool.symbols()[pool.PARALLEL])
@@ -224,7 +223,7 @@ def test_several_callers_at_once(counting: Counting) -> None:
 def test_one_thread_does_all_elsewhere() -> None:
     written = pool.text("darwin", "arm64", 64)
     assert written == pool.text("linux", "riscv64", 64) == pool.text("linux", "x86_64", 32)
-    functions, _library = engine.load_object(engine.compile_text(written + COUNTING), [pool.PARALLEL, "count"], {})
+    functions, _library = compiled_text(written + COUNTING, [pool.PARALLEL, "count"])
     call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(functions[pool.PARALLEL])
     counts = np.zeros(10, np.int32)
     assert call(functions["count"], ctypes.addressof((ctypes.c_int64 * 2)(counts.ctypes.data, -1)), 10) == 0
@@ -296,7 +295,7 @@ def test_all_threads_compute_in_the_callers_mode() -> None:
       ret i32 %status
     }
     """
-    functions, _library = engine.load_object(engine.compile_text(text), ["call"], {})
+    functions, _library = compiled_text(text, ["call"])
     threads.prepare()
     threads.request(4)
     call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(functions["call"])
@@ -646,7 +645,7 @@ def test_where_no_thread_can_be_made_the_caller_does_all() -> None:
 def test_on_a_single_core() -> None:
     done = run(
         """
-        from tracejit.runtime import threads
+        from tracejit.llvm.machine import threads
         tj.config.threading.set_intra_op_parallelism_threads(1)
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         expected = large(x).numpy()

@@ -586,16 +586,16 @@ def test_the_interpreter_exits_while_other_threads_compile() -> None:
     """LLVM's own data go as the process exits: nobody may be at it then."""
     program = """
     import sys
-    from tracejit.llvm.machine import engine
+    from tracejit.llvm.machine.codegen import objects_of
 
     f = tj.function(lambda x: tj.sin(tj.tanh(x) * tj.exp(x)) + tj.erf(x) @ x)
     text = f.ir(tj.zeros([20, 20]), stage="llvm")
 
     def work():
         while True:
-            engine.compile_text(text)
+            objects_of([text], 2, 2)
 
-    engine.compile_text(text)
+    objects_of([text], 2, 2)
     for _ in range(2):
         threading.Thread(target=work, daemon=True).start()
     time.sleep(0.02 * int(sys.argv[1]))

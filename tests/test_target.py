@@ -19,7 +19,7 @@ from tracejit.ir import Graph, TensorType, interpret, make
 from tracejit.ir.types import float32
 from tracejit.llvm import target as module
 from tracejit.llvm.emit import emit
-from tracejit.llvm.machine.engine import host_target
+from tracejit.llvm.machine.host import host_target
 from tracejit.llvm.plan.plan import Plan, plan
 from tracejit.llvm.target import AVX2, AVX512, NEON, SSE, Machine, Target
 from tracejit.memory import ALIGNMENT
@@ -120,7 +120,7 @@ def made(graph: Graph, machine: Machine) -> tuple[Plan, str]:
 def test_a_program_is_planned_and_written_for_every_machine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without asking the processor that the test runs on."""
     graph, _ = graph_of(name)
-    monkeypatch.setattr("tracejit.llvm.machine.engine._features", lambda: pytest.fail("the processor was asked"))
+    monkeypatch.setattr("tracejit.llvm.machine.host.facts", lambda: pytest.fail("the processor was asked"))
     texts = {machine.name: made(graph, machine)[1] for machine in MACHINES}
     for machine in MACHINES:
         assert f'"prefer-vector-width"="{8 * machine.width}"' in texts[machine.name]

@@ -79,7 +79,7 @@ class Compilation:
             return self.module.text
         if stage == "asm":
             with importing:
-                from tracejit.llvm.machine.engine import assembly
+                from tracejit.llvm.machine.codegen import assembly
 
             return assembly(self.module.text)
         if stage not in pass_names():

@@ -1,6 +1,6 @@
 """TensorFlow's tj.config, as far as tracejit has it."""
 
-from tracejit.runtime import threads as _threads
+from tracejit.llvm.machine import threads as _threads
 
 __all__ = ["threading"]
 

@@ -10,7 +10,11 @@ import numpy as np
 
 from tracejit.function import Function
 from tracejit.inspect.report import describe_step, distinct_bytes
-from tracejit.llvm.machine import engine, pool
+from tracejit.llvm.machine import pool
+from tracejit.llvm.machine.blas import blas_symbols
+from tracejit.llvm.machine.host import host_target
+from tracejit.llvm.machine.loader import load
+from tracejit.llvm.machine.units import Unit, compile_units
 from tracejit.locks import importing
 from tracejit.memory import copied, empty
 from tracejit.runtime.slots import Slots
@@ -51,14 +55,14 @@ def profile(function: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Pr
     kernels together take as long as the run does by the clock. InvalidArgumentError and IndexOutOfRangeError as the function's.
     """
     step, arrays = function.compiled(*args, **kwargs), function.arrays(*args, **kwargs)
-    target = engine.host_target()
+    target = host_target()
     with importing:
         from tracejit.llvm.emit import emit
 
     module = emit(step.plan, target, timed=True)
-    code = engine.compile_text(module.text)
-    symbols = {**engine.blas_symbols(), **(pool.symbols() if module.parallel else {})}
-    addresses, library = engine.load_object(code, [module.entry], symbols)
+    blobs = compile_units([Unit((module.entry,), module.text)])
+    symbols = {**blas_symbols(), **(pool.symbols() if module.parallel else {})}
+    addresses, library = load(blobs, symbols)
     entry = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(addresses[module.entry])
     plan = step.plan
     results = [empty((result.type.nbytes,), np.uint8) for result in plan.graph.results]  # type: ignore[union-attr]

@@ -14,7 +14,11 @@ from tracejit.compilation import Compilation
 from tracejit.ir import Graph, Node, errors
 from tracejit.ir.graph import structure
 from tracejit.ir.location import Location
-from tracejit.llvm.machine import cache, engine, pool
+from tracejit.llvm.machine import cache, host, pool
+from tracejit.llvm.machine.blas import blas_symbols
+from tracejit.llvm.machine.blob import BadBlob, Blob
+from tracejit.llvm.machine.loader import load
+from tracejit.llvm.machine.units import Unit, compile_units
 
 # What `Op.runtime_error` may give; a header names one of them.
 _ERRORS: dict[str, type[Exception]] = {
@@ -66,24 +70,27 @@ class Executable:
         elif os.environ.get("TRACEJIT_CHECK") == "1":
             self.cause = "cache off: TRACEJIT_CHECK=1"
         else:
-            key = cache.key("graph", tuple(compilation.target), description)
+            key = host.key("graph", tuple(compilation.target), description)
             found = cache.get(key)
             self.cause = found.cause
             if found.header is not None:
                 try:
-                    self._adopt(_facts(found.header, locations), found.code)
+                    self._adopt(_facts(found.header, locations), Blob.from_bytes(found.code))
                     return
-                except (_BadHeader, RuntimeError) as error:  # RuntimeError: from LLVM, of an object that does not link
+                except (_BadHeader, BadBlob, RuntimeError) as error:  # RuntimeError: of code that does not link
                     self.cause = f"cache miss: {error}"
-        code = engine.compile_text(compilation.module.text)
+        module = compilation.module
+        (blob,) = compile_units([Unit((module.entry,), module.text)])
         header = self._header(locations)
-        self._adopt(_facts(header, locations), code)
-        if key is not None and (unkept := cache.put(key, header, code)) not in ("", self.cause):
+        self._adopt(_facts(header, locations), blob)
+        if key is not None and (unkept := cache.put(key, header, blob.to_bytes())) not in ("", self.cause):
             self.cause += f"; not kept: {unkept}"
 
-    def _adopt(self, facts: _Facts, code: bytes) -> None:
-        symbols = {**engine.blas_symbols(), **pool.symbols()} if facts.parallel else engine.blas_symbols()
-        addresses, self._library = engine.load_object(code, [facts.entry], symbols)
+    def _adopt(self, facts: _Facts, blob: Blob) -> None:
+        symbols = {**blas_symbols(), **pool.symbols()} if facts.parallel else blas_symbols()
+        if facts.entry not in blob.exports:
+            raise BadBlob("the entry is not in the code")
+        addresses, self._library = load([blob], symbols)
         self.address = addresses[facts.entry]
         self.arena_bytes, self.peak_bytes = facts.arena_bytes, facts.peak_bytes
         self.temporaries_bytes = facts.temporaries_bytes

@@ -51,6 +51,11 @@ class Machine(NamedTuple):
 
     # Bytes that memory gives at one time. From the manual.
     line: int = 64
+    # Sets of the first-level cache. From the manuals of Zen 2 to 5.
+    l1_sets: int = 64
+    # Lines that each of them holds. From the manuals: Zen 5 has 12. benchmarks.kernels, the products of 2048 and, in float64,
+    # of 512: the rows of their left operands begin in one set.
+    l1_ways: int = 8
     # Bytes of the second-level cache, which a core has for itself. From the manuals of Zen 4 and 5.
     l2: int = _MIB
     # Bytes of the last-level cache, of many processors at the least. benchmarks.limits, bandwidth: it falls behind them.

@@ -17,10 +17,10 @@ from tracejit.ir.errors import fail
 from tracejit.ir.location import at
 from tracejit.ir.types import float64
 from tracejit.llvm.executable import Executable, Failure
-from tracejit.llvm.machine.engine import host_target
+from tracejit.llvm.machine import threads
+from tracejit.llvm.machine.host import host_target
 from tracejit.locks import Lock
 from tracejit.memory import empty
-from tracejit.runtime import threads
 from tracejit.runtime.slots import Slots
 from tracejit.tensor import Tensor
 

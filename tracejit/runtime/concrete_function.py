@@ -13,7 +13,7 @@ from tracejit.compilation import Compilation
 from tracejit.context import context
 from tracejit.ir import Graph
 from tracejit.ir.types import TensorType
-from tracejit.llvm.machine.engine import host_target
+from tracejit.llvm.machine.host import host_target
 from tracejit.locks import Lock
 from tracejit.runtime.compiled_function import CompiledFunction, array_of
 from tracejit.runtime.taped_calls import Callee, operand_of, record_call

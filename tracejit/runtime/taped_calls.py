@@ -17,7 +17,7 @@ from tracejit.ir import Graph, Node, make, verify
 from tracejit.ir.errors import TracingError
 from tracejit.ir.op import Op
 from tracejit.ir.types import TensorType, TupleType
-from tracejit.llvm.machine.engine import host_target
+from tracejit.llvm.machine.host import host_target
 from tracejit.ops import Gapped, TapeEntry, dense, differentiated, entries_of, gapped_reverse, reached_from
 from tracejit.runtime.compiled_function import CompiledFunction, buffer_of, run_graph
 from tracejit.tensor import Tensor

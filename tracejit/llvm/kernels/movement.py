@@ -13,6 +13,7 @@ from tracejit.ir.strided import in_memory_order
 from tracejit.ir.types import DType, int64
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.tails import masked_loop, overlapped_loop, overlapped_start
+from tracejit.llvm.kernels.transposition import PIECE_BYTES, transposed
 from tracejit.llvm.text.arrays import Array
 from tracejit.llvm.text.powers import power_above, power_below
 from tracejit.llvm.text.types import Lanes
@@ -111,13 +112,13 @@ def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) ->
     lanes = min(b.lanes_for(dtype), power_below(across), 2 * most)
     edge = min(lanes, most, power_below(along))
     if edge < lanes:
-        edge = min(edge, 16 // dtype.size)
+        edge = min(edge, PIECE_BYTES // dtype.size)
 
     def block(row: Lanes, column: Lanes, nontemporal: bool) -> None:
-        at = b.address(b.address(source.pointer, dtype, index=row), dtype, index=column, stride=step)
-        to = b.address(b.address(target.pointer, dtype, index=column), dtype, index=row, stride=down)
+        at = b.freeze(b.address(b.address(source.pointer, dtype, index=row), dtype, index=column, stride=step))
+        to = b.freeze(b.address(b.address(target.pointer, dtype, index=column), dtype, index=row, stride=down))
         rows = [b.read(b.address(at, dtype, number * step), dtype, lanes) for number in range(edge)]
-        for number, value in enumerate(_transposed(b, dtype, rows, lanes)):
+        for number, value in enumerate(transposed(b, dtype, rows, lanes)):
             b.write(value, b.address(to, dtype, number * down), dtype, edge, nontemporal=nontemporal)
 
     tile = b.machine.transposed_tile // dtype.size
@@ -150,36 +151,6 @@ def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) ->
         b.line("fence seq_cst")
     else:
         tiles(False)
-
-
-def _transposed(b: KernelBuilder, dtype: DType, rows: Sequence[str], lanes: int) -> list[str]:
-    """A vector as long as there are rows for each of their lanes.
-
-    First within pieces of 16 bytes, by interleaving their halves. Then, in a square, the pieces as a whole, by sorting even
-    from odd ones; in an oblong, whose rows together are one piece, they only come apart.
-    """
-    piece = min(16 // dtype.size, len(rows))
-    half, starts = piece // 2, range(0, lanes, piece)
-    low = [start + lane // 2 + lane % 2 * lanes for start in starts for lane in range(piece)]
-    high = [lane + half for lane in low]
-    groups = [list(rows[first : first + piece]) for first in range(0, len(rows), piece)]
-    for _ in range(piece.bit_length() - 1):
-        groups = [
-            [b.shuffle(dtype, group[i], group[i + half], mask) for i in range(half) for mask in (low, high)] for group in groups
-        ]
-    if len(groups) == 1:
-        if len(starts) == 1:
-            return groups[0]
-        return [b.shuffle(dtype, row, "poison", range(start, start + piece), lanes) for start in starts for row in groups[0]]
-    columns = [list(column) for column in zip(*groups, strict=True)]
-    even = [2 * start + lane for start in starts for lane in range(piece)]
-    odd = [lane + piece for lane in even]
-    for _ in range(len(starts).bit_length() - 1):
-        columns = [
-            [b.shuffle(dtype, column[i], column[i + 1], mask) for mask in (even, odd) for i in range(0, len(starts), 2)]
-            for column in columns
-        ]
-    return [columns[lane][number] for number in range(len(starts)) for lane in range(piece)]
 
 
 # -- along the target's last axis, at any strides

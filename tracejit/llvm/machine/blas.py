@@ -1,4 +1,7 @@
-"""Finds the BLAS that NumPy was built with: its symbols are in NumPy's own extension module, or in what that loads."""
+"""Finds the BLAS that NumPy was built with.
+
+Its symbols are in NumPy's own extension module, or in what that loads.
+"""
 
 from __future__ import annotations
 
@@ -42,3 +45,9 @@ def find_blas() -> Blas | None:
             continue
         return Blas({name: int(address or 0) for name, address in symbols.items()}, bits, names[GEMM[float32]])
     return None
+
+
+def blas_symbols() -> dict[str, int]:
+    """The names under which generated code calls NumPy's BLAS, and their addresses here."""
+    blas = find_blas()
+    return blas.symbols if blas is not None else {}

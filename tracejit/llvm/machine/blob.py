@@ -1,4 +1,4 @@
-"""What became of a unit: code and data that stand alone, with what a loader has to fill in, read back with all checks.
+"""What became of a unit: code and data that stand alone, read back with all checks.
 
 A blob is an image: code, with the constants it reads behind it, and data that is written to. Or, where nobody here can read
 what the compiler gives, an object: a file that LLVM links.

@@ -26,8 +26,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tracejit.llvm.machine import engine
-
 _MAGIC = b"TRACEJIT"
 _FORMAT = 1
 _START = struct.Struct("<8sI32s")
@@ -72,7 +70,7 @@ class _Damaged(Exception):
     """A file is no entry, or not this one; the text says why."""
 
 
-# -- the key
+# -- the compiler
 
 
 def _sources() -> tuple[tuple[str, int, int], ...]:
@@ -101,19 +99,11 @@ _imported = _sources()
 
 
 @functools.cache
-def _compiler() -> str:
+def compiler() -> str:
+    """What this compiler is, and no other is."""
     # The package is imported by now, and lies in a layer above this one.
     version = sys.modules["tracejit"].__version__
     return hashlib.sha256(repr((version, np.__version__, _imported)).encode()).hexdigest()
-
-
-def key(*parts: Any) -> str:
-    """The key of what `parts` are compiled to by this compiler for this machine.
-
-    `parts` are str, bytes, int, bool, None, and tuples of these: what has the same repr is the same. The first should be a
-    name of the client, so that two clients never share a key.
-    """
-    return hashlib.sha256(repr((_compiler(), engine.fingerprint(), parts)).encode()).hexdigest()
 
 
 # -- the folder
@@ -201,7 +191,7 @@ def _remove(folder: int, name: str) -> None:
 
 
 def get(key: str) -> Found:
-    """The entry of a key (made by `key`), as it was put; the caller checks what stands in the header. Never raises."""
+    """The entry of a key (made by `host.key`), as it was put; the caller checks what stands in the header. Never raises."""
     try:
         _require_enabled()
         with _folder() as folder:
@@ -266,8 +256,8 @@ def _checked(contents: bytes, key: str) -> tuple[dict[str, Any], bytes]:
 
 
 def put(key: str, header: dict[str, Any], code: bytes) -> str:
-    """Keep an object under a key (made by `key`), with what its reader has to know of it, a dict that JSON can hold: "", or
-    why it is not kept. Never raises for anything that is wrong with the folder."""
+    """Keep bytes under a key (made by `host.key`), with what their reader has to know of them, a dict that JSON can hold: "",
+    or why they are not kept. Never raises for anything that is wrong with the folder."""
     text = json.dumps(header).encode()
     rest = _REST.pack(bytes.fromhex(key), len(text), len(code)) + text + code
     contents = _START.pack(_MAGIC, _FORMAT, hashlib.sha256(rest).digest()) + rest

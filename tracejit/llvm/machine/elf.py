@@ -1,4 +1,4 @@
-"""Reads what LLVM gives for x86-64, relocatable objects in ELF: each unit's blob is what can be reached from what it exports.
+"""Reads x86-64 objects in ELF: the blob of a unit is what can be reached from what it exports.
 
 Reached by relocations: those of what is in the blob, to what has to be in it too. A section is taken as a whole; of one whose
 entries the linker may merge (constants of one size) only the entries that are read, so that a function's blob is the same
@@ -20,7 +20,9 @@ _RELA = struct.Struct("<QIIq")
 _START = (b"\x7fELF", 2, 1, 1)  # 64 bits, little-endian, version 1
 _RELOCATABLE, _X86_64 = 1, 62
 _PROGBITS, _SYMTAB, _RELAS, _NOBITS = 1, 2, 4, 8
-_WRITE, _ALLOC, _MERGE, _TLS = 1, 2, 16, 1024
+_WRITE, _ALLOC, _EXECUTE, _MERGE, _GROUP, _TLS = 1, 2, 4, 16, 512, 1024
+# A constant of a register's size; smaller ones do not lie across its multiples.
+_MOST_OF_A_CONSTANT = 64
 _UNDEFINED, _FIRST_RESERVED = 0, 0xFF00
 # The address of a symbol and an addend, in 8 bytes: the large code model has no other.
 R_X86_64_64 = 1
@@ -38,10 +40,6 @@ class _Section(NamedTuple):
     size: int
     alignment: int
     entry_size: int
-
-    @property
-    def is_merged(self) -> bool:
-        return bool(self.flags & _MERGE) and self.entry_size > 0
 
 
 class _Symbol(NamedTuple):
@@ -106,8 +104,11 @@ class Object:
         return _Symbol(text, section, value)
 
     def blob(self, exports: Sequence[str]) -> Blob:
-        """What is reached from these names. Unread where that cannot be told, KeyError for a name that the object has not."""
+        """What is reached from these names. Unread where that cannot be told, RuntimeError where one is not defined."""
         defined = {each.name: each for each in self.symbols if _UNDEFINED != each.section < _FIRST_RESERVED and each.name}
+        for name in exports:
+            if name not in defined:
+                raise RuntimeError(f"{name} is not defined where it is exported")
         return _Gathering(self, {name: defined[name] for name in exports}).blob()
 
     def piece(self, section: int, offset: int) -> _Piece:
@@ -117,12 +118,13 @@ class Object:
             raise Unread("something refers to a section of another kind")
         if found.kind == _PROGBITS and found.start + found.size > len(self.contents):
             raise Unread("a section ends outside of the object")
-        if found.is_merged and section not in self.references and 0 <= offset < found.size:
-            start = offset - offset % found.entry_size
-            return _Piece(section, start, min(found.entry_size, found.size - start))
         if not 0 <= offset <= found.size:
             raise Unread("something refers to what is outside of its section")
-        return _Piece(section, 0, found.size)
+        if found.flags & (_WRITE | _EXECUTE | _GROUP) or section in self.references or offset == found.size:
+            return _Piece(section, 0, found.size)
+        entry = found.entry_size if found.flags & _MERGE and found.entry_size else _MOST_OF_A_CONSTANT
+        start = offset - offset % entry
+        return _Piece(section, start, min(entry, found.size - start))
 
 
 class _Gathering:

@@ -1,7 +1,7 @@
-"""The pool of threads that share a large kernel (`native_pool`): compiled once a machine and loaded once a process.
+"""The pool of threads that share a large kernel (`native_pool`).
 
-On other systems than Linux, on processors on which it has not been tried, and where Python does not have its sources, one
-thread does all.
+It is compiled once a machine and loaded once a process. On other systems than Linux, on processors on which it has not been
+tried, and where Python does not have its sources, one thread does all.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tracejit.llvm.machine import cache, engine
+from tracejit.llvm.machine import cache, host
+from tracejit.llvm.machine.blob import BadBlob, Blob
+from tracejit.llvm.machine.loader import load
 from tracejit.llvm.machine.native_pool import aarch64, system, workers, x86_64
 from tracejit.llvm.machine.native_pool.workers import MOST, Pool, Slot
 from tracejit.llvm.machine.native_subset.language import layout_of, offset_of
 from tracejit.llvm.machine.native_subset.source import Source, source_of
+from tracejit.llvm.machine.units import Unit, compile_units
 from tracejit.locks import Lock, importing
 
 # `i32 (ptr function, ptr arguments, i64 units)`: the statuses of all shares, or-ed.
@@ -80,13 +83,17 @@ def _loaded() -> dict[str, int]:
 
 
 def _load() -> tuple[dict[str, int], Any]:
-    key = cache.key("pool", *_here(), tuple([source.text for source in _sources(*_here())]))
+    key = host.key("pool", *_here(), tuple([source.text for source in _sources(*_here())]))
     found = cache.get(key)
-    code = found.code
-    if found.header != {}:
-        code = engine.compile_text(text(*_here()), level=0)  # as fast as with level 2, in a quarter of the time
-        cache.put(key, {}, code)
-    return engine.load_object(code, _EXPORTS if divides() else (PARALLEL,), {})
+    try:
+        if found.header == {}:
+            return load([Blob.from_bytes(found.code)], {})
+    except (BadBlob, RuntimeError):
+        pass  # made anew
+    unit = Unit(_EXPORTS if divides() else (PARALLEL,), text(*_here()))
+    blobs = compile_units([unit], level=0)  # as fast as with level 2, in a quarter of the time
+    cache.put(key, {}, blobs[0].to_bytes())
+    return load(blobs, {})
 
 
 def symbols() -> dict[str, int]:

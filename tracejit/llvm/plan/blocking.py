@@ -13,7 +13,7 @@ from tracejit.ir import Node
 from tracejit.ir.strided import Strided
 from tracejit.ir.types import DType, TensorType, float32
 from tracejit.llvm.plan.blas import is_for_blas
-from tracejit.llvm.plan.tiles import choose_tile
+from tracejit.llvm.plan.tiles import choose_tile, rows_in_cache
 from tracejit.llvm.plan.views import View
 from tracejit.llvm.target import Target
 from tracejit.llvm.text.powers import power_above
@@ -122,12 +122,12 @@ def _tiling(
     else:
         dot = False
         lanes = min(lanes, power_above(columns))
-        mr, vectors = choose_tile(rows, -(-columns // lanes), depth, machine)
-        nr = vectors * lanes
+        far = abs(x_along) * dtype.size > machine.near and min(columns, depth) >= machine.often
+        most = None if far else rows_in_cache(abs(x_down) * dtype.size, machine)
+        mr, vectors = choose_tile(rows, -(-columns // lanes), depth, machine, most)
+        nr, packed_x = vectors * lanes, far and rows >= mr
         far = abs(y_down) * dtype.size > machine.far and rows >= machine.often
         packed_y = columns > 1 and (y_along != 1 or far)
-        far = abs(x_along) * dtype.size > machine.near and min(columns, depth) >= machine.often
-        packed_x = far and rows >= mr
         # Not so many blocks that their sum is one of many numbers; a panel that no other tile reads need not stay in the cache.
         most = 1 if rows <= mr and not packed_x else math.isqrt(depth)
         kc = -(-depth // min(-(-depth * nr * dtype.size // machine.product_panel), most))

@@ -51,6 +51,17 @@ class Place(NamedTuple):
         return View(view.shape, tuple(strides), target.offset + begin, view.dtype, target.buffer)
 
 
+def side_by_side(pieces: Sequence[View], axis: int) -> View | None:
+    """The concatenation of pieces that lie in memory as they would in it; None where they do not."""
+    first, end = pieces[0], pieces[0].offset
+    for piece in pieces:
+        if piece.buffer is not first.buffer or piece.strides != first.strides or piece.offset != end:
+            return None
+        end += piece.shape[axis] * piece.strides[axis]
+    shape = (*first.shape[:axis], sum(piece.shape[axis] for piece in pieces), *first.shape[axis + 1 :])
+    return first.with_layout(shape, first.strides)
+
+
 def in_place(calls: Sequence[KernelCall], kept: Iterable[View]) -> list[KernelCall]:
     """The calls, where kernels write pieces in place and the others are copied. What is `kept` is no piece, but may be a whole:
     it is read after all calls."""

@@ -17,11 +17,12 @@ from tracejit.llvm.plan.arena import Arena, lay_out, live_ranges_of
 from tracejit.llvm.plan.blocking import needs
 from tracejit.llvm.plan.calls import KernelCall
 from tracejit.llvm.plan.contraction import contraction
+from tracejit.llvm.plan.copies import made_once
 from tracejit.llvm.plan.cost import estimated, is_worth_dividing
 from tracejit.llvm.plan.epilogue import on_tile, over_product, product_of, read_by_tiles
 from tracejit.llvm.plan.inplace import Update, over_operands, over_variables, updates_last
 from tracejit.llvm.plan.layout import fusion_layout
-from tracejit.llvm.plan.pieces import in_place
+from tracejit.llvm.plan.pieces import in_place, side_by_side
 from tracejit.llvm.plan.schedule import schedule
 from tracejit.llvm.plan.views import Buffer, View
 from tracejit.llvm.target import Machine, Target
@@ -91,7 +92,7 @@ class _Planner:
         for node in graph.nodes:
             self._add(node)
         kept = [self.view(node) for node in graph.roots()]
-        self.calls = updates_last(in_place(self.calls, kept), graph, self.view)
+        self.calls = updates_last(in_place(made_once(self.calls), kept), graph, self.view)
         self.moved, updates = over_variables(self.calls, graph, self.view, self.parameters)
         self._place_results()
         self._commit(updates)
@@ -145,6 +146,11 @@ class _Planner:
             source = self.view(node.operands[0])
             view = lower.layout(source, node)
             self.views[node] = lower.layout(self._copied(source), node) if view is None else view
+        elif (
+            node.op is ops.concat
+            and (joined := side_by_side(list(map(self.view, node.operands)), node.attrs["axis"])) is not None
+        ):
+            self.views[node] = joined
         elif isinstance(lower, Kernel):
             output = self._new(node.type)  # type: ignore[arg-type]
             operands = self._in_order(node, [self.view(operand) for operand in node.operands])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterator
 
 from tracejit.llvm.target import Machine
@@ -25,10 +26,22 @@ def parts(size: int, part: int) -> Iterator[tuple[int, int]]:
         yield size % part, 1
 
 
+def rows_in_cache(stride: int, machine: Machine) -> int:
+    """Of how many rows, `stride` bytes apart, the first-level cache holds a line at one time; no more are asked for than a
+    tile may have."""
+    lines = [row * stride // machine.line for row in range(machine.registers)]
+    held: Counter[int] = Counter()
+    for row, line in enumerate(lines):
+        held[line % machine.l1_sets] += line not in lines[:row]
+        if held[line % machine.l1_sets] > machine.l1_ways:
+            return row
+    return machine.registers
+
+
 @functools.lru_cache(maxsize=1024)  # layers of a network have products of equal sizes
-def choose_tile(rows: int, vectors: int, depth: int, machine: Machine) -> tuple[int, int]:
-    """(rows, vectors) of the tile by which `rows` by `vectors` take the fewest cycles. All sums, a step's vectors and a factor
-    have to fit into the registers, with one to spare."""
+def choose_tile(rows: int, vectors: int, depth: int, machine: Machine, most: int | None = None) -> tuple[int, int]:
+    """(rows, vectors) of the tile by which `rows` by `vectors` take the fewest cycles, of at most `most` rows. All sums, a
+    step's vectors and a factor have to fit into the registers, with one to spare."""
 
     def total(tile: tuple[int, int]) -> float:
         return sum(
@@ -41,7 +54,7 @@ def choose_tile(rows: int, vectors: int, depth: int, machine: Machine) -> tuple[
     fitting = [
         (high, wide)
         for wide in range(1, min(vectors, registers) + 1)
-        for high in range(1, min(rows, registers) + 1)
+        for high in range(1, min(rows, registers if most is None else most) + 1)
         if high * wide + wide + 1 < registers
     ]
     # Of equals, the one that is nearest to a square of memory: it loads the least.

@@ -20,9 +20,12 @@ import numpy as np
 
 from tracejit import variable
 from tracejit.context import interpreted
-from tracejit.llvm.machine import cache, engine
+from tracejit.llvm.machine import cache, host
+from tracejit.llvm.machine.blob import BadBlob, Blob
+from tracejit.llvm.machine.loader import load
 from tracejit.llvm.machine.native_subset.language import Struct, layout_of, offset_of
 from tracejit.llvm.machine.native_subset.source import source_of
+from tracejit.llvm.machine.units import Unit, compile_units
 from tracejit.locks import Lock, importing, lazy_property
 from tracejit.runtime.native import arguments, dispatcher, function_types, guard_checks, layout, python_api, results
 from tracejit.runtime.native.extension_type import OBJECT, SIZE, ExtensionType, function_of_python
@@ -82,24 +85,31 @@ class _Code:
         offsets = layout.offsets()
         sources, others = ([source_of(module) for module in given] for given in (modules, elsewhere))
         texts = tuple([source.text for source in (*sources, *others)])
-        key = cache.key("native call path", texts, tuple(sorted(offsets.items())), level)
+        key = host.key("native call path", texts, tuple(sorted(offsets.items())), level)
         found = cache.get(key)
-        header, code = found.header, found.code
-        if header is None or not _is_header(header):
+        header, blob = found.header, _blob(found.code)
+        if header is None or not _is_header(header) or blob is None:
             with importing:  # 2 ms that a process does not pay where the cache has it
                 from tracejit.llvm.machine.native_subset.compiler import compile_sources
 
             compiled = compile_sources(sources, exports, offsets, others)
-            code = engine.compile_text(compiled.text, level)
+            (blob,) = compile_units([Unit(tuple(exports), compiled.text)], level)
             header = {"imported": list(compiled.imported)}
-            cache.put(key, header, code)
+            cache.put(key, header, blob.to_bytes())
         known = {name: symbols[name] if name in symbols else function_of_python(name) for name in header["imported"]}
-        self.functions, self._library = engine.load_object(code, exports, known)
+        self.functions, self._library = load([blob], known)
         self._state = (ctypes.c_int64 * (layout_of(State).size // 8)).from_address(self.functions["state"])
 
     def fill(self, state: Mapping[str, int]) -> None:
         """Set all fields of its state."""
         self._state[:] = row(State, **state)  # type: ignore[assignment]
+
+
+def _blob(contents: bytes) -> Blob | None:
+    try:
+        return Blob.from_bytes(contents)
+    except BadBlob:
+        return None
 
 
 def _is_header(header: Mapping[str, Any]) -> bool:

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="empty-body"
-"""What the pool takes from elsewhere: functions of the C library, and those that each processor's module has."""
+"""What the pool takes from the C library, and what each processor's module has."""
 
 from __future__ import annotations
 

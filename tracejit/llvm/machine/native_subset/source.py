@@ -1,6 +1,6 @@
-"""Sources in the native subset: texts of modules, which are read where nothing is compiled too.
+"""Sources in the native subset: texts of modules.
 
-They are part of a key of the object cache.
+They are read where nothing is compiled too, being part of a key of the object cache.
 """
 
 from __future__ import annotations

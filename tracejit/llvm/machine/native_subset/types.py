@@ -1,4 +1,4 @@
-"""The types of the native subset: what an annotation means, how LLVM calls it, what may stand for what."""
+"""The types of the native subset: what an annotation means."""
 
 from __future__ import annotations
 

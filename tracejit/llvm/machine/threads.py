@@ -1,4 +1,4 @@
-"""How many threads share a large kernel: what the user asked for, else as many cores as the process may use."""
+"""How many threads share a large kernel, or compile: as many as the user says, else as cores may be used."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def prepare() -> None:
 
 
 def size() -> int:
-    """How many threads share a large kernel. ValueError where TRACEJIT_NUM_THREADS is no number of threads."""
+    """How many threads share a large kernel, or compile. ValueError where TRACEJIT_NUM_THREADS is no number of threads."""
     if not pool.divides():
         return 1
     if _requested:
