@@ -114,9 +114,9 @@ def _takes_any_layout(call: KernelCall) -> bool:
     layout is made anew."""
     if call.layout is not None:
         return call.layout.tile is None
-    if call.node is None or call.node.op is ops.concat:
-        return True
-    return call.product is not None and call.product.op is ops.matmul
+    if call.product is not None:
+        return call.product.op is ops.matmul and call.product.shape == call.outputs[0].shape
+    return call.node is None or call.node.op is ops.concat
 
 
 def _at(view: View, places: Mapping[Buffer, Place]) -> View:
