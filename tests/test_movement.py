@@ -224,7 +224,7 @@ def emit_gather_along(axis: int, b: KernelBuilder, out: Array, params: Array, in
 
 
 DIVIDED = [
-    (emit_transpose, (150, 200), (200, 150), lambda x, indices: x.T),
+    (emit_transpose, (300, 600), (600, 300), lambda x, indices: x.T),
     (emit_transpose, (500, 3), (3, 500), lambda x, indices: x.T),
     (emit_transpose, (40, 3, 50), (50, 3, 40), lambda x, indices: x.T),
     (partial(emit_gather_along, 0), (9, 20), (30, 20), lambda x, indices: x[indices]),

@@ -285,16 +285,23 @@ class Builder:
         carried values after the last run come back. Nothing is written for a count of 0, no loop for a single run."""
         return self._loop(self.const(0, int64), self.const(count, int64), body, list(carried), step)
 
-    def loop_between(self, first: Lanes, last: Lanes, body: Body, carried: Sequence[Lanes] = ()) -> list[Lanes]:
-        """`loop` for index `first`, `first` + 1... below `last`, both i64; a constant or known when the code runs."""
+    def loop_between(
+        self,
+        first: Lanes,
+        last: Lanes,
+        body: Body,
+        carried: Sequence[Lanes] = (),
+        step: int = 1,
+    ) -> list[Lanes]:
+        """`loop` for index `first`, `first` + `step`... below `last`, both i64; a constant or known when the code runs."""
         if not any(bound.ref.startswith("%") for bound in (first, last)):
-            return self._loop(first, last, body, list(carried), 1)
+            return self._loop(first, last, body, list(carried), step)
         label = self.fresh("between")
         some = self.emit(bool_, 1, f"icmp slt {first}, {last.ref}")
         before = self.block
         self.line(f"br {some}, label %{label}, label %{label}.end")
         self.start_block(label)
-        ends = self.repeat(first, last, body, list(carried), 1)
+        ends = self.repeat(first, last, body, list(carried), step)
         after = self.block
         self.line(f"br label %{label}.end")
         self.start_block(f"{label}.end")
