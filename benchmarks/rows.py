@@ -18,6 +18,10 @@ from benchmarks.libraries.data import (
     DEEP_LAYERS,
     IMAGE,
     LAYERS,
+    LSTM_BATCH,
+    LSTM_INPUTS,
+    LSTM_STEPS,
+    LSTM_WIDTH,
     PINN_BATCH,
     PINN_LAYERS,
     SIZES,
@@ -117,6 +121,12 @@ def _conv() -> int:
     return CONV_BATCH * (2 * IMAGE**2 * first + 3 * (IMAGE // 2) ** 2 * second + 3 * dense)
 
 
+def _lstm() -> int:
+    """Forward, and backward to the weights and to each state but the first; and five functions for each element of it."""
+    of_inputs, of_state = (2 * size * 4 * LSTM_WIDTH for size in (LSTM_INPUTS, LSTM_WIDTH))
+    return LSTM_STEPS * LSTM_BATCH * (2 * of_inputs + 3 * of_state + 5 * TRANSCENDENTAL * LSTM_WIDTH)
+
+
 def _transformer() -> tuple[int, int]:
     """Operations, and the number of weights."""
     s = SIZES
@@ -147,6 +157,8 @@ def _table() -> list[Row]:
         Row("pinn", "models", "pinn", "PINN of Burgers' equation, batch 1024, SGD step", 2.0,
             PINN_BATCH * 3 * 4 * _products(PINN_LAYERS), 4 * (2 * PINN_BATCH + 2 * _weights(PINN_LAYERS)), TENSORFLOW),
         Row("conv", "models", "conv", "conv net on 28x28, batch 32, SGD step", 1.3, _conv(), 4 * images, TENSORFLOW),
+        Row("lstm", "models", "lstm", f"LSTM of {LSTM_STEPS} steps in a loop, batch {LSTM_BATCH}, SGD step", 2.0, _lstm(),
+            4 * LSTM_STEPS * LSTM_BATCH * LSTM_INPUTS, ("jax", "tf.function")),
         Row("transformer", "models", "transformer", "transformer, 2 layers, width 128, Adam step", 1.5, transformer_flops,
             4 * 6 * transformer_weights, ("tf.function+xla",)),
         *_convolution_rows(),

@@ -101,7 +101,7 @@ def _reads_in_place(user: Node, value: Node, space: tuple[int, ...]) -> bool:
     body = user.attrs["body"]
     parameters = {parameter for parameter, operand in zip(body.parameters, user.operands, strict=True) if operand is value}
     return parameters.isdisjoint(
-        each for node in body.nodes if node.op in (ops.broadcast, ops.matmul) for each in node.operands
+        each for node in body.nodes if node.op is ops.broadcast or node.op.is_product for each in node.operands
     )
 
 

@@ -439,3 +439,17 @@ def test_a_padded_operand_s_gradient_is_a_convolution_of_its_size() -> None:
 
     graph = gradient.graph(tj.zeros([1, 8, 8, 2]), tj.zeros([3, 3, 2, 4]))
     assert [node.shape for node in graph.nodes if node.op is ops.convolution] == [(1, 8, 8, 1, 2)]
+
+
+def test_a_piece_of_a_concatenation_is_not_written_where_its_tiles_do_not_fit(rng: np.random.Generator) -> None:
+    """What a convolution's fusion writes lies as its tiles were planned for; so do a matrix's rows that are several axes."""
+    x, w, v = (rng.uniform(-1, 1, shape).astype(np.float32) for shape in ((2, 9, 40, 3), (3, 3, 3, 40), (3, 40)))
+
+    def joined(x: Any, w: Any, v: Any) -> Any:
+        y = tj.nn.relu(tj.nn.conv2d(x, w, 1, "SAME") + 1.0)
+        z = tj.nn.relu(tj.reshape(tj.reshape(x, (-1, 3)) @ v, (2, 9, 40, 40)) + 1.0)
+        return [
+            tj.concat([y, z, x[..., :1]], axis=axis) if axis == 3 else tj.concat([y, z, y + z], axis=axis) for axis in range(4)
+        ]
+
+    both(joined, x, w, v)

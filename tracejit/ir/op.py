@@ -122,6 +122,11 @@ class Op:
             raise ValueError(f"the op {name!r} is registered twice")
         OPS[name] = self
 
+    @property
+    def is_product(self) -> bool:
+        """Whether its elements are sums of products, of which each is read many times."""
+        return isinstance(self.lower, Kernel) and self.lower.product_flops is not None
+
     def __call__(self, *operands: Any, **attrs: Any) -> Any:
         """Apply the op to nodes (a node comes back) or to values (a tensor comes back)."""
         for operand in operands:

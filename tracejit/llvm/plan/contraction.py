@@ -114,7 +114,7 @@ def contraction(
         found, depth = _in_parts(found, depth, kind.size, machine)
     if divided and not found.loops and tile.rows:
         found = _in_rows(found, machine)
-    outer, within = split_depth(depth, machine.filter_panel // (tile.vectors * tile.lanes * kind.dtype.size))
+    outer, within = split_depth(depth, filter_steps(tile, kind.dtype.size, machine))
     return found._replace(outer=tuple(outer), depth=tuple(within), sums=kind if fused and outer else None)
 
 
@@ -172,6 +172,7 @@ def choose_tile(positions: list[Axis], depth: list[Axis], most: int, machine: Ma
     """The tile with which all tiles together take the fewest cycles, of vectors of at most so many lanes."""
     near = [axis for axis in (*positions, *depth) if axis.x in (0, 1) and axis.filters in (0, 1)]
     count, registers = math.prod(axis.size for axis in depth), machine.usable_registers
+    size = machine.width // most
     fitting = []
     for lane in dict.fromkeys((*near, positions[-1])):
         lanes = min(most, power_above(lane.size))
@@ -180,12 +181,12 @@ def choose_tile(positions: list[Axis], depth: list[Axis], most: int, machine: Ma
         if lane in depth:
             for rows in _row_choices(free, registers - 3):
                 tile = Tile(lane, lanes, 1, tuple(rows.items()))
-                fitting.append((_cost(tile, others, 1, -(-count // lane.size) * vectors, machine), _extent(tile), tile))
+                fitting.append((_cost(tile, others, 1, -(-count // lane.size) * vectors, size, machine), _extent(tile), tile))
             continue
         for wide in range(1, min(vectors, registers // 2) + 1):
             for rows in _row_choices(free, (registers - 2 - wide) // wide):
                 tile = Tile(lane, lanes, wide, tuple(rows.items()))
-                fitting.append((_cost(tile, others, vectors, count, machine), _extent(tile), tile))
+                fitting.append((_cost(tile, others, vectors, count, size, machine), _extent(tile), tile))
     # Of equals, the one that reads what lies nearest.
     return min(fitting, key=lambda found: found[:2])[2]
 
@@ -207,8 +208,8 @@ def _row_choices(axes: list[Axis], most: int) -> Iterator[dict[Axis, int]]:
                         yield {other: count, axis: axis.size}
 
 
-def _cost(tile: Tile, others: list[Axis], vectors: int, depth: int, machine: Machine) -> float:
-    """Cycles of all tiles, over `vectors` along the lanes and the positions along `others`."""
+def _cost(tile: Tile, others: list[Axis], vectors: int, depth: int, size: int, machine: Machine) -> float:
+    """Cycles of all tiles, over `vectors` along the lanes and the positions along `others`, of elements of `size` bytes."""
     lane, lanes = tile.lane, tile.lanes
     shapes = [(1, math.prod(axis.size for axis in others if axis not in dict(tile.rows)))]
     for axis, count in tile.rows:
@@ -217,10 +218,17 @@ def _cost(tile: Tile, others: list[Axis], vectors: int, depth: int, machine: Mac
     gathered = machine.gathered_lane * lanes
     x_load, filter_load = (1 if stride in (0, 1) else gathered for stride in (lane.x, lane.filters))
     end = 0 if lane.ends[:1] == (1,) else gathered
-    return sum(
-        beside
-        * above
-        * (cycles(rows, wide, wide * filter_load + rows * (wide if lane.x else 1) * x_load, depth, machine) + rows * wide * end)
-        for wide, beside in parts(vectors, tile.vectors)
-        for rows, above in shapes
-    )
+    # So often a tile is begun, written and, but for the first time, read (`split_depth`).
+    steps = 1 if lane.x else -(-depth // filter_steps(tile, size, machine))
+
+    def of_tile(rows: int, wide: int) -> float:
+        loads = wide * filter_load + rows * (wide if lane.x else 1) * x_load
+        each = cycles(rows, wide, loads, -(-depth // steps), machine) + rows * wide * end
+        return steps * each + (steps - 1) * rows * wide * machine.tile_write
+
+    return sum(beside * above * of_tile(rows, wide) for wide, beside in parts(vectors, tile.vectors) for rows, above in shapes)
+
+
+def filter_steps(tile: Tile, size: int, machine: Machine) -> int:
+    """For how many steps along the sum a tile's filters, of `size` bytes an element, may be read again and again."""
+    return machine.filter_panel // (tile.vectors * tile.lanes * size)

@@ -11,13 +11,10 @@ from tracejit.ir.strided import Strided
 
 S = TypeVar("S", bound=Strided)
 
-# Ops that a fusion may begin with.
-_PRODUCTS = (ops.convolution, ops.matmul)
-
 
 def product_of(body: Graph) -> Node | None:
     """The matmul or the convolution in a fusion's body, None where there is none."""
-    return next((node for node in body.nodes if node.op in _PRODUCTS), None)
+    return next((node for node in body.nodes if node.op.is_product), None)
 
 
 class OnTile(NamedTuple):
@@ -52,16 +49,20 @@ def read_by_tiles(found: OnTile, product: Node, arrays: Mapping[Node, S]) -> dic
 
 
 def over_product(array: S, product: Node) -> S:
-    """An array of the fusion's space as one of the product's shape: a convolution's last axis is its groups and features."""
-    *outer, groups, features = product.shape
-    if product.op is not ops.convolution or len(array.shape) == len(product.shape):
+    """An array of the fusion's space as one of the product's shape: a convolution's last axis is its groups and features, a
+    matrix's rows are all axes but the last."""
+    if array.shape == product.shape:
         return array
-    *steps, last = array.strides
-    return array.with_layout((*outer, groups, features), (*steps, features * last, last))
+    if product.op is ops.convolution:
+        *steps, last = array.strides
+        return array.with_layout(product.shape, (*steps, product.shape[-1] * last, last))
+    found = array.reshape(product.shape)
+    assert found is not None, "what lies otherwise has a product for each of the outer axes (the pass epilogue)"
+    return found
 
 
 def may_overwrite(body: Graph, operand: int) -> bool:
     """Whether a result may be written over operand number `operand`, which has its shape and lies just as it does: each
     element is read only where the same element of the results is computed."""
     parameter = body.parameters[operand]
-    return all(parameter not in node.operands for node in body.nodes if node.op in (*_PRODUCTS, ops.broadcast))
+    return all(parameter not in node.operands for node in body.nodes if node.op.is_product or node.op is ops.broadcast)

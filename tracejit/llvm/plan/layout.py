@@ -1,5 +1,7 @@
-"""How a fusion's values lie over its space, and so what its loops are: every access with its strides along as few axes as
-possible, those of the rows and those of the lanes."""
+"""How a fusion's values lie over its space, and so what its loops are.
+
+Every access has strides along as few axes as possible, those of the rows and those of the lanes.
+"""
 
 from __future__ import annotations
 

@@ -182,6 +182,7 @@ class _Planner:
         machine, is_fused = self.target.machine, node is not product
         x, filters = self._in_order(product, factors)
         outputs = [self._new(kind) for kind in results]  # type: ignore[arg-type]
+        others = others | dict(zip(product.operands, (x, filters), strict=True)) if is_fused else others
         call = KernelCall(node, tuple(outputs), (x, filters, *others.values()), product=product)
         reads = read_by_tiles(on_tile(node.attrs["body"], product), product, others) if is_fused else {}
         ends = [over_product(output, product) for output in outputs] + list(reads.values())
