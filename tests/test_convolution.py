@@ -442,7 +442,7 @@ def test_a_padded_operand_s_gradient_is_a_convolution_of_its_size() -> None:
 
 
 def test_a_piece_of_a_concatenation_is_not_written_where_its_tiles_do_not_fit(rng: np.random.Generator) -> None:
-    """What a convolution's fusion writes lies as its tiles were planned for; so do a matrix's rows that are several axes."""
+    """What a convolution's fusion writes lies as its tiles were planned for."""
     x, w, v = (rng.uniform(-1, 1, shape).astype(np.float32) for shape in ((2, 9, 40, 3), (3, 3, 3, 40), (3, 40)))
 
     def joined(x: Any, w: Any, v: Any) -> Any:

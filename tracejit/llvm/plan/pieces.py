@@ -112,7 +112,7 @@ def _may_lie(piece: View, place: Place, touching: Iterable[KernelCall]) -> bool:
 def _takes_any_layout(call: KernelCall) -> bool:
     """Whether its kernel reads and writes arrays of any strides, and nothing was decided that these have to fit."""
     if call.product is not None:
-        return call.product.op is ops.matmul and call.product.shape == call.outputs[0].shape
+        return call.product.op is ops.matmul
     return call.node is None or call.node.op in (ops.fusion, ops.concat)
 
 
