@@ -39,6 +39,7 @@ TITLES = {
         "mlp_adam": "MLP 784-512-512-10, batch 256, Adam step",
         "pinn": "PINN of Burgers' equation, batch 1024, SGD step",
         "conv": "conv net on 28x28, batch 32, SGD step",
+        "lstm": "LSTM of 100 steps in a loop, batch 8, SGD step",
         "transformer": "transformer, 2 layers, Adam step",
     },
 }

@@ -103,7 +103,7 @@ def compiled(case: Case) -> tuple[Callable[[], Any], np.ndarray]:
     step = CompiledFunction(passes.run(Graph("moved", parameters, [result])))
     out = np.zeros(result.shape, result.dtype.numpy)
     arena = np.zeros(step.plan.arena_bytes + 1, np.uint8)
-    addresses = [array.ctypes.data for array in (*case.arrays, out, arena)]
+    addresses = [array.ctypes.data for array in (*case.arrays, out, arena, step.executable.constants)]
     frame = (ctypes.c_void_p * len(addresses))(*addresses)
     entry = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(step.executable.address)
     return lambda held=(step, arena): entry(frame), out

@@ -18,12 +18,16 @@ from benchmarks.libraries.data import (
     DEEP_LAYERS,
     IMAGE,
     LAYERS,
+    LSTM_BATCH,
+    LSTM_INPUTS,
+    LSTM_STEPS,
+    LSTM_WIDTH,
     PINN_BATCH,
     PINN_LAYERS,
     SIZES,
 )
-from benchmarks.libraries.kernel_data import BATCH as IMAGES
 from benchmarks.libraries.kernel_data import (
+    ACROSS,
     FEATURES,
     FUNCTIONS,
     MANY_FEATURES,
@@ -37,6 +41,7 @@ from benchmarks.libraries.kernel_data import (
     logits_data,
     norm_data,
 )
+from benchmarks.libraries.kernel_data import BATCH as IMAGES
 from benchmarks.libraries.kernel_data import SIZES as ELEMENTS
 
 TRANSCENDENTAL = 10
@@ -67,12 +72,13 @@ class Row(NamedTuple):
 
 def product_row(product: Product) -> Row:
     """1.2 where there is little work or a side is short, and at least the best elsewhere."""
-    m, n, k, transposed = product
+    m, n, k, transposed, dtype = product
     short = min(m, n, k) <= 64
     square = m == n == k and 64 <= m <= 1024
-    title = f"matmul {m},{n},{k}{', A transposed' if transposed else ''}"
+    title = f"matmul {m},{n},{k}{', A transposed' if transposed else ''}{', float64' if dtype == 'float64' else ''}"
+    size = 8 if dtype == "float64" else 4
     return Row("matmul", "kernels", product.case, title, 1.2 if short else 1.0, 2 * m * n * k,
-               4 * (m * k + k * n + m * n), share=0.9 if square else 0)  # fmt: skip
+               size * (m * k + k * n + m * n), share=0.9 if square else 0, dtype=dtype)  # fmt: skip
 
 
 def elementwise_row(function: str, size: int) -> Row:
@@ -115,6 +121,12 @@ def _conv() -> int:
     return CONV_BATCH * (2 * IMAGE**2 * first + 3 * (IMAGE // 2) ** 2 * second + 3 * dense)
 
 
+def _lstm() -> int:
+    """Forward, and backward to the weights and to each state but the first; and five functions for each element of it."""
+    of_inputs, of_state = (2 * size * 4 * LSTM_WIDTH for size in (LSTM_INPUTS, LSTM_WIDTH))
+    return LSTM_STEPS * LSTM_BATCH * (2 * of_inputs + 3 * of_state + 5 * TRANSCENDENTAL * LSTM_WIDTH)
+
+
 def _transformer() -> tuple[int, int]:
     """Operations, and the number of weights."""
     s = SIZES
@@ -132,6 +144,7 @@ def _table() -> list[Row]:
     images = CONV_BATCH * IMAGE**2
     return [
         *map(product_row, PRODUCTS),
+        Row("transpose_add", "kernels", "transpose_add", f"transpose + 1, {ACROSS}x{ACROSS}", 1.5, ACROSS**2, 8 * ACROSS**2),
         Row("mlp", "models", "mlp", "MLP 784-128-10, batch 32, SGD step", {1: 1.7, 2: 3.0}, _mlp(LAYERS, BATCH),
             4 * (BATCH * LAYERS[0] + 2 * _weights(LAYERS)), ("jax",)),
         Row("mlp_adam", "models", "mlp_adam", "MLP 784-512-512-10, batch 256, Adam step", 1.3, _mlp(DEEP_LAYERS, DEEP_BATCH),
@@ -144,6 +157,8 @@ def _table() -> list[Row]:
         Row("pinn", "models", "pinn", "PINN of Burgers' equation, batch 1024, SGD step", 2.0,
             PINN_BATCH * 3 * 4 * _products(PINN_LAYERS), 4 * (2 * PINN_BATCH + 2 * _weights(PINN_LAYERS)), TENSORFLOW),
         Row("conv", "models", "conv", "conv net on 28x28, batch 32, SGD step", 1.3, _conv(), 4 * images, TENSORFLOW),
+        Row("lstm", "models", "lstm", f"LSTM of {LSTM_STEPS} steps in a loop, batch {LSTM_BATCH}, SGD step", 2.0, _lstm(),
+            4 * LSTM_STEPS * LSTM_BATCH * LSTM_INPUTS, ("jax", "tf.function")),
         Row("transformer", "models", "transformer", "transformer, 2 layers, width 128, Adam step", 1.5, transformer_flops,
             4 * 6 * transformer_weights, ("tf.function+xla",)),
         *_convolution_rows(),

@@ -1,5 +1,6 @@
-"""Makes one product of a sum of products, of their operands side by side along the depth: the gradient of a weight that every
-step of a loop has used.
+"""Makes one product of a sum of products, of their operands side by side.
+
+The gradient of a weight that every step of a loop has used is such a sum:
 
     %2 = matmul(%h1, %d1) {transpose_a=true, transpose_b=false} : f32[32,128]
     %3 = matmul(%h2, %d2) {transpose_a=true, transpose_b=false} : f32[32,128]

@@ -1,5 +1,6 @@
-"""Cuts from a convolution's padding what only positions need that a slice throws away: the cotangent of a padded operand
-comes out without its padding.
+"""Cuts from a convolution's padding what only positions need that a slice throws away.
+
+The cotangent of a padded operand comes out without its padding.
 
     %1 = pad(%x) {low=(0, 2, 2, 0, 0,), ...} : f32[1,9,9,1,8]
     %2 = convolution(%1, %w) {...} : f32[1,7,7,1,4]

@@ -1,5 +1,7 @@
-"""Rewrites that are exact in IEEE arithmetic: identities vanish, views compose, broadcasts and reshapes move behind elementwise
-ops (which then work on fewer elements, or next to each other).
+"""Rewrites that are exact in IEEE arithmetic.
+
+Identities vanish, views compose, broadcasts and reshapes move behind elementwise ops (which then work on fewer elements, or
+next to each other).
 
     %1 = broadcast(%b) {shape=(32, 128,), axes=(1,)} : f32[32,128]
     %2 = exp(%1) : f32[32,128]

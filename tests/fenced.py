@@ -14,7 +14,7 @@ from tracejit.runtime.compiled_function import CompiledFunction
 
 def run_at(step: CompiledFunction, arrays: list[np.ndarray], arena: int) -> int:
     """Run the machine code on parameters and results, in place, with the arena at an address; gives its status."""
-    addresses = [*(array.ctypes.data for array in arrays), arena]
+    addresses = [*(array.ctypes.data for array in arrays), arena, step.executable.constants.ctypes.data]
     entry = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(step.executable.address)
     return entry((ctypes.c_void_p * len(addresses))(*addresses))
 

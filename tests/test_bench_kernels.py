@@ -45,7 +45,7 @@ def test_every_row_has_a_kernel_of_ours_and_a_limit(rows: ModuleType) -> None:
     for row in [*rows.ROWS, *swept]:
         assert row.case in ours[row.group], row.case
         assert row.flops > 0 and row.bytes > 0
-    assert len({row.case for row in rows.ROWS}) == len(rows.ROWS) == 41
+    assert len({row.case for row in rows.ROWS}) == len(rows.ROWS) == 44
 
 
 def test_what_is_asked_for_depends_on_the_threads(rows: ModuleType) -> None:
@@ -59,6 +59,8 @@ SMALL = (
     "matmul_784x128x32_transposed",
     "matmul_16x16x16",
     "hessian",
+    "transpose_add",
+    "matmul_512x512x512_double",
     *(f"{name}_1e5" for name in ("exp", "log", "tanh", "erf", "sin", "gelu")),
 )
 
@@ -85,7 +87,7 @@ def test_double_precision_is_compared_as_such(benchmarks: ModuleType) -> None:
     assert "float32" in apart([one.astype(np.float32)], [one], "float64")
 
 
-@pytest.mark.parametrize("name", ["mlp_adam", "pinn"])
+@pytest.mark.parametrize("name", ["mlp_adam", "pinn", "lstm"])
 def test_the_models_learn_as_they_do_eagerly(name: str) -> None:
     import tracejit as tj
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 import textwrap
@@ -42,6 +43,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def entries(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.tjo"))
+
+
+def graphs(folder: Path) -> list[Path]:
+    """The entries of graphs; the others are those of kernels."""
+    return [path for path in entries(folder) if "kernels" in (cache.get(path.stem).header or ())]
 
 
 def scaled(x: Any) -> Any:
@@ -209,8 +215,9 @@ def test_every_module_of_the_package_is_in_the_key() -> None:
 
 
 def contents_of(scaled_folder: Path) -> tuple[Path, bytes]:
+    """The entry of a graph."""
     assert cause_of().startswith("cache miss")
-    (path,) = entries(scaled_folder)
+    (path,) = graphs(scaled_folder)
     return path, path.read_bytes()
 
 
@@ -230,7 +237,7 @@ def test_no_flipped_bit_and_no_truncation_gets_through(folder: Path) -> None:
 def sealed(path: Path, header: bytes, code: bytes, sizes: tuple[int, int] | None = None) -> bytes:
     """An entry with a right digest, whatever its header."""
     rest = cache._REST.pack(bytes.fromhex(path.stem), *(sizes or (len(header), len(code)))) + header + code
-    return cache._START.pack(b"TRACEJIT", 1, hashlib.sha256(rest).digest()) + rest
+    return cache._START.pack(b"TRACEJIT", cache._FORMAT, hashlib.sha256(rest).digest()) + rest
 
 
 @pytest.mark.parametrize(
@@ -249,9 +256,14 @@ def sealed(path: Path, header: bytes, code: bytes, sizes: tuple[int, int] | None
         (lambda path, header, code: sealed(path, b"{}", code), "the header of the entry has other fields"),
         (lambda path, header, code: sealed(path, header, code, (2**63, 2**64 - 1)), "the entry has a wrong size"),
         (lambda path, header, code: sealed(path, header, code, (2**40, 0)), "the entry has a wrong size"),
-        (lambda path, header, code: sealed(path, header, b""), ""),
-        (lambda path, header, code: sealed(path, header, b"no object"), ""),
-        (lambda path, header, code: sealed(path, header.replace(b'"tracejit_', b'"other_'), code), ""),
+        (lambda path, header, code: sealed(path, header, b""), "the header of the entry has a wrong size"),
+        (lambda path, header, code: sealed(path, header, bytes(len(code))), "the header of the entry has a wrong calls"),
+        (lambda path, header, code: sealed(path, header, code[:48] + bytes(len(code) - 48)), "the code's "),
+        (
+            lambda path, header, code: sealed(path, re.sub(rb"fusion\.[0-9a-f]", b"fusion.x", header), code),
+            "the header of the entry has a wrong kernels",
+        ),
+        (lambda path, header, code: sealed(path, re.sub(rb"fusion", b"matmul", header), code), "the entry is of other kernels"),
     ],
 )
 def test_a_damaged_entry_is_a_miss_and_made_anew(damage: Any, cause: str, folder: Path) -> None:
@@ -259,7 +271,7 @@ def test_a_damaged_entry_is_a_miss_and_made_anew(damage: Any, cause: str, folder
     found = cache.get(path.stem)
     path.write_bytes(damage(path, json.dumps(found.header).encode(), found.code))
     assert cause_of().startswith(f"cache miss: {cause}")
-    assert entries(folder) == [path] and path.read_bytes() == contents
+    assert graphs(folder) == [path] and path.read_bytes() == contents
     assert cause_of() == "cache hit"
 
 
@@ -271,9 +283,10 @@ def test_a_damaged_entry_is_a_miss_and_made_anew(damage: Any, cause: str, folder
             for field in ("arena_bytes", "temporaries_bytes", "optimized_nodes")
             for value in (-1, 2**48, 1.0, True)
         ),
-        *(("entry", value) for value in ("", 7, None)),
+        *(("entry", value) for value in ("", 0, 7, None, 2**40)),
+        *(("kernels", value) for value in (None, [], [7], ["fusion"], ["fusion." + "0" * 31], ["x." + "0" * 32] * 2)),
+        *((field, value) for field in ("calls", "operands") for value in (0, 3, None, 2**40)),
         *(("seconds", value) for value in (-1.0, float("nan"), float("inf"), 1, "0")),
-        *(("parallel", value) for value in (0, 1, None, "True")),
         *(("failing", value) for value in (None, {}, [7], [[]], "text")),
         ("failing", [[1, "IndexOutOfRangeError", "gather", ["f32[3]"], "text", 0, 0]]),
         *(("failing", [[status, "IndexOutOfRangeError", "gather", [], "text", None]]) for status in (0, -1, "1", True, 2**31)),
@@ -292,8 +305,30 @@ def test_each_field_of_a_header_is_checked(field: str, value: Any, folder: Path)
     found = cache.get(path.stem)
     assert found.header is not None
     path.write_bytes(sealed(path, json.dumps(found.header | {field: value}).encode(), found.code))
-    assert cause_of().startswith("cache miss: the header of the entry has ")
+    assert re.match("cache miss: the (header of the entry has |code's )", cause_of())
     assert path.read_bytes() == contents
+
+
+def changed(code: bytes, place: int, value: int) -> bytes:
+    return code[: 8 * place] + struct.pack("<q", value) + code[8 * place + 8 :]
+
+
+@pytest.mark.parametrize(
+    ("place", "values", "field"),
+    [
+        (0, (-1, 1), "calls"),  # the kernel's number
+        (1, (-1, 0, 1, 3), "calls|operands"),  # how many operands
+        (2, (-1, 4), "operands"),  # the number of an argument
+        (3, (-1, 13, 1 << 40), "operands"),  # bytes in it
+    ],
+)
+def test_each_number_of_a_table_is_checked(place: int, values: tuple[int, ...], field: str, folder: Path) -> None:
+    path, contents = contents_of(folder)
+    for value in values:
+        found = cache.get(path.stem)
+        path.write_bytes(sealed(path, json.dumps(found.header).encode(), changed(found.code, place, value)))
+        assert re.fullmatch(f"cache miss: the header of the entry has a wrong ({field})", cause_of())
+        assert path.read_bytes() == contents
 
 
 # -- folders and files that others could have written
@@ -335,7 +370,7 @@ def test_a_folder_where_the_entry_should_be_is_a_miss(folder: Path) -> None:
     path.mkdir()
     for _ in range(2):
         assert cause_of().startswith("cache miss: the entry is not a file; not kept: the cache cannot be written: ")
-    assert [each.name for each in folder.iterdir()] == [path.name]
+    assert path.is_dir()
 
 
 def test_a_folder_that_others_may_write_to_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,7 +409,7 @@ def test_a_folder_that_cannot_be_written_is_read(folder: Path, monkeypatch: pyte
     assert cause_of(lambda x: x - 7.0, tj.ones([2])) == (
         "cache miss: no entry; not kept: the cache cannot be written: Permission denied"
     )
-    assert len(list(folder.iterdir())) == 1
+    assert len(list(folder.iterdir())) == 2
 
 
 def test_where_the_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -436,12 +471,13 @@ def test_the_command_line_shows_and_clears(folder: Path, monkeypatch: pytest.Mon
 
     assert said() == (0, f"folder:  {folder}\nstate:   usable\nentries: 0, 0 bytes of at most 268,435,456\n", "")
     assert said("clear") == (0, "0 entries removed\n", "")
-    _, contents = contents_of(folder)
+    contents_of(folder)
     (folder / "notes.txt").write_text("mine")
-    assert f"entries: 1, {len(contents):,d} bytes" in said()[1]
+    size = sum(path.stat().st_size for path in entries(folder))
+    assert f"entries: 2, {size:,d} bytes" in said()[1]
     monkeypatch.setenv("TRACEJIT_CACHE", "0")
-    assert "state:   cache off: TRACEJIT_CACHE=0\nentries: 1" in said()[1]
-    assert said("clear") == (0, "1 entry removed\n", "")
+    assert "state:   cache off: TRACEJIT_CACHE=0\nentries: 2" in said()[1]
+    assert said("clear") == (0, "2 entries removed\n", "")
     assert [each.name for each in folder.iterdir()] == ["notes.txt"]
     folder.chmod(0o777)
     refused = f"cache unused: others may write to {folder}"

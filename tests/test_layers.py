@@ -217,7 +217,15 @@ def f():
 
 # A module imports its own row of its package and the rows above it.
 INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
-    "llvm": (("target", "text"), ("machine",), ("math",), ("plan",), ("kernels",), ("emit", "plan_text"), ("executable",)),
+    "llvm": (
+        ("target", "text"),
+        ("machine",),
+        ("math", "entry"),
+        ("plan", "linking"),
+        ("kernels",),
+        ("emit", "plan_text"),
+        ("executable",),
+    ),
     "runtime": (
         ("eagerly", "slots"),
         ("compiled_function",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -56,3 +57,21 @@ def test_the_plan_is_real_output(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(program + PLANNED, "utf-8")
     done = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.rstrip() == shown.rstrip()
+
+
+def test_what_explain_says_of_kernels_is_real_output(tmp_path: Path) -> None:
+    section = README.split("## What is kept on disk\n")[1].split("\n## ")[0]
+    program, shown = re.findall(r"```(?:python)?\n(.*?)```", section, re.DOTALL)
+
+    def printed(source: str) -> str:
+        (tmp_path / "train.py").write_text(source, "utf-8")
+        environment = os.environ | {"TRACEJIT_CACHE_DIR": str(tmp_path / "cache")}
+        command = [sys.executable, "train.py"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=True)
+        return re.sub(r"\d+\.\d\b", "0.0", done.stdout)
+
+    printed(program)
+    edited = program.replace("RATE = 0.1", "RATE = 0.05")
+    assert edited != program and printed(edited) == re.sub(r"\d+\.\d\b", "0.0", shown)
+    again = printed(edited)
+    assert "; cache hit; " in again and again.endswith("; 10 kernels: 10 found\n")

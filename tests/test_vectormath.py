@@ -68,15 +68,15 @@ def kernel(function: str, dtype: DType, lanes: int, operands: int = 1, fma: bool
     b.line("br i1 %more, label %again, label %done")
     b.start_block("done")
     attributes = 'attributes #0 = { nounwind "prefer-vector-width"="512" }'
-    text = "\n".join([*sorted(b.declarations), b.text().replace("define internal", "define"), attributes])
+    text = "\n".join([*sorted(b.declarations), b.text(), attributes])
     address = _compile(text)
-    call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * (operands + 2))(address)
+    call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(address)
 
     def run(*arrays: np.ndarray) -> np.ndarray:
         count = len(arrays[0])
         assert count % lanes == 0 and all(array.dtype == dtype.numpy for array in arrays)
         result, size = np.empty_like(arrays[0]), np.array(count, np.int64)
-        assert call(*[array.ctypes.data for array in (*arrays, result, size)]) == 0
+        assert call((ctypes.c_void_p * (operands + 2))(*[array.ctypes.data for array in (*arrays, result, size)])) == 0
         return result
 
     return run

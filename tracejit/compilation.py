@@ -7,6 +7,9 @@ and `llvm` nothing of the passes.
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tracejit.ir import Graph
@@ -14,7 +17,7 @@ from tracejit.llvm.target import Target
 from tracejit.locks import importing, lazy_property
 
 if TYPE_CHECKING:  # where the cache has the code, nobody needs them
-    from tracejit.llvm.emit import Module
+    from tracejit.llvm.emit import Module, Program, Written
     from tracejit.llvm.plan.plan import Plan
 
 
@@ -37,6 +40,7 @@ class Compilation:
     def __init__(self, traced: Graph, target: Target, optimized: Graph | None = None):
         """`optimized` is the graph after all passes, where it is known."""
         self.traced, self.target = traced, target
+        self.spent: dict[str, float] = {}  # seconds of each stage that was made, until now
         if optimized is not None:
             self.optimized = optimized
 
@@ -46,7 +50,8 @@ class Compilation:
         with importing:
             from tracejit import passes
 
-        return passes.run(self.traced)
+        with self._timed("passes"):
+            return passes.run(self.traced)
 
     @lazy_property
     def plan(self) -> Plan:
@@ -54,15 +59,42 @@ class Compilation:
         with importing:
             from tracejit.llvm.plan.plan import plan
 
-        return plan(self.optimized, self.target)
+        optimized = self.optimized
+        with self._timed("plan"):
+            return plan(optimized, self.target)
+
+    @lazy_property
+    def program(self) -> Program:
+        """Its plan as calls of kernels, which need not be written."""
+        with importing:
+            from tracejit.llvm.emit import program
+
+        planned = self.plan
+        with self._timed("plan"):
+            return program(planned, self.target)
+
+    def write(self, names: Sequence[str]) -> list[Written]:
+        """The kernels of these names."""
+        with importing:
+            from tracejit.llvm.emit import write
+
+        program = self.program
+        with self._timed("text"):
+            return [write(program.calls[name], name, self.target) for name in names]
 
     @lazy_property
     def module(self) -> Module:
-        """Its text for LLVM."""
+        """All of it as one text for LLVM."""
         with importing:
             from tracejit.llvm.emit import emit
 
         return emit(self.plan, self.target)
+
+    @contextlib.contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.spent[stage] = self.spent.get(stage, 0.0) + time.perf_counter() - start
 
     def text(self, stage: str) -> str:
         """A stage as text. ValueError where there is none of that name."""

@@ -254,8 +254,8 @@ class Function(Wrapper):
         return concrete.copies(signature_of(self._parameters, *bound)[1].leaves)
 
     def explain(self) -> str:
-        """The traces so far, a line each: why it was made, whether its code came from the cache, how large it is, how long it
-        took."""
+        """The traces so far, a line each: why it was made, whether it came from the cache, how large it is, how long it took;
+        of how many kernels the code was shared, found and compiled, and how long each stage took for these."""
         lines = self._traces.describe()
         if (reason := native.unusable()) is not None:
             lines.append(f"  calls go through Python: {reason}")

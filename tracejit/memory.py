@@ -1,5 +1,7 @@
-"""Arrays that begin where a vector register's worth of memory does: one that begins elsewhere is read in two lines of the cache
-for each register."""
+"""Arrays that begin where a vector register's worth of memory does.
+
+One that begins elsewhere is read in two lines of the cache for each register.
+"""
 
 from __future__ import annotations
 

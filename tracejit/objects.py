@@ -1,5 +1,8 @@
-"""What an object is and holds, found without running code of its class: neither `__getattr__`, nor properties, nor a metaclass,
-nor what a proxy says of `__class__`, nor the `__len__` and `__iter__` of a container."""
+"""What an object is and holds, found without running code of its class.
+
+Neither `__getattr__` runs, nor properties, nor a metaclass, nor what a proxy says of `__class__`, nor the `__len__` and
+`__iter__` of a container.
+"""
 
 from __future__ import annotations
 

@@ -64,6 +64,23 @@ def conv_data(batch: int = CONV_BATCH) -> tuple[np.ndarray, np.ndarray, list[np.
     return images, labels, weights + _dense(rng, ((IMAGE // 4) ** 2 * CHANNELS[-1], CLASSES), gain=2)
 
 
+# -- a long short-term memory, whose steps are a loop in Python
+
+LSTM_STEPS, LSTM_BATCH, LSTM_INPUTS, LSTM_WIDTH = 100, 8, 32, 32
+
+
+def lstm_data() -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Sequences, f32[batch,steps,inputs], and what each is to give, f32[batch,1]; the matrices of the gates for the inputs and
+    for the state with their bias, which forgets little at first, and the matrix of the result."""
+    rng = np.random.default_rng(12)
+    x = rng.standard_normal((LSTM_BATCH, LSTM_STEPS, LSTM_INPUTS), dtype=np.float32)
+    y = rng.standard_normal((LSTM_BATCH, 1), dtype=np.float32)
+    of_inputs, _ = _dense(rng, (LSTM_INPUTS, 4 * LSTM_WIDTH), gain=1)
+    of_state, bias = _dense(rng, (LSTM_WIDTH, 4 * LSTM_WIDTH), gain=1)
+    bias[LSTM_WIDTH : 2 * LSTM_WIDTH] = 1
+    return x, y, [of_inputs, of_state, bias, _dense(rng, (LSTM_WIDTH, 1), gain=1)[0]]
+
+
 # -- a transformer: each layer normalizes what goes into its attention and into its feed-forward network
 
 

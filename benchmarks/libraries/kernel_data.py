@@ -10,16 +10,18 @@ import numpy as np
 
 
 class Product(NamedTuple):
-    """f32[m,k] by f32[k,n]; the first lies as f32[k,m] where it is `transposed`."""
+    """[m,k] by [k,n] of the `dtype`; the first lies as [k,m] where it is `transposed`."""
 
     m: int
     n: int
     k: int
     transposed: bool = False
+    dtype: str = "float32"
 
     @property
     def case(self) -> str:
-        return f"matmul_{self.m}x{self.n}x{self.k}{'_transposed' if self.transposed else ''}"
+        double = "_double" if self.dtype == "float64" else ""
+        return f"matmul_{self.m}x{self.n}x{self.k}{'_transposed' if self.transposed else ''}{double}"
 
 
 PRODUCTS = (
@@ -29,6 +31,7 @@ PRODUCTS = (
     Product(512, 512, 512),
     Product(1024, 1024, 1024),
     Product(2048, 2048, 2048),
+    Product(512, 512, 512, dtype="float64"),
     Product(64, 64, 64),
     Product(16, 16, 16),
     Product(1024, 64, 64),
@@ -41,8 +44,18 @@ ALL_PRODUCTS = tuple(dict.fromkeys(PRODUCTS + SQUARES))
 def factors(product: Product) -> tuple[np.ndarray, np.ndarray]:
     """Both matrices."""
     rng = np.random.default_rng(20)
-    m, n, k, transposed = product
-    return rng.standard_normal((k, m) if transposed else (m, k), np.float32), rng.standard_normal((k, n), np.float32)
+    m, n, k, transposed, dtype = product
+    return rng.standard_normal((k, m) if transposed else (m, k), dtype), rng.standard_normal((k, n), dtype)
+
+
+# -- a matrix that is read across its rows
+
+ACROSS = 3000
+
+
+def matrix() -> np.ndarray:
+    """Square, of rows that are no multiple of a register. Its transpose and 1 is to lie in row-major order."""
+    return np.random.default_rng(26).standard_normal((ACROSS, ACROSS), np.float32)
 
 
 # -- functions of each element

@@ -23,6 +23,7 @@ from benchmarks.libraries.kernel_data import (
     elementwise_case,
     factors,
     logits_data,
+    matrix,
     norm_data,
     option_data,
     point,
@@ -38,7 +39,8 @@ def _called(function: Callable[..., Any], *given: Any) -> Timed:
 
 
 def _matmul(product: Product) -> Timed:
-    return _called((lambda a, b: a.T @ b) if product.transposed else (lambda a, b: a @ b), *factors(product))
+    make = functools.partial(_called, (lambda a, b: a.T @ b) if product.transposed else (lambda a, b: a @ b), *factors(product))
+    return _double(make) if product.dtype == "float64" else make()
 
 
 _ELEMENTWISE: dict[str, Callable[[Any], Any]] = {
@@ -139,6 +141,7 @@ CASES: Cases = {
         for name in FUNCTIONS
         for size in SIZES
     },
+    "transpose_add": {"jax": lambda: _called(lambda x: x.T + 1, matrix())},
     "norm_gelu": {"jax": _norm_gelu},
     "cross_entropy": {"jax": _cross_entropy},
     "residual": {"jax": functools.partial(_layers, _residual, block_data, False)},

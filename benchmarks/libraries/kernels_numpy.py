@@ -22,6 +22,7 @@ from benchmarks.libraries.kernel_data import (
     elementwise_case,
     factors,
     logits_data,
+    matrix,
     norm_data,
     option_data,
     point,
@@ -32,7 +33,7 @@ from benchmarks.libraries.kernel_data import (
 
 def _matmul(product: Product) -> Timed:
     a, b = factors(product)
-    return calling(np.matmul, a.T if product.transposed else a, b)
+    return calling(np.matmul, a.T if product.transposed else a, b)._replace(dtype=product.dtype)
 
 
 def _elementwise(function: str, size: int) -> Timed:
@@ -174,6 +175,7 @@ def _hessian() -> Timed:
 CASES: Cases = {
     **{each.case: {"numpy": functools.partial(_matmul, each)} for each in ALL_PRODUCTS},
     **{elementwise_case(name, size): _made(name, size) for name in FUNCTIONS for size in SIZES},
+    "transpose_add": {"numpy": lambda: calling(lambda x: np.add(x.T, 1, order="C"), matrix())},
     "norm_gelu": {"numpy": lambda: calling(norm_gelu, *norm_data())},
     "cross_entropy": {"numpy": lambda: calling(cross_entropy, *logits_data())},
     "residual": {REFERENCE: functools.partial(_residual, False)},

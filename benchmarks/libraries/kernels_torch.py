@@ -23,6 +23,7 @@ from benchmarks.libraries.kernel_data import (
     elementwise_case,
     factors,
     logits_data,
+    matrix,
     norm_data,
     option_data,
     point,
@@ -49,6 +50,10 @@ def _matmul(product: Product) -> Timed:
 def _elementwise(function: str, size: int, compiled: bool) -> Timed:
     f = F.gelu if function == "gelu" else getattr(torch, function)
     return _called((lambda x: f(x)) if compiled else f, compiled, repeated(arguments(function), size))
+
+
+def _transpose_add(compiled: bool) -> Timed:
+    return _called(lambda x: (x.T + 1).contiguous(), compiled, matrix())
 
 
 def _norm_gelu(compiled: bool) -> Timed:
@@ -148,6 +153,7 @@ CASES: Cases = {
     **{
         elementwise_case(name, size): _both(functools.partial(_elementwise, name, size)) for name in FUNCTIONS for size in SIZES
     },
+    "transpose_add": _both(_transpose_add),
     "norm_gelu": _both(_norm_gelu),
     "cross_entropy": _both(_cross_entropy),
     "residual": _both(functools.partial(_layers, _residual, block_data, False)),

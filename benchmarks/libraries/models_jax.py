@@ -19,11 +19,13 @@ from benchmarks.libraries.data import (
     DEEP_LAYERS,
     EPSILON,
     IN_A_LAYER,
+    LSTM_WIDTH,
     RATE,
     SIZES,
     VISCOSITY,
     Sizes,
     conv_data,
+    lstm_data,
     mlp_data,
     pinn_data,
     transformer_data,
@@ -129,6 +131,21 @@ def conv() -> Timed:
     return _descent(loss, *conv_data())
 
 
+def lstm() -> Timed:
+    """Gradient descent on four weights, by way of all steps."""
+
+    def loss(weights: Any, x: Any, y: Any) -> Any:
+        of_inputs, of_state, bias, last = weights
+        h = c = jnp.zeros((x.shape[0], LSTM_WIDTH), jnp.float32)
+        for step in range(x.shape[1]):
+            i, f, g, o = jnp.split(x[:, step] @ of_inputs + h @ of_state + bias, 4, axis=1)
+            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+            h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return jnp.mean(jnp.square(h @ last - y))
+
+    return _descent(loss, *lstm_data())
+
+
 def _norm(x: Any, gamma: Any, beta: Any) -> Any:
     centered = x - x.mean(axis=-1, keepdims=True)
     return centered * jax.lax.rsqrt(jnp.square(centered).mean(axis=-1, keepdims=True) + EPSILON) * gamma + beta
@@ -162,4 +179,4 @@ def transformer(sizes: Sizes = SIZES) -> Timed:
     return _adam(loss, *transformer_data(sizes))
 
 
-CASES: Cases = {each.__name__: {"jax": each} for each in (mlp, mlp_adam, pinn, conv, transformer)}
+CASES: Cases = {each.__name__: {"jax": each} for each in (mlp, mlp_adam, pinn, conv, lstm, transformer)}

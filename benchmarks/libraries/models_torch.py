@@ -23,11 +23,13 @@ from benchmarks.libraries.data import (
     EPSILON,
     IMAGE,
     IN_A_LAYER,
+    LSTM_WIDTH,
     RATE,
     SIZES,
     VISCOSITY,
     Sizes,
     conv_data,
+    lstm_data,
     mlp_data,
     pinn_data,
     transformer_data,
@@ -146,6 +148,21 @@ def conv(compiled: bool) -> Timed:
     return _descent(loss, images, labels, [np.ascontiguousarray(each) for each in initial], compiled)
 
 
+def lstm(compiled: bool) -> Timed:
+    """Gradient descent on four weights, by way of all steps."""
+
+    def loss(weights: Any, x: Any, y: Any) -> Any:
+        of_inputs, of_state, bias, last = weights
+        h = c = torch.zeros((x.shape[0], LSTM_WIDTH))
+        for step in range(x.shape[1]):
+            i, f, g, o = (x[:, step] @ of_inputs + h @ of_state + bias).chunk(4, dim=1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+        return torch.mean(torch.square(h @ last - y))
+
+    return _descent(loss, *lstm_data(), compiled)
+
+
 def _norm(x: Any, gamma: Any, beta: Any) -> Any:
     return F.layer_norm(x, (x.shape[-1],), gamma, beta, EPSILON)
 
@@ -180,5 +197,5 @@ def transformer(compiled: bool, sizes: Sizes = SIZES) -> Timed:
 
 CASES: Cases = {
     each.__name__: {"torch": functools.partial(each, False), "torch.compile": functools.partial(each, True)}
-    for each in (mlp, mlp_adam, pinn, conv, transformer)
+    for each in (mlp, mlp_adam, pinn, conv, lstm, transformer)
 }

@@ -16,11 +16,13 @@ from benchmarks.libraries.data import (
     DEEP_LAYERS,
     EPSILON,
     IN_A_LAYER,
+    LSTM_WIDTH,
     RATE,
     SIZES,
     VISCOSITY,
     Sizes,
     conv_data,
+    lstm_data,
     mlp_data,
     pinn_data,
     points,
@@ -153,6 +155,21 @@ def conv(tf: Any, **options: Any) -> Timed:
     return _training(tf, loss, _descent, *conv_data(), options)
 
 
+def lstm(tf: Any, **options: Any) -> Timed:
+    """Gradient descent on four weights, by way of all steps."""
+
+    def loss(x: Any, y: Any, weights: list[Any]) -> Any:
+        of_inputs, of_state, bias, last = weights
+        h = c = tf.zeros([x.shape[0], LSTM_WIDTH])
+        for step in range(x.shape[1]):
+            i, f, g, o = tf.split(x[:, step] @ of_inputs + h @ of_state + bias, 4, axis=1)
+            c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
+            h = tf.sigmoid(o) * tf.tanh(c)
+        return tf.reduce_mean(tf.square(h @ last - y))
+
+    return _training(tf, loss, _descent, *lstm_data(), options)
+
+
 def transformer_logits(tf: Any, sizes: Sizes) -> Callable[[Any, Any], Any]:
     """(tokens, weights) -> logits."""
     each = sizes.width // sizes.heads
@@ -196,5 +213,6 @@ MODELS: dict[str, Callable[..., Timed]] = {
     "mlp_adam": mlp_adam,
     "pinn": pinn,
     "conv": conv,
+    "lstm": lstm,
     "transformer": transformer,
 }

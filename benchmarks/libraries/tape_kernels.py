@@ -20,6 +20,7 @@ from benchmarks.libraries.kernel_data import (
     elementwise_case,
     factors,
     logits_data,
+    matrix,
     norm_data,
     option_data,
     point,
@@ -41,6 +42,11 @@ def elementwise(tf: Any, decorate: Any, function: str, size: int) -> Timed:
     """A function of each element; gelu is the one by erf."""
     f = tf.nn.gelu if function == "gelu" else getattr(tf.math, function)
     return calling(decorate(lambda x: f(x)), tf.constant(repeated(arguments(function), size)))
+
+
+def transpose_add(tf: Any, decorate: Any) -> Timed:
+    """A matrix read across its rows."""
+    return calling(decorate(lambda x: tf.transpose(x) + 1), tf.constant(matrix()))
 
 
 def norm_gelu(tf: Any, decorate: Any) -> Timed:
@@ -155,6 +161,7 @@ KERNELS: dict[str, Callable[[Any, Any], Timed]] = {
         for name in FUNCTIONS
         for size in SIZES
     },
+    "transpose_add": transpose_add,
     "norm_gelu": norm_gelu,
     "cross_entropy": cross_entropy,
     "residual": functools.partial(residual, gradients=False),

@@ -10,12 +10,7 @@ import numpy as np
 
 from tracejit.function import Function
 from tracejit.inspect.report import describe_step, distinct_bytes
-from tracejit.llvm.machine import pool
-from tracejit.llvm.machine.blas import blas_symbols
-from tracejit.llvm.machine.host import host_target
-from tracejit.llvm.machine.loader import load
-from tracejit.llvm.machine.units import Unit, compile_units
-from tracejit.locks import importing
+from tracejit.llvm.linking import link_timed
 from tracejit.memory import copied, empty
 from tracejit.runtime.slots import Slots
 
@@ -55,21 +50,14 @@ def profile(function: Function, *args: Any, runs: int = 20, **kwargs: Any) -> Pr
     kernels together take as long as the run does by the clock. InvalidArgumentError and IndexOutOfRangeError as the function's.
     """
     step, arrays = function.compiled(*args, **kwargs), function.arrays(*args, **kwargs)
-    target = host_target()
-    with importing:
-        from tracejit.llvm.emit import emit
-
-    module = emit(step.plan, target, timed=True)
-    blobs = compile_units([Unit((module.entry,), module.text)])
-    symbols = {**blas_symbols(), **(pool.symbols() if module.parallel else {})}
-    addresses, library = load(blobs, symbols)
-    entry = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(addresses[module.entry])
-    plan = step.plan
+    executable, plan = step.executable, step.plan
+    address, code = link_timed(executable.table, executable.linked.kernels, step.pointers)
+    entry = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(address)
     results = [empty((result.type.nbytes,), np.uint8) for result in plan.graph.results]  # type: ignore[union-attr]
     ticks = np.zeros(len(plan.calls), np.uint64)
     buffers = [copied(array, array.dtype) for array in arrays]
-    kept = [*buffers, *results, empty((plan.arena_bytes,), np.uint8), ticks]
-    frame = Slots([buffer.ctypes.data for buffer in kept], (kept, library))
+    kept = [*buffers, *results, empty((plan.arena_bytes,), np.uint8), executable.constants, ticks]
+    frame = Slots([buffer.ctypes.data for buffer in kept], (kept, code))
     found, clock = [], []
     for _ in range(runs + 1):  # the first, which pays for the pages, is thrown away
         for buffer, array in zip(buffers, arrays, strict=True):

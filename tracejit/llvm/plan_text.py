@@ -213,6 +213,10 @@ class _Printer:
             yield f"for {' x '.join(map(str, layout.row_shape))} rows of {lanes}{at_once}{chunks}"
         else:
             yield f"for {lanes}{chunks}"
+        if layout.tile is not None:
+            across = [access.across.argument for access in layout.access.values() if access.across is not None]
+            names = dict.fromkeys(self._view(call.views[argument]) for argument in across if argument is not None)
+            yield f"  in tiles of {layout.tile[0]} x {layout.tile[1]}, transposed before: {', '.join(names)}"
         spills = dict(zip(schedule.spills, call.scratch, strict=False))
         for number, loop in enumerate(schedule.passes):
             nodes = points_of(schedule, number)
@@ -296,6 +300,7 @@ def _kept(call: KernelCall) -> list[tuple[View, str]]:
     elif call.schedule is not None:
         names = [f"scratch: {node.op.name}" for node in call.schedule.spills]
         names += [f"scratch: blocks of {node.op.name}" for node in call.schedule.long]
+        names += ["scratch: transposed tiles"] * (len(call.scratch) - len(names))
     else:
         names = []
     return list(zip(call.scratch, names, strict=True))

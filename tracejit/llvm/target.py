@@ -74,7 +74,11 @@ class Machine(NamedTuple):
     # Rows of the left operand that are put together at once. benchmarks.kernels, the transposed product.
     packed_rows: int = 48
     # Bytes along either side of a tile of a matrix that is transposed. benchmarks.movement, the transposition of 4096.
-    transposed_tile: int = 256
+    transposed_tile: int = _KIB
+    # Bytes of a tile of what lies across a fusion's rows, along itself. benchmarks.kernels, the transposition of 3000 and 1.
+    across_rows: int = _KIB
+    # And along the rows. benchmarks.kernels, the transposition of 3000 and 1.
+    across_lanes: int = 512
     # Bytes of a row from which on the next one is prefetched. benchmarks.kernels, layer norm with gelu.
     prefetched_row: int = _KIB
 

@@ -1,5 +1,7 @@
-"""Activation functions that are ops, since their derivatives at a kink or far from 0 are not those of what they could be
-composed of."""
+"""Activation functions that are ops.
+
+Their derivatives at a kink or far from 0 are not those of what they could be composed of.
+"""
 
 from __future__ import annotations
 

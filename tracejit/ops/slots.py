@@ -1,4 +1,4 @@
-"""The cotangent of a value of which slices were taken: put together, once all have arrived, of the cotangents of the slices.
+"""The cotangent of a value of which slices were taken, put together from theirs when all have arrived.
 
 What does not overlap becomes one concatenation along an axis, so that a loop over x[t] gives each of its cotangents once to
 the cotangent of x, and adds nothing to it. What overlaps is divided into layers that do not, whose sum it is.

@@ -76,12 +76,17 @@ class CompiledFunction:
         """Its text for LLVM."""
         return self.executable.compilation.module
 
+    @property
+    def pointers(self) -> int:
+        """How many addresses the machine code takes: parameters, results, arena, constants."""
+        return len(self.parameters) + len(self._results) + 2
+
     def new_frame(self) -> Slots:
-        """Memory for one call at a time: a slot for the owner's use, the addresses that the machine code takes (parameters,
-        results, arena), and as many slots for who keeps alive what lies there."""
-        slots = len(self.parameters) + len(self._results) + 1
+        """Memory for one call at a time: a slot for the owner's use, the addresses that the machine code takes, and as many
+        slots for who keeps alive what lies there."""
+        free = len(self.parameters) + len(self._results) + 1
         arena = empty((self.executable.arena_bytes,), np.uint8)
-        return Slots([0] * slots + [arena.ctypes.data] + [0] * slots, arena)
+        return Slots([0] * free + [arena.ctypes.data, self.executable.constants.ctypes.data] + [0] * self.pointers, arena)
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[Tensor]:
         """Run on `arrays`, one a parameter, each as `buffer_of` gives it: the results; the variables' new values are over

@@ -155,7 +155,7 @@ class ConcreteFunction:
         return MemoryUse(facts.arena_bytes, results, facts.peak_bytes, facts.temporaries_bytes)
 
     def describe(self) -> str:
-        """Why it was made, where its code came from, how large it is, how long it took."""
+        """Why it was made, where it came from, how large it is, how long it took, where the code of its kernels came from."""
         compiled = self._compiled
         cause = self.cause if compiled is None else f"{self.cause}; {compiled.executable.cause}"
         if self.forgotten:
@@ -166,4 +166,5 @@ class ConcreteFunction:
         if self.compiled_seconds:
             spent += f", {self.compiled_seconds * 1e3:.1f} ms to compile"
         through = f"; called by the general path: {self.only_general}" if self.only_general else ""
-        return f"{cause}; {len(self.traced.graph.nodes)} nodes traced, {optimized}; {spent}{through}"
+        code = f"; {compiled.executable.describe()}" if compiled is not None else ""
+        return f"{cause}; {len(self.traced.graph.nodes)} nodes traced, {optimized}; {spent}{code}{through}"

@@ -1,5 +1,7 @@
-"""A compiled call as one op on a tape that was opened outside of it: recorded with its graph, differentiated as a graph, and
-the gradient compiled in turn, to any order."""
+"""A compiled call as one op on a tape that was opened outside of it.
+
+It is recorded with its graph, differentiated as a graph, and the gradient compiled in turn, to any order.
+"""
 
 from __future__ import annotations
 

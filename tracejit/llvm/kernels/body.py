@@ -1,5 +1,7 @@
-"""The nodes of a body as instructions: the one way by which a fusion's values, those that a row shares, and what works on the
-tiles of a product are computed."""
+"""The nodes of a body as instructions.
+
+It is the one way by which a fusion's values, those that a row shares, and what works on the tiles of a product are computed.
+"""
 
 from __future__ import annotations
 

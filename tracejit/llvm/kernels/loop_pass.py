@@ -136,7 +136,7 @@ def _prefetches(rows: RowBlock, number: int) -> list[Prefetch]:
     prefetches = []
     for key, access in layout.access.items():
         node, result = key
-        if schedule.kind[node] == "point" and access.lane_step == 1 and access.row_step:
+        if schedule.kind[node] == "point" and access.lane_step == 1 and access.row_step and access.across is None:
             if result == -1 and node.op is ops.parameter:
                 prefetches.append(Prefetch(key, rows.rows, False))
             elif result >= 0 and schedule.number[node] > number:
@@ -185,7 +185,9 @@ class Line(NamedTuple):
 
     def block(self, position: Lanes, ahead: int, width: int, active: int | None) -> RegisterBlock:
         rows, nest = self.loop.rows, self.loop.rows.nest
-        return RegisterBlock(nest.b, nest.arrays, nest.layout.access, self.starts, rows.rows, position, ahead, width, active)
+        in_tile = nest.b.sub(position, nest.tile.lane) if nest.tile is not None and nest.is_part_of_a_row else position
+        access = nest.layout.access
+        return RegisterBlock(nest.b, nest.arrays, access, self.starts, rows.rows, position, ahead, width, active, in_tile)
 
     def emit_block(self, block: RegisterBlock, shared: Values, totals: list[Lanes]) -> list[Lanes]:
         """Compute a register block: the totals with it."""
@@ -239,9 +241,22 @@ def _emit_last_axis(loop: PassContext, outer: Sequence[Lanes], carried: list[Lan
 
     def last(totals: list[Lanes]) -> list[Lanes]:
         last_width = max(power_above(rest), 2)  # a vector, whose lanes can be shuffled
-        block = line.block(b.const(0, int64), whole, last_width, None if rest == last_width else rest)
+        position, ahead = (whole, 0) if rows.nest.is_part_of_a_row else (0, whole)
+        block = line.block(b.const(position, int64), ahead, last_width, None if rest == last_width else rest)
         return line.emit_block(block, line.shared(last_width), totals)
 
+    if rows.nest.is_part_of_a_row:
+        assert layout.tile is not None and rows.nest.tile is not None
+        first = rows.nest.tile.first
+        end = b.add(first, b.const(layout.tile[1], int64))
+        b.loop_between(first, b.min(end, b.const(whole, int64)), one, step=width)
+
+        def write_last() -> None:
+            last([])
+
+        if rest:
+            b.when(b.compare("ge", end, b.const(count, int64)), write_last)
+        return totals
     chunk = None if layout.row_shape else rows.nest.chunk
     size = loop.long_block(1 if chunk is None else chunk.of) * width
     if not line.reductions or count <= _LONG_ROW * width:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tracejit.ir.types import int64
 from tracejit.llvm.kernels.accumulators import begin, begin_collections, end_collections
+from tracejit.llvm.kernels.across import emit_tile
 from tracejit.llvm.kernels.body import Values
 from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.loop_pass import emit_pass
@@ -13,6 +14,7 @@ from tracejit.llvm.kernels.nest import Chunk, Nest, RowBlock, chunk_loop
 from tracejit.llvm.plan.layout import Layout
 from tracejit.llvm.plan.schedule import Schedule
 from tracejit.llvm.text.arrays import Array
+from tracejit.llvm.text.builder import Body
 from tracejit.llvm.text.types import Lanes
 
 
@@ -41,6 +43,8 @@ def _emit_chunk(nest: Nest) -> None:
         return
     if not layout.row_shape:
         _emit_rows(nest, [], 1)
+    elif layout.tile is not None and len(layout.row_shape) == 1:
+        _emit_tiles(nest, [], nest.chunk)
     else:
         _emit_axis(nest, [], nest.chunk)
 
@@ -56,6 +60,8 @@ def _emit_axis(nest: Nest, outer: Sequence[Lanes], chunk: Chunk | None) -> None:
     def one_step(position: Lanes, none: list[Lanes]) -> list[Lanes]:
         if is_last:
             _emit_rows(nest, [*outer, position], step)
+        elif layout.tile is not None and axis == len(layout.row_shape) - 2:
+            _emit_tiles(nest, [*outer, position], None)
         else:
             _emit_axis(nest, [*outer, position], None)
         return none
@@ -82,6 +88,38 @@ def _emit_axis(nest: Nest, outer: Sequence[Lanes], chunk: Chunk | None) -> None:
         chunk_loop(b, chunk, count, size, one_block, last_block, [])
     else:
         chunk_loop(b, chunk, count, step, one_step, lambda none: b.loop(count - whole, single), [])
+
+
+def _emit_tiles(nest: Nest, outer: Sequence[Lanes], chunk: Chunk | None) -> None:
+    """Run along the last axis of the rows, those of a chunk, and along their last axis by tiles, of what lies across transposed
+    before the tile's rows are computed."""
+    b, layout = nest.b, nest.layout
+    assert layout.tile is not None
+    (high, wide), count, step = layout.tile, layout.row_shape[-1], layout.rows
+    whole = b.const(count - count % step, int64)
+
+    def tiles(number: Lanes, none: list[Lanes]) -> list[Lanes]:
+        first = b.mul(number, b.const(high, int64))
+        last = b.min(b.add(first, b.const(high, int64)), b.const(count, int64))
+
+        def tile(lane: Lanes, none: list[Lanes]) -> list[Lanes]:
+            inside = nest._replace(tile=emit_tile(nest, outer, first, lane))
+
+            def rows(at_once: int) -> Body:
+                def body(row: Lanes, none: list[Lanes]) -> list[Lanes]:
+                    _emit_rows(inside, [*outer, row], at_once)
+                    return none
+
+                return body
+
+            b.loop_between(first, b.min(last, whole), rows(step), step=step)
+            if count % step:
+                b.loop_between(b.max(first, whole), last, rows(1))
+            return none
+
+        return b.loop(layout.lane_shape[-1], tile, step=wide)
+
+    chunk_loop(b, chunk, -(-count // high), 1, tiles, lambda none: none, [])
 
 
 def _emit_rows(nest: Nest, index: Sequence[Lanes], rows: int) -> None:

@@ -15,11 +15,10 @@ from tracejit.llvm.kernels.kernel import KernelBuilder
 from tracejit.llvm.kernels.tails import masked_loop, overlapped_loop, overlapped_start
 from tracejit.llvm.kernels.transposition import PIECE_BYTES, transposed
 from tracejit.llvm.text.arrays import Array
+from tracejit.llvm.text.memory import PICKED
 from tracejit.llvm.text.powers import power_above, power_below
 from tracejit.llvm.text.types import Lanes
 
-# The largest distance at which elements are picked from whole vectors.
-_PICKED = 4
 # Elements that are moved one after the other in one run through a loop.
 _UNROLL = 4
 
@@ -60,7 +59,7 @@ def _copy_runs(b: KernelBuilder, target: Array, source: Array, divided: bool) ->
 def _across(target: Array, source: Array) -> int | None:
     """The axis along which the source's elements are neighbours, where it is worth while to turn blocks."""
     last = len(target.shape) - 1
-    if target.strides[last] != 1 or abs(source.strides[last]) <= _PICKED:
+    if target.strides[last] != 1 or abs(source.strides[last]) <= PICKED:
         return None
     return next((axis for axis in range(last) if abs(source.strides[axis]) == 1), None)
 
@@ -80,7 +79,7 @@ def _copy_transposed(b: KernelBuilder, target: Array, source: Array, across: int
                 start = b.address(start, array.dtype, index=position, stride=array.strides[axis])
             shape, strides = (array.shape[across], array.shape[last]), (array.strides[across], array.strides[last])
             parts.append(Array(shape, strides, 0, array.dtype, start))
-        if target.shape[last] <= _PICKED and target.strides[across] == target.shape[last]:
+        if target.shape[last] <= PICKED and target.strides[across] == target.shape[last]:
             _interleave(b, parts[0], parts[1])
         else:
             _transpose(b, parts[0], parts[1], divided and not others)
@@ -132,7 +131,8 @@ def _transpose(b: KernelBuilder, target: Array, source: Array, divided: bool) ->
             def at(row: Lanes, column: Lanes) -> None:
                 block(b.add(first_row, row), b.add(first_column, column), nontemporal)
 
-            if nontemporal:
+            # What is far from one row to the next is gone through in the order of its memory.
+            if nontemporal or abs(step) > abs(down):
                 overlapped_loop(b, wide, edge, lambda column: overlapped_loop(b, high, lanes, lambda row: at(row, column)))
             else:
                 overlapped_loop(b, high, lanes, lambda row: overlapped_loop(b, wide, edge, lambda column: at(row, column)))

@@ -29,14 +29,30 @@ class Chunk(NamedTuple):
     of: int
 
 
+class Tile(NamedTuple):
+    """A tile of the rows, whose elements are computed from `first` along the last axis on. What lies across the rows has been
+    transposed from the index `row` along their last axis, and from `lane` along theirs."""
+
+    row: Lanes
+    lane: Lanes
+    first: Lanes
+
+
 class Nest(NamedTuple):
-    """A fusion over `arrays`, the kernel's arguments, of which one chunk is written; all of it where that is None."""
+    """A fusion over `arrays`, the kernel's arguments, of which one chunk is written; all of it where that is None. Its rows are
+    those of the `tile`, where there is one."""
 
     b: KernelBuilder
     schedule: Schedule
     layout: Layout
     arrays: Sequence[Array]
     chunk: Chunk | None
+    tile: Tile | None = None
+
+    @property
+    def is_part_of_a_row(self) -> bool:
+        """Whether a tile has only some of the elements along the last axis."""
+        return self.layout.tile is not None and self.layout.tile[1] < self.layout.lane_shape[-1]
 
     def array(self, access: Access) -> Array:
         """Where a value lies that is no position."""
@@ -93,8 +109,12 @@ class RowBlock:
         for key, access in nest.layout.access.items():
             if access.argument is None:
                 continue
+            positions = index
+            if access.across is not None:
+                assert nest.tile is not None
+                positions = [*index[:-1], b.sub(index[-1], nest.tile.row)]
             pointer = nest.start(access)
-            for position, stride in zip(index, access.rows, strict=True):
+            for position, stride in zip(positions, access.rows, strict=True):
                 pointer = b.address(pointer, access.dtype, index=position, stride=stride)
             bases[key] = pointer
         return cls(nest, tuple(index), rows, bases)

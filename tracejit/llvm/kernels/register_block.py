@@ -6,6 +6,7 @@ other have others between them; LLVM takes it apart.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from tracejit.llvm.text.types import SCALAR_TYPES, Lanes
 
 class RegisterBlock(NamedTuple):
     """`width` elements, `ahead` behind `position`, of each row; of which the first `active` exist, all where it is None.
-    `starts` is where the first row of each array begins."""
+    `starts` is where the first row of each array begins, `in_tile` the position in the tile of what lies across the rows."""
 
     b: KernelBuilder
     arrays: Sequence[Array]
@@ -32,6 +33,7 @@ class RegisterBlock(NamedTuple):
     ahead: int
     width: int
     active: int | None
+    in_tile: Lanes
 
     @property
     def lanes(self) -> int:
@@ -39,8 +41,9 @@ class RegisterBlock(NamedTuple):
 
     def _pointer(self, key: Key, row: int) -> str:
         b, access = self.b, self.access[key]
+        position = self.position if access.across is None else self.in_tile
         start = b.address(self.starts[key], access.dtype, self.ahead * access.lane_step + row * access.row_step)
-        return b.address(start, access.dtype, index=self.position, stride=access.lane_step)
+        return b.address(start, access.dtype, index=position, stride=access.lane_step)
 
     def _row(self, value: Lanes, row: int) -> Lanes:
         return shuffled(self.b, value, range(row * self.width, (row + 1) * self.width))
@@ -74,13 +77,15 @@ class RegisterBlock(NamedTuple):
                 b.write(one.ref, target, value.dtype, register, nontemporal=True)
 
     def _nontemporal_lanes(self, key: Key) -> int:
-        """The elements of a register, where a result is written past the caches in whole ones; else 0."""
+        """How many elements, a register or a half or a quarter of one, are written past the caches at one time; 0 where none
+        are."""
         access = self.access[key]
-        register = self.b.lanes_for(access.dtype)
-        steps = (*access.rows, *access.lanes[:-1], self.width, self.ahead)
-        whole = self.active is None and access.lanes[-1:] == (1,) and not any(step % register for step in steps)
         nontemporal = access.argument is not None and self.arrays[access.argument].nontemporal
-        return register if nontemporal and whole else 0
+        if not nontemporal or self.active is not None or access.lanes[-1:] != (1,):
+            return 0
+        register = self.b.lanes_for(access.dtype)
+        lanes = math.gcd(register, *access.rows, *access.lanes[:-1], self.width, self.ahead)
+        return lanes if lanes >= max(register // 4, 1) else 0
 
     def accumulate(self, node: Node, value: Lanes, key: Key) -> None:
         """Combine with the elements of an accumulator, which has one for each along the last axis."""

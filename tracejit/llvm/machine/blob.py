@@ -14,11 +14,11 @@ import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
-_HEAD = struct.Struct("<4sBBBBIII4Q")
+_HEAD = struct.Struct("<4sBBBxIII4Q")
 _MAGIC = b"TJB1"
-_EXPORT = struct.Struct("<IBxxxQ")
-_RELOCATION = struct.Struct("<QBBxxIq")
-_MOST_BYTES = 1 << 30
+_EXPORT = struct.Struct("<IIQ")
+_RELOCATION = struct.Struct("<BBxxIQq")
+_MOST_BYTES = 1 << 28
 _MOST_ALIGNMENT = 4096
 # Where something is, or is looked for: in the blob's own code, in its own data, or elsewhere, under a name.
 CODE, DATA, ELSEWHERE = range(3)
@@ -38,12 +38,13 @@ class Place(NamedTuple):
 
 
 class Relocation(NamedTuple):
-    """At `place` the address of what is `addend` bytes behind the beginning of something is to be written: of the blob's own
-    CODE or DATA (`target`, with `name` ""), or of what has a name ELSEWHERE."""
+    """At an `offset` of a `section`, CODE or DATA, the address of what is `addend` bytes behind the beginning of something is
+    to be written: of the blob's own CODE or DATA (`target`, with `name` ""), or of what has a name ELSEWHERE."""
 
-    place: Place
+    section: int
     target: int
     name: str
+    offset: int
     addend: int
 
 
@@ -73,13 +74,13 @@ class Blob(NamedTuple):
             names.setdefault(name, len(names))
         texts = b"".join(name.encode() + b"\0" for name in names)
         head = _HEAD.pack(
-            _MAGIC, self.is_object, self.alignment.bit_length() - 1, self.data_alignment.bit_length() - 1, 0,
+            _MAGIC, self.is_object, self.alignment.bit_length() - 1, self.data_alignment.bit_length() - 1,
             len(self.exports), len(self.relocations), len(names),
             len(self.code), len(self.data), self.data_size, len(texts),
         )  # fmt: skip
         exports = [_EXPORT.pack(names[name], place.section, place.offset) for name, place in self.exports.items()]
         relocations = [
-            _RELOCATION.pack(each.place.offset, each.place.section, each.target, names.get(each.name, 0), each.addend)
+            _RELOCATION.pack(each.section, each.target, names.get(each.name, 0), each.offset, each.addend)
             for each in self.relocations
         ]
         return b"".join([head, *exports, *relocations, texts, self.code, self.data])
@@ -97,25 +98,26 @@ def _require(condition: object, what: str) -> None:
 
 def _read(contents: bytes) -> Blob:
     _require(len(contents) >= _HEAD.size, "size")
-    (magic, kind, log_alignment, log_data, zero, exported, relocated, named, code_size, filled, data_size, names_size) = (
+    (magic, kind, log_alignment, log_data, exported, relocated, named, code_size, filled, data_size, names_size) = (
         _HEAD.unpack_from(contents)
     )
-    _require(magic == _MAGIC and kind in (0, 1) and zero == 0, "format")
-    sizes = (exported * _EXPORT.size, relocated * _RELOCATION.size, names_size, code_size, filled)
-    _require(_HEAD.size + sum(sizes) == len(contents) and filled <= data_size <= _MOST_BYTES, "size")
-    parts = []
-    start = _HEAD.size
-    for size in sizes:
-        parts.append(contents[start : start + size])
-        start += size
-    blob = Blob(
-        parts[3], 1 << log_alignment, parts[4], data_size, 1 << log_data,
-        *_references(parts[0], parts[1], _names(parts[2], named)), kind == 1,
-    )  # fmt: skip
-    check(blob)
-    # Numbers that nothing reads and names that nothing has could hide what is damaged.
-    _require(blob.to_bytes() == contents, "format")
-    return blob
+    _require(magic == _MAGIC and kind in (0, 1), "format")
+    at_relocations = _HEAD.size + exported * _EXPORT.size
+    at_names = at_relocations + relocated * _RELOCATION.size
+    at_code = at_names + names_size
+    at_data = at_code + code_size
+    _require(at_data + filled == len(contents), "size")
+    _require(code_size <= _MOST_BYTES and filled <= data_size <= _MOST_BYTES, "size")
+    alignment, data_alignment = 1 << log_alignment, 1 << log_data
+    _require(alignment <= _MOST_ALIGNMENT and data_alignment <= _MOST_ALIGNMENT, "alignment")
+    names = _names(contents[at_names:at_code], named)
+    exports = _exports(contents[_HEAD.size : at_relocations], names, (code_size, data_size))
+    relocations = _relocations(contents[at_relocations:at_names], names, (code_size, data_size), (code_size, filled))
+    if kind == 1:
+        _require(data_size == 0 and alignment == data_alignment == 1 and not relocations, "format")
+        _require(not any(offset for _, offset in exports.values()), "list of exports")
+    code, data = contents[at_code:at_data], contents[at_data:]
+    return Blob(code, alignment, data, data_size, data_alignment, exports, relocations, kind == 1)
 
 
 def _names(texts: bytes, count: int) -> list[str]:
@@ -123,43 +125,30 @@ def _names(texts: bytes, count: int) -> list[str]:
         names = texts.decode().split("\0")
     except UnicodeDecodeError:
         names = []
-    _require(len(names) == count + 1 and names[-1] == "", "list of names")
+    _require(len(names) == count + 1 and "" not in names[:count] and not names[count], "list of names")
     return names[:-1]
 
 
-def _references(exports: bytes, relocations: bytes, names: list[str]) -> tuple[dict[str, Place], tuple[Relocation, ...]]:
-    read = list(_EXPORT.iter_unpack(exports))
-    pointing = list(_RELOCATION.iter_unpack(relocations))
-    _require(all(name < len(names) for name, _, _ in read), "list of exports")
-    _require(all(target != ELSEWHERE or name < len(names) for _, _, target, name, _ in pointing), "list of relocations")
-    exported = {names[name]: Place(section, offset) for name, section, offset in read}
-    _require(len(exported) == len(read), "list of exports")
-    return exported, tuple(
-        [
-            Relocation(Place(section, offset), target, names[name] if target == ELSEWHERE else "", addend)
-            for offset, section, target, name, addend in pointing
-        ]
-    )
+def _exports(written: bytes, names: list[str], sizes: tuple[int, int]) -> dict[str, Place]:
+    exports = {}
+    for name, section, offset in _EXPORT.iter_unpack(written):
+        _require(name < len(names) and section <= DATA and offset < sizes[section], "list of exports")
+        exports[names[name]] = Place(section, offset)
+    _require(exports and len(exports) * _EXPORT.size == len(written), "list of exports")
+    return exports
 
 
-def check(blob: Blob) -> None:
-    """BadBlob where something of a blob would be outside of it."""
-    sizes = (len(blob.code), blob.data_size)
-    _require(blob.alignment <= _MOST_ALIGNMENT and blob.data_alignment <= _MOST_ALIGNMENT, "alignment")
-    _require(0 < sizes[CODE] <= _MOST_BYTES and len(blob.data) <= sizes[DATA] <= _MOST_BYTES, "size")
-    _require(blob.exports and "" not in blob.exports, "list of exports")
-    if blob.is_object:
-        _require(blob.alignment == blob.data_alignment == 1 and not blob.data_size and not blob.relocations, "format")
-        _require(all(place == (CODE, 0) for place in blob.exports.values()), "list of exports")
-        return
-    for section, offset in blob.exports.values():
-        _require(section in (CODE, DATA) and 0 <= offset < sizes[section], "list of exports")
+def _relocations(written: bytes, names: list[str], sizes: tuple[int, int], filled: tuple[int, int]) -> tuple[Relocation, ...]:
+    relocations = []
     free = [0, 0]
-    for (section, offset), target, name, addend in blob.relocations:
-        _require(section in (CODE, DATA) and free[section] <= offset, "list of relocations")
+    for section, target, number, offset, addend in _RELOCATION.iter_unpack(written):
+        if section > DATA or not free[section] <= offset <= filled[section] - WORD:
+            raise BadBlob("the code's list of relocations is wrong")
         free[section] = offset + WORD
-        _require(free[section] <= (len(blob.code), len(blob.data))[section], "list of relocations")
-        if target == ELSEWHERE:
-            _require(name and abs(addend) <= _MOST_BYTES, "list of relocations")
-        else:
-            _require(target in (CODE, DATA) and 0 <= addend <= sizes[target], "list of relocations")
+        name = ""
+        if target == ELSEWHERE and number < len(names):
+            name = names[number]
+        elif target > DATA or not 0 <= addend <= sizes[target]:
+            raise BadBlob("the code's list of relocations is wrong")
+        relocations.append(Relocation(section, target, name, offset, addend))
+    return tuple(relocations)

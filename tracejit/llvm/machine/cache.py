@@ -1,4 +1,4 @@
-"""Objects on disk, one a file, so that a later process loads what an earlier one compiled.
+"""Compiled code on disk, a kernel or a graph a file, so that a later process loads what an earlier one compiled.
 
 A file is trusted because nobody else can have written it (the folder and the file belong to the user, and to nobody else to
 write) and because all of it is under a digest, its own key included. Whatever is wrong with it or with the folder is a miss,
@@ -21,13 +21,13 @@ import stat
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 _MAGIC = b"TRACEJIT"
-_FORMAT = 1
+_FORMAT = 2
 _START = struct.Struct("<8sI32s")
 _REST = struct.Struct("<32sQQ")
 _HEAD = _START.size + _REST.size
@@ -192,13 +192,25 @@ def _remove(folder: int, name: str) -> None:
 
 def get(key: str) -> Found:
     """The entry of a key (made by `host.key`), as it was put; the caller checks what stands in the header. Never raises."""
+    return get_all([key])[0]
+
+
+def get_all(keys: Sequence[str]) -> list[Found]:
+    """The entries of some keys, as by `get`."""
     try:
         _require_enabled()
         with _folder() as folder:
-            header, code = _read(folder, key)
-        return Found(header, code, "cache hit")
+            return [_found(folder, key) for key in keys]
     except Unusable as reason:
-        return Found(None, b"", str(reason))
+        cause = str(reason)
+    except FileNotFoundError:
+        cause = "cache miss: no entry"
+    return [Found(None, b"", cause)] * len(keys)
+
+
+def _found(folder: int, key: str) -> Found:
+    try:
+        return Found(*_read(folder, key), "cache hit")
     except FileNotFoundError:
         return Found(None, b"", "cache miss: no entry")
     except _Damaged as reason:
@@ -258,26 +270,37 @@ def _checked(contents: bytes, key: str) -> tuple[dict[str, Any], bytes]:
 def put(key: str, header: dict[str, Any], code: bytes) -> str:
     """Keep bytes under a key (made by `host.key`), with what their reader has to know of them, a dict that JSON can hold: "",
     or why they are not kept. Never raises for anything that is wrong with the folder."""
-    text = json.dumps(header).encode()
-    rest = _REST.pack(bytes.fromhex(key), len(text), len(code)) + text + code
-    contents = _START.pack(_MAGIC, _FORMAT, hashlib.sha256(rest).digest()) + rest
+    return put_all([(key, header, code)])
+
+
+def put_all(entries: Iterable[tuple[str, dict[str, Any], bytes]]) -> str:
+    """Keep several, as by `put`: "", or why not all of them are kept."""
+    contents = {key: _contents(key, header, code) for key, header, code in entries}
     try:
         _require_enabled()
         limit = _limit()
-        if len(contents) > limit:
+        if any(len(each) > limit for each in contents.values()):
             return "it is larger than the cache may be"
         if _sources() != _imported:
             return "the compiler's sources have changed since they were imported"
         with _folder(create=True) as folder:
-            _write(folder, key, contents)
+            for key, each in contents.items():
+                _write(folder, key, each)
             # To look through thousands of entries takes as long as to compile one: a small one is rarely the occasion.
-            if len(contents) > limit // _SMALL_SHARE or os.urandom(1)[0] < 256 // _TIDY_ONE_IN:
+            large = sum(map(len, contents.values())) > limit // _SMALL_SHARE
+            if large or min(os.urandom(len(contents)), default=255) < 256 // _TIDY_ONE_IN:
                 _tidy(folder, limit)
     except Unusable as reason:
         return str(reason)
     except OSError as error:
         return f"the cache cannot be written: {error.strerror}"
     return ""
+
+
+def _contents(key: str, header: dict[str, Any], code: bytes) -> bytes:
+    text = json.dumps(header).encode()
+    rest = _REST.pack(bytes.fromhex(key), len(text), len(code)) + text + code
+    return _START.pack(_MAGIC, _FORMAT, hashlib.sha256(rest).digest()) + rest
 
 
 def _write(folder: int, key: str, contents: bytes) -> None:

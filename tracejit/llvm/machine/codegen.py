@@ -1,8 +1,8 @@
 """Compiles texts in several threads, by the C functions of llvmlite's library.
 
 llvmlite itself lets in one thread at a time. Here each has a context and a target machine of its own, and does a module in one
-go: parsed, compiled, copied out, freed. The interpreter's lock is given back for what takes long, parsing and compiling, for nothing
-else: to have it again may take 5 ms where other threads run Python.
+go: parsed, compiled, copied out, freed. The interpreter's lock is given back for what takes long alone,
+parsing and compiling: to have it again may take 5 ms where other threads run Python.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tracejit.llvm.machine.blob import CODE, DATA, ELSEWHERE, Blob, Place, Relocation
+from tracejit.llvm.machine.blob import CODE, DATA, ELSEWHERE, WORD, Blob, Place, Relocation
 
 _HEADER = struct.Struct("<4sBBBBB7xHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
@@ -23,10 +23,15 @@ _PROGBITS, _SYMTAB, _RELAS, _NOBITS = 1, 2, 4, 8
 _WRITE, _ALLOC, _EXECUTE, _MERGE, _GROUP, _TLS = 1, 2, 4, 16, 512, 1024
 # A constant of a register's size; smaller ones do not lie across its multiples.
 _MOST_OF_A_CONSTANT = 64
+_MOST_BYTES = 1 << 28
 _UNDEFINED, _FIRST_RESERVED = 0, 0xFF00
 # The address of a symbol and an addend, in 8 bytes: the large code model has no other.
 R_X86_64_64 = 1
 KNOWN = frozenset({R_X86_64_64})
+
+
+# What comes of numbers that lead out of the object.
+_DAMAGED = (struct.error, ValueError, IndexError, OverflowError)
 
 
 class Unread(Exception):
@@ -71,7 +76,7 @@ class Object:
     def __init__(self, contents: bytes):
         try:
             self._read(contents)
-        except (struct.error, UnicodeDecodeError, IndexError) as error:
+        except _DAMAGED as error:
             raise Unread(f"the object cannot be read: {error}") from None
 
     def _read(self, contents: bytes) -> None:
@@ -109,14 +114,17 @@ class Object:
         for name in exports:
             if name not in defined:
                 raise RuntimeError(f"{name} is not defined where it is exported")
-        return _Gathering(self, {name: defined[name] for name in exports}).blob()
+        try:
+            return _Gathering(self, {name: defined[name] for name in exports}).blob()
+        except _DAMAGED as error:
+            raise Unread(f"the object cannot be read: {error}") from None
 
     def piece(self, section: int, offset: int) -> _Piece:
         """The piece that has the byte at an offset of a section, or ends with it."""
         found = self.sections[section]
         if not found.flags & _ALLOC or found.flags & _TLS or found.kind not in (_PROGBITS, _NOBITS):
             raise Unread("something refers to a section of another kind")
-        if found.kind == _PROGBITS and found.start + found.size > len(self.contents):
+        if found.size > (len(self.contents) - found.start if found.kind == _PROGBITS else _MOST_BYTES):
             raise Unread("a section ends outside of the object")
         if not 0 <= offset <= found.size:
             raise Unread("something refers to what is outside of its section")
@@ -142,16 +150,17 @@ class _Gathering:
         for piece in self._found:  # which grows on the way
             own = self._offsets[piece]
             for reference in self._source.references.get(piece.section, ()):
+                if reference.offset + WORD > piece.size:
+                    raise Unread("a relocation is outside of its section")
                 target, name, addend = self._target(reference)
-                place = Place(own.section, own.offset + reference.offset)
-                self._relocations.append(Relocation(place, target, name, addend))
+                self._relocations.append(Relocation(own.section, target, name, own.offset + reference.offset, addend))
         images = bytearray(self._sizes[CODE]), bytearray(self._sizes[DATA])
         for piece, (section, offset) in self._offsets.items():
             found = self._source.sections[piece.section]
             if found.kind == _PROGBITS:
                 start = found.start + piece.start
                 images[section][offset : offset + piece.size] = self._source.contents[start : start + piece.size]
-        self._relocations.sort()
+        self._relocations.sort(key=lambda each: (each.section, each.offset))
         return Blob(
             bytes(images[CODE]), self._alignments[CODE], bytes(images[DATA][: self._filled]), len(images[DATA]),
             self._alignments[DATA], exports, tuple(self._relocations),

@@ -56,7 +56,14 @@ def key(*parts: Any) -> str:
     `parts` are str, bytes, int, bool, None, and tuples of these: what has the same repr is the same. The first should be a
     name of the client, so that two clients never share a key.
     """
-    return _digest(fingerprint(), parts)
+    digest = _begun(cache.compiler(), fingerprint()).copy()
+    digest.update(repr(parts).encode())
+    return str(digest.hexdigest())
+
+
+@functools.lru_cache(4)
+def _begun(*parts: Any) -> Any:
+    return hashlib.sha256(repr(parts).encode())
 
 
 def _digest(*parts: Any) -> str:

@@ -61,18 +61,21 @@ def _load_images(blobs: Sequence[Blob], symbols: Mapping[str, int], library: Lib
         for blob, start in zip(blobs, starts, strict=True)
         for name, (section, offset) in blob.exports.items()
     }
-    images = bytearray(sizes[CODE]), bytearray(sizes[DATA])
+    known = {**symbols, **addresses}
     for blob, start in zip(blobs, starts, strict=True):
-        images[CODE][start[CODE] : start[CODE] + len(blob.code)] = blob.code
-        images[DATA][start[DATA] : start[DATA] + len(blob.data)] = blob.data
-        for (section, offset), target, name, addend in blob.relocations:
-            if target == ELSEWHERE:
-                found = addresses[name] if name in addresses else symbols[name] if name in symbols else _of_process(name)
+        own = (begins[CODE] + start[CODE], begins[DATA] + start[DATA])
+        images = bytearray(blob.code), bytearray(blob.data)
+        for section, target, name, offset, addend in blob.relocations:
+            if target != ELSEWHERE:
+                found = own[target]
+            elif name in known:
+                found = known[name]
             else:
-                found = begins[target] + start[target]
-            _ADDRESS.pack_into(images[section], start[section] + offset, (found + addend) & _ALL_BITS)
-    for begin, image in zip(begins, images, strict=True):
-        ctypes.memmove(begin, bytes(image), len(image))
+                found = known[name] = _of_process(name)
+            _ADDRESS.pack_into(images[section], offset, (found + addend) & _ALL_BITS)
+        for begin, image in zip(own, images, strict=True):
+            if image:
+                ctypes.memmove(begin, bytes(image), len(image))
     make_executable(base, pages[CODE])
     return addresses
 

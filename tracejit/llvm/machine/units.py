@@ -19,8 +19,8 @@ from tracejit.llvm.machine.elf import Object, Unread
 _GROUPS_A_THREAD = 3
 # Letters: what another group costs, and the least that is worth one.
 _GROUP_COSTS, _LEAST_OF_A_GROUP = 2_000, 20_000
-# A line that begins a function's definition, or is a variable's.
-_DEFINITION = re.compile(r'^(?:define [^@\n]*|(?=@))@(?P<name>"[^"\n]*"|[-\w.$]+).*$', re.MULTILINE)
+# A line that begins a function's definition, or is a variable's that is not external.
+_DEFINITION = re.compile(r'^(?:define [^@\n]*|(?=@)(?!.* = external ))@(?P<name>"[^"\n]*"|[-\w.$]+).*$', re.MULTILINE)
 
 
 class Unit(NamedTuple):

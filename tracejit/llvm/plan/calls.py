@@ -53,12 +53,16 @@ class KernelCall:
 
     @property
     def key(self) -> Hashable:
-        """Equal for calls that one kernel can serve: the same computation over arrays that lie alike in their buffers."""
-        layouts = tuple([(view.shape, view.strides, view.offset, view.dtype) for view in self.views])
+        """All that its kernel is written from, beside the target: equal for calls that one kernel can serve, and of the same
+        repr in every process. Where an array begins, what it is called and the user's line are no part of it. Schedule and
+        layout follow from a fusion's attributes and from how its arrays lie, but for the number of chunks."""
+        layouts = tuple([(view.shape, view.strides, view.dtype) for view in self.views])
+        chunks = self.schedule.chunks if self.schedule is not None else 1
+        how = (self.parallel, self.nontemporal, len(self.outputs), len(self.scratch), chunks, self.blocking)
         if self.node is None:
-            return self.parallel, layouts
+            return "copy", how, layouts
         attrs = tuple([(name, attr_key(value)) for name, value in self.node.attrs.items()])
-        return self.node.op.name, self.parallel, self.nontemporal, len(self.scratch), self.blocking, attrs, layouts
+        return self.node.op.name, how, layouts, attrs
 
     def over(self, moved: Mapping[Buffer, Buffer]) -> KernelCall:
         """The call with other buffers in the place of those that are `moved`."""

@@ -1,4 +1,7 @@
-"""Copies made once, however many kernels need them: a matrix in panels, or in order, or in another dtype."""
+"""Copies are made once, however many kernels need them.
+
+They are of a matrix in panels, or in order, or in another dtype.
+"""
 
 from __future__ import annotations
 

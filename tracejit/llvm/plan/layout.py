@@ -1,5 +1,7 @@
-"""How a fusion's values lie over its space, and so what its loops are: every access with its strides along as few axes as
-possible, those of the rows and those of the lanes."""
+"""How a fusion's values lie over its space, and so what its loops are.
+
+Every access has strides along as few axes as possible, those of the rows and those of the lanes.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ Key = tuple[Node, int]
 class Access(NamedTuple):
     """How a value lies in the kernel's argument of this number (None for a position, which lies nowhere): `rows` and `lanes`
     are strides along the collapsed axes, `unit` is the stride from a chunk's copy to the next. A scratch row is of as many
-    elements as `scratch` says."""
+    elements as `scratch` says. What lies `across` the rows is read from a tile of it, which is transposed before."""
 
     argument: int | None
     dtype: DType
@@ -29,6 +31,7 @@ class Access(NamedTuple):
     lanes: tuple[int, ...]
     unit: int = 0
     scratch: int = 0
+    across: Access | None = None
 
     @property
     def row_step(self) -> int:
@@ -59,7 +62,8 @@ class Layout(NamedTuple):
     computed at one time.
 
     Arrays are numbers of the kernel's arguments: `results` where values are written, those of `collections` a block at a time;
-    `ends` where accumulators are complete; `scratch` the rows of what is kept for a later pass.
+    `ends` where accumulators are complete; `scratch` the rows of what is kept for a later pass. Where something lies across the
+    rows, the work is done in tiles of so many rows, and elements along the last axis, as `tile` says.
     """
 
     row_shape: tuple[int, ...]
@@ -70,6 +74,7 @@ class Layout(NamedTuple):
     ends: Mapping[Node, Sequence[int]]
     scratch: Mapping[Node, int]
     collections: Mapping[Node, Collection]
+    tile: tuple[int, int] | None = None
 
     def steps(self, axis: int) -> tuple[int, int]:
         """How many indices along an axis of the rows are one step, and how many are a block of steps."""
@@ -101,13 +106,18 @@ def fusion_layout(
         copies = where is not None and (is_scratch or (number >= 0 and node in schedule.partial))
         unit = arrays[where].strides[0] if where is not None and copies else 0
         access[key] = Access(where, node.dtype, rows, lanes, unit, math.prod(lane_shape) if is_scratch else 0)
-    innermost = row_shape[-1] if row_shape else 1
-    at_once = min(schedule.row_unroll(math.prod(lane_shape)), 1 << max(innermost, 1).bit_length() - 1)
+    at_once = rows_at_once(schedule, row_shape, lane_shape)
     ends = {node: results[node] for node in schedule.accumulators}
     layout = Layout(row_shape, lane_shape, at_once, access, results, ends, spills, {})
     for argument, node in enumerate(schedule.long, own + len(spills)):
         layout = _collected(layout, schedule, node, argument, arrays[argument].strides[0])
     return layout
+
+
+def rows_at_once(schedule: Schedule, row_shape: Sequence[int], lane_shape: Sequence[int]) -> int:
+    """How many rows are computed at one time, a power of two that is no more than there are next to each other."""
+    innermost = row_shape[-1] if row_shape else 1
+    return min(schedule.row_unroll(math.prod(lane_shape)), 1 << max(innermost, 1).bit_length() - 1)
 
 
 def _collected(layout: Layout, schedule: Schedule, node: Node, argument: int, unit: int) -> Layout:

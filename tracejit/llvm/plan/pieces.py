@@ -1,4 +1,4 @@
-"""Pieces of concatenations written by their kernels where they belong, so that nothing is left to copy."""
+"""Pieces of concatenations are written where they belong."""
 
 from __future__ import annotations
 
@@ -110,10 +110,13 @@ def _may_lie(piece: View, place: Place, touching: Iterable[KernelCall]) -> bool:
 
 
 def _takes_any_layout(call: KernelCall) -> bool:
-    """Whether its kernel reads and writes arrays of any strides, and nothing was decided that these have to fit."""
+    """Whether its kernel reads and writes arrays of any strides, and nothing was decided that these have to fit: a fusion's
+    layout is made anew."""
+    if call.layout is not None:
+        return call.layout.tile is None
     if call.product is not None:
         return call.product.op is ops.matmul
-    return call.node is None or call.node.op in (ops.fusion, ops.concat)
+    return call.node is None or call.node.op is ops.concat
 
 
 def _at(view: View, places: Mapping[Buffer, Place]) -> View:

@@ -13,6 +13,7 @@ from tracejit import ops
 from tracejit.ir import Graph, Node, TensorType, make
 from tracejit.ir.op import Alias, Kernel, Op
 from tracejit.ir.types import Type
+from tracejit.llvm.plan.across import in_tiles, keys_across, may_lie_across
 from tracejit.llvm.plan.arena import Arena, lay_out, live_ranges_of
 from tracejit.llvm.plan.blocking import needs
 from tracejit.llvm.plan.calls import KernelCall
@@ -196,15 +197,31 @@ class _Planner:
     def _fusion(self, node: Node) -> list[View]:
         """Add the call of a fusion, and those that combine what its chunks have accumulated: the views of its results."""
         body = node.attrs["body"]
-        found = schedule(body, node.attrs["space"], node.attrs["rows"])
+        found, machine = schedule(body, node.attrs["space"], node.attrs["rows"]), self.target.machine
+        operands = tuple([self.view(operand) for operand in node.operands])
+        if not found.accumulators and any(map(may_lie_across, operands)):
+            found = replace(found, chunks=min(found.chunks, machine.chunks))  # each has tiles of its own
         outputs = []
         for result in body.results:
             shape = (found.chunks, *result.shape) if result in found.partial else result.shape
             outputs.append(self._new(TensorType(shape, result.dtype)))
         scratch = [self._new(TensorType(found.scratch_shape, spill.dtype)) for spill in found.spills]
         scratch += [self._new(TensorType(found.block_shape(end), end.dtype)) for end in found.long]
-        operands = tuple([self.view(operand) for operand in node.operands])
         layout = fusion_layout(body, found, outputs, operands, scratch)
+        inputs = range(len(outputs), len(outputs) + len(operands))
+        axis, across = keys_across(layout, found, inputs)
+        if across and found.accumulators:
+            # They are added to in the order of the rows, so these are not computed in tiles.
+            numbers = {layout.access[key].argument for key in across}
+            operands = tuple([
+                self._copied(view) if number in numbers else view
+                for number, view in zip(inputs, operands, strict=True)
+            ])  # fmt: skip
+            layout = fusion_layout(body, found, outputs, operands, scratch)
+        elif across:
+            layout = in_tiles(layout, found, axis, across, inputs.stop + len(scratch), machine)
+            tiles = [layout.access[key] for key in across]
+            scratch += [self._new(TensorType((found.chunks, tile.unit), tile.dtype)) for tile in tiles]
         self.calls.append(KernelCall(node, tuple(outputs), operands, tuple(scratch), found, layout))
         results = zip(body.results, outputs, strict=True)
         return [self._combined(result.op, result, output) if result in found.partial else output for result, output in results]

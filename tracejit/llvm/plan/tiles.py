@@ -1,4 +1,4 @@
-"""Which tile a product is cut into: the one by which all of it takes the fewest cycles, by a count of them."""
+"""Which tile a product is cut into: the one by which all of it takes the fewest cycles."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Writes one LLVM function as text: lanes, arithmetic on them, loops with carried values.
 
-The IR is written as it
-is to run: no mid-level optimizer comes after, so what is invariant is hoisted and what is constant is folded by the caller.
+The IR is written as it is to run: no mid-level optimizer comes after, so what is invariant is hoisted and what is constant is
+folded by the caller.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ Body = Callable[[Lanes, list[Lanes]], list[Lanes]]
 
 
 class Builder:
-    """One function being written. `name(parameters)` returns i32: 0, or 1 where `fail_if` held.
+    """One function being written: `i32 name(ptr pointers)`, an array of pointers that are called as `parameters` says. It
+    returns 0, or 1 where `fail_if` held.
 
     `chunks` is None until `parallel_range` divides a function that is to run in `parallel`, which then takes `i64 first` and
     `i64 last` too.
@@ -71,10 +72,13 @@ class Builder:
     def text(self) -> str:
         """The function's definition. Its last block returns 0."""
         tail = ["  ret i32 0"] + (["fail:", "  ret i32 1"] if self.can_fail else [])
-        parameters = [f"ptr %{name}" for name in self.parameters] + ["i64 %first", "i64 %last"] * (self.chunks is not None)
-        head = f"define internal i32 @{self.name}({', '.join(parameters)}) #0 {{\nstart:"
-        stack = [f"  %stack = alloca [{self.stack_bytes} x i8], align {self.width}"] * bool(self.stack_bytes)
-        return "\n".join([head, *stack, *self.lines, *tail, "}"])
+        share = ", i64 %first, i64 %last" if self.chunks is not None else ""
+        head = f"define i32 @{self.name}(ptr %pointers{share}) #0 {{\nstart:"
+        first = [f"  %stack = alloca [{self.stack_bytes} x i8], align {self.width}"] * bool(self.stack_bytes)
+        for place, name in enumerate(self.parameters):
+            first.append(f"  %{name}.place = getelementptr inbounds ptr, ptr %pointers, i64 {place}")
+            first.append(f"  %{name} = load ptr, ptr %{name}.place, align 8")
+        return "\n".join([head, *first, *self.lines, *tail, "}"])
 
     # -- lanes
 
@@ -276,13 +280,7 @@ class Builder:
         self.line(f"{result} = call {kind} {symbol}({', '.join(map(str, operands))})")
         return [self.emit(x.dtype, x.lanes, f"extractvalue {kind} {result}, {number}") for number, x in enumerate(values)]
 
-    def loop(
-        self,
-        count: int,
-        body: Body,
-        carried: Sequence[Lanes] = (),
-        step: int = 1,
-    ) -> list[Lanes]:
+    def loop(self, count: int, body: Body, carried: Sequence[Lanes] = (), step: int = 1) -> list[Lanes]:
         """Run `body(index, carried)` for index 0, step, 2 step... below `count`; it gives the values carried on. The
         carried values after the last run come back. Nothing is written for a count of 0, no loop for a single run."""
         return self._loop(self.const(0, int64), self.const(count, int64), body, list(carried), step)
@@ -293,16 +291,17 @@ class Builder:
         last: Lanes,
         body: Body,
         carried: Sequence[Lanes] = (),
+        step: int = 1,
     ) -> list[Lanes]:
-        """`loop` for index `first`, `first` + 1... below `last`, both i64; a constant or known when the code runs."""
+        """`loop` for index `first`, `first` + `step`... below `last`, both i64; a constant or known when the code runs."""
         if not any(bound.ref.startswith("%") for bound in (first, last)):
-            return self._loop(first, last, body, list(carried), 1)
+            return self._loop(first, last, body, list(carried), step)
         label = self.fresh("between")
         some = self.emit(bool_, 1, f"icmp slt {first}, {last.ref}")
         before = self.block
         self.line(f"br {some}, label %{label}, label %{label}.end")
         self.start_block(label)
-        ends = self.repeat(first, last, body, list(carried), 1)
+        ends = self.repeat(first, last, body, list(carried), step)
         after = self.block
         self.line(f"br label %{label}.end")
         self.start_block(f"{label}.end")

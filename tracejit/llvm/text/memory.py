@@ -8,6 +8,9 @@ from tracejit.ir.types import DType, bool_, int64
 from tracejit.llvm.text.builder import Builder
 from tracejit.llvm.text.types import MEMORY_TYPES, Lanes, intrinsic_name, mask_text, vector_type
 
+# The largest distance at which elements are picked from whole vectors.
+PICKED = 4
+
 
 class MemoryBuilder(Builder):
     """A builder with memory access."""
@@ -99,7 +102,7 @@ class MemoryBuilder(Builder):
 
     def picks(self, lanes: int, stride: int) -> bool:
         """Whether lanes at this stride are picked from whole vectors, not read and written one after the other."""
-        return 0 < abs(stride) <= min(lanes // 2, 4)
+        return 0 < abs(stride) <= min(lanes // 2, PICKED)
 
     def _read_picked(self, pointer: str, dtype: DType, lanes: int, stride: int, count: int) -> str:
         """Whole vectors that hold the elements, none of them beyond the last one, and the lanes picked from them."""

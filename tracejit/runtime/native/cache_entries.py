@@ -46,7 +46,7 @@ class Program:
         slots = row(
             structures.Program,
             code=compiled.executable.address,
-            slots=parameters + len(results) + 1,
+            slots=compiled.pointers,
             long=int(compiled.long),
             results=self._results.address,
             results_end=self._results.end,

@@ -1,5 +1,6 @@
-"""The native call path in this process: the types of traced functions, and the dispatcher, which is loaded when a function is
-called again. Both are compiled once and kept in the object cache.
+"""The native call path in this process: the types of traced functions, and the dispatcher.
+
+The dispatcher is loaded when a function is called again. Both are compiled once and kept in the cache.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 # mypy: disable-error-code="empty-body"
-"""The functions of Python's C interface that the native call path calls, declared in the native subset: what is not here cannot
-be called."""
+"""The functions of Python's C interface that the native call path calls, declared in the native subset.
+
+What is not here cannot be called.
+"""
 
 from __future__ import annotations
 

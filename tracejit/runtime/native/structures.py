@@ -1,4 +1,7 @@
-"""The memory that the native call path reads: objects of Python, NumPy and this package, and structures that Python fills."""
+"""The memory that the native call path reads.
+
+Objects of Python, NumPy and this package, and structures that Python fills.
+"""
 
 from __future__ import annotations
 
