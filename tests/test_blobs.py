@@ -204,6 +204,31 @@ def test_what_llvm_does_not_understand_is_an_error_with_its_text(threads: int, m
     assert compile_units([unit(0)]) == blobs()[:1]
 
 
+def test_what_a_finalizer_compiles_in_the_middle_of_compiling_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A garbage collection runs in any thread, also in one for which the one that has LLVM's lock waits."""
+    many_groups(monkeypatch)
+    threads, inner = set(), []
+    real = codegen._Thread.object_of
+
+    def collecting(self: codegen._Thread, text: str) -> bytes:
+        if "inner" not in text and threading.get_ident() not in threads:
+            threads.add(threading.get_ident())
+            inner.extend(compile_units([Unit(("inner",), "define i32 @inner() nounwind {\n  ret i32 3\n}")], threads=2))
+            time.sleep(0.05)  # so that all threads come to it
+        return real(self, text)
+
+    monkeypatch.setattr(codegen._Thread, "object_of", collecting)
+    ended: list[list[Blob]] = []
+    worker = threading.Thread(
+        target=lambda: ended.append(compile_units([unit(number) for number in range(COUNT)], threads=2)), daemon=True
+    )
+    worker.start()
+    worker.join(60)
+    assert len(ended) == 1 and len(threads) == len(inner) == 2
+    addresses, _library = load(ended[0], {})
+    check(addresses, 3)
+
+
 def test_llvmlite_may_be_used_meanwhile() -> None:
     import llvmlite.binding as llvm
 
