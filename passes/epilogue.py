@@ -16,9 +16,9 @@ is in registers.
       }, space=(8, 4,), rows=2} : f32[8,4]
 
 The product must have no other user, and the fusion no functions that need many registers: a polynomial in the tile would put
-its sums on the stack, where a pass over rows that are still in the cache costs less. What the product is reshaped to stays so
-in the fusion: a convolution's groups and features are one axis of it, a matrix's rows several. Where something else does not
-lie in order over these, the product is one for each of the outer ones.
+its sums on the stack, where a pass over rows that are still in the cache costs less. A product of matrices whose rows were
+flattened from several axes is a product for each of the outer ones: a few rows of several arrays stay in the cache. What a
+convolution is reshaped to stays so in the fusion, where its groups and features are one axis.
 
 What the fusion computes first from numbers alone, such as a rate that changes with the steps, becomes a fusion of its own, and
 so do the sums that it makes of its results, such as the gradient of a bias.
@@ -32,7 +32,7 @@ from collections.abc import Iterable
 from tracejit import ops
 from tracejit.ir import Graph, Node, make, rebuild
 from tracejit.ir.location import Location
-from tracejit.ir.op import Alias, Reduction, Scalar
+from tracejit.ir.op import Reduction, Scalar
 from tracejit.ops.region import Region, elements, outline
 
 # More ops than this for each element are no longer small beside the product.
@@ -112,7 +112,7 @@ def _is_reshaped(product: Node, space: tuple[int, ...]) -> bool:
 def _merged(fusion: Node, operands: tuple[Node, ...], number: int, product: Node) -> Node:
     body, space, rows = (fusion.attrs[name] for name in ("body", "space", "rows"))
     x, y = product.operands
-    if product.shape != space and product.op is ops.matmul and not _lies_in_rows(fusion):
+    if product.shape != space and product.op is ops.matmul:
         x = make(ops.reshape, x, location=product.location, shape=(*space[:-1], x.shape[-1]))
         batch = len(space) - 2
         y = make(ops.broadcast, y, location=product.location, shape=(*space[:-2], *y.shape), axes=(batch, batch + 1))
@@ -126,21 +126,6 @@ def _merged(fusion: Node, operands: tuple[Node, ...], number: int, product: Node
     inner = dict(zip(body.parameters, taken, strict=True))
     region.copy_all(body.nodes, inner)
     return region.fusion([inner[result] for result in body.results], space, rows, fusion.location)
-
-
-def _lies_in_rows(fusion: Node) -> bool:
-    """Whether all that a fusion takes lies over its rows, from one of several axes to the next, as over those of a matrix."""
-    body, space = fusion.attrs["body"], fusion.attrs["space"]
-    repeated = [node for node in body.nodes if node.op is ops.broadcast]
-    whole = [operand for operand, parameter in zip(fusion.operands, body.parameters, strict=True) if parameter.shape == space]
-    return all(node.attrs["axes"] in ((), (len(space) - 1,)) for node in repeated) and all(map(_is_in_order, whole))
-
-
-def _is_in_order(node: Node) -> bool:
-    """Whether the elements of a node lie in order of their indices in memory, whatever is planned."""
-    while node.op is ops.reshape:
-        (node,) = node.operands
-    return not isinstance(node.op.lower, Alias)
 
 
 # -- numbers that a fusion computes first, and sums that it makes in the end

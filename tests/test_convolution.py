@@ -419,6 +419,45 @@ def test_threads_share_it(
     tj.config.threading.set_intra_op_parallelism_threads(0)
 
 
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "window"),
+    [
+        ((2, 7, 9, 5), (3, 3, 5, 40), (3, 3)),
+        ((3, 4, 4, 33), (2, 3, 33, 1), (2, 3)),  # lanes along the sum
+        ((1, 40, 1, 70), (3, 1, 70, 17), (3, 1)),  # rows along one axis only
+        ((2, 6, 6, 16), (3, 3, 16, 16), (3, 3)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("l2", [1 << 20, 1 << 13])
+def test_what_follows_works_on_its_tiles(
+    x_shape: Any, w_shape: Any, window: Any, l2: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bits, however many threads, also where sums lie in memory until they are complete."""
+    change_machine(monkeypatch, parallel_seconds=0.0, l2=l2)
+    x, w = (rng.uniform(-1, 1, shape).astype(np.float32) for shape in (x_shape, w_shape))
+    bias, other = rng.uniform(-1, 1, w_shape[3]).astype(np.float32), rng.uniform(-1, 1, (*x_shape[:3], w_shape[3]))
+
+    def layer(x: Any, w: Any, bias: Any, other: Any) -> Any:
+        y = tj.nn.conv2d(x, w, 1, "SAME") + bias
+        return tj.nn.relu(y + tj.cast(other, tj.float32)), y > 0.0
+
+    arrays = [tj.constant(each) for each in (x, w, bias, other.astype(np.float32))]
+    expected = by_loops(x, w, (1, 1), [same_sides(*each, 1) for each in zip(x_shape[1:3], window, strict=True)], (1, 1)) + bias
+    traced = tj.function(layer)
+    (call,) = [call for call in traced.compiled(*arrays).plan.calls if call.product is not None]
+    assert call.product is not call.node and call.parallel
+    assert (call.blocking.sums is not None) == (l2 < 1 << 20 and not call.blocking.summed)
+    found = []
+    for threads in (1, 2, 3):
+        tj.config.threading.set_intra_op_parallelism_threads(threads)
+        found.append([each.numpy() for each in traced(*arrays)])
+        assert_near(found[-1][0], np.maximum(expected + other.astype(np.float32), 0))
+        np.testing.assert_array_equal(found[-1][0], found[0][0])
+        np.testing.assert_array_equal(found[-1][1], found[0][1])
+    tj.config.threading.set_intra_op_parallelism_threads(0)
+
+
 def test_filters_are_copied_where_their_features_are_not_neighbours() -> None:
     x, w = (
         make(ops.parameter, type=array_type(np.zeros(shape, np.float32)), name="p")
@@ -442,7 +481,7 @@ def test_a_padded_operand_s_gradient_is_a_convolution_of_its_size() -> None:
 
 
 def test_a_piece_of_a_concatenation_is_not_written_where_its_tiles_do_not_fit(rng: np.random.Generator) -> None:
-    """What a convolution's fusion writes lies as its tiles were planned for; so do a matrix's rows that are several axes."""
+    """What a convolution's fusion writes lies as its tiles were planned for."""
     x, w, v = (rng.uniform(-1, 1, shape).astype(np.float32) for shape in ((2, 9, 40, 3), (3, 3, 3, 40), (3, 40)))
 
     def joined(x: Any, w: Any, v: Any) -> Any:

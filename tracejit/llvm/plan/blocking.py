@@ -6,8 +6,7 @@ A chunk of a product is some of the rows of a panel, which is as many columns as
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
-from functools import partial
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tracejit.ir import Node
@@ -153,43 +152,32 @@ class Needs(NamedTuple):
     copies: list[tuple[View, View]]
 
 
-# Copies that were made for a product, by what they are of: the panels of a recurrence's weights serve all of its steps.
-Made = dict[Hashable, View]
-
-
-def needs(
-    node: Node, x: View, y: View, target: Target, new: Callable[[TensorType], View], made: Made, *, fused: bool = False
-) -> Needs:
-    """What the matmul `node` needs, which is `fused` or alone. `new` makes memory. What is `made` already is used again,
-    what is new is put there."""
+def needs(node: Node, x: View, y: View, target: Target, new: Callable[[TensorType], View], *, fused: bool = False) -> Needs:
+    """What the matmul `node` needs, which is `fused` or alone. `new` makes memory."""
     if 0 in x.shape or 0 in y.shape:
         return Needs(x, y, None, [])
     copies: list[tuple[View, View]] = []
-
-    def once(key: Hashable, copied: Callable[[], tuple[View, list[tuple[View, View]]]]) -> View:
-        if key not in made:
-            made[key], more = copied()
-            copies.extend(more)
-        return made[key]
-
     if node.dtype.is_half and min(node.shape[-2:]) >= target.machine.often:
         # Converted once, not at every use.
-        x, y = (once(matrices, partial(_in_float32, matrices, new)) for matrices in (x, y))
+        x, x_copy = _in_float32(x, new)
+        y, y_copy = _in_float32(y, new)
+        copies += [x_copy, y_copy]
     x_matrices, y_matrices = x.oriented(node.attrs["transpose_a"]), y.oriented(node.attrs["transpose_b"])
     decided = blocking(x_matrices, y_matrices, target, fused=fused, half=node.dtype.is_half)
     if decided.packed_y:
-        y = once((y_matrices, decided.nr), partial(_in_panels, y_matrices, decided, new))
+        y, panel_copies = _in_panels(y_matrices, decided, new)
+        copies += panel_copies
     return Needs(x, y, decided, copies)
 
 
-def _in_float32(matrices: View, new: Callable[[TensorType], View]) -> tuple[View, list[tuple[View, View]]]:
+def _in_float32(matrices: View, new: Callable[[TensorType], View]) -> tuple[View, tuple[View, View]]:
     """The matrices, of a half dtype, as float32 that lie alike in memory of their own, and the copy that puts them there."""
     axes = [axis for axis, stride in enumerate(matrices.strides) if stride]
     axes.sort(key=lambda axis: -abs(matrices.strides[axis]))
     shape = tuple(matrices.shape[axis] for axis in axes)
     converted = new(TensorType(shape, float32))
     source = matrices.with_layout(shape, [matrices.strides[axis] for axis in axes])
-    return converted.broadcast(matrices.shape, axes), [(converted, source)]
+    return converted.broadcast(matrices.shape, axes), (converted, source)
 
 
 def _in_panels(matrices: View, decided: Blocking, new: Callable[[TensorType], View]) -> tuple[View, list[tuple[View, View]]]:

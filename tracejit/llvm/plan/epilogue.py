@@ -49,16 +49,11 @@ def read_by_tiles(found: OnTile, product: Node, arrays: Mapping[Node, S]) -> dic
 
 
 def over_product(array: S, product: Node) -> S:
-    """An array of the fusion's space as one of the product's shape: a convolution's last axis is its groups and features, a
-    matrix's rows are all axes but the last."""
+    """An array of the fusion's space as one of the product's shape: a convolution's last axis is its groups and features."""
     if array.shape == product.shape:
         return array
-    if product.op is ops.convolution:
-        *steps, last = array.strides
-        return array.with_layout(product.shape, (*steps, product.shape[-1] * last, last))
-    found = array.reshape(product.shape)
-    assert found is not None, "what lies otherwise has a product for each of the outer axes (the pass epilogue)"
-    return found
+    *steps, last = array.strides
+    return array.with_layout(product.shape, (*steps, product.shape[-1] * last, last))
 
 
 def may_overwrite(body: Graph, operand: int) -> bool:

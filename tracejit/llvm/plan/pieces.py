@@ -115,7 +115,7 @@ def _takes_any_layout(call: KernelCall) -> bool:
     if call.layout is not None:
         return call.layout.tile is None
     if call.product is not None:
-        return call.product.op is ops.matmul and call.product.shape == call.outputs[0].shape
+        return call.product.op is ops.matmul
     return call.node is None or call.node.op is ops.concat
 
 

@@ -15,7 +15,7 @@ from tracejit.ir.op import Alias, Kernel, Op
 from tracejit.ir.types import Type
 from tracejit.llvm.plan.across import in_tiles, keys_across, may_lie_across
 from tracejit.llvm.plan.arena import Arena, lay_out, live_ranges_of
-from tracejit.llvm.plan.blocking import Made, needs
+from tracejit.llvm.plan.blocking import needs
 from tracejit.llvm.plan.calls import KernelCall
 from tracejit.llvm.plan.contraction import contraction
 from tracejit.llvm.plan.copies import made_once
@@ -81,7 +81,6 @@ class _Planner:
         self.views: dict[Node, View | list[View]] = {}
         self.parameters: dict[Node, Buffer] = {}
         self.moved: dict[Buffer, Buffer] = {}  # where what was planned to lie in the arena lies instead
-        self.made: Made = {}
         self.constants = self.temporaries = 0
 
     def plan(self) -> Plan:
@@ -164,7 +163,7 @@ class _Planner:
     def _add_product(self, node: Node, product: Node, operands: list[View], results: list[Type]) -> None:
         """The call of `node`, which is `product` or a fusion that begins with it; the operands of that come first."""
         x, y, *others = operands
-        needed = needs(product, x, y, self.target, self._new, self.made, fused=node is not product)
+        needed = needs(product, x, y, self.target, self._new, fused=node is not product)
         for target, source in needed.copies:
             self.calls.append(KernelCall.copy(target, source, "panels" if target.dtype is source.dtype else str(target.dtype)))
         outputs = tuple([self._new(kind) for kind in results])  # type: ignore[arg-type]
