@@ -966,7 +966,7 @@ def test_every_stage_can_be_seen_and_parsed() -> None:
     assert traced.ir(x, labels, stage="optimized") == traced.ir(x, labels, stage=passes.PIPELINE[-1]) == traced.ir()
     assert traced.graph(x, labels).text() == traced.ir()
     text = traced.ir(stage="llvm")
-    assert text.startswith("; step\n") and 'define i32 @"fusion.' in text
+    assert text.startswith("; tracejit_step\n") and 'define i32 @"fusion.' in text
     assert "fusion." in traced.ir(stage="asm")
     with pytest.raises(ValueError, match=r"there is no stage 'nonsense'; the stages are traced, backward, simplify"):
         traced.ir(stage="nonsense")

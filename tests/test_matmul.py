@@ -15,7 +15,7 @@ from machines import fits_host, use_target
 from tracejit import ops, passes
 from tracejit.ir import Graph, TensorType, interpret, make
 from tracejit.ir.strided import Strided
-from tracejit.ir.types import DType, array_type, as_dtype, float32, float64
+from tracejit.ir.types import DType, array_type, as_dtype, float16, float32, float64
 from tracejit.llvm.emit import emit
 from tracejit.llvm.machine.blas import find_blas
 from tracejit.llvm.machine.host import host_target
@@ -158,6 +158,29 @@ def test_the_rows_of_a_tile_lie_in_the_cache_at_one_time() -> None:
 
     assert tile_rows(512, float64) <= ways >= tile_rows(2048, float32)
     assert min(tile_rows(512, float32), tile_rows(2048, float32, transposed=True)) > ways
+
+
+def test_a_short_tile_has_few_sums() -> None:
+    for depth in (8, 64, AVX512.short_depth, AVX512.short_depth + 1):
+        high, wide = choose_tile(64, 8, depth, AVX512)
+        assert (high * wide <= 2 * AVX512.in_flight) == (depth <= AVX512.short_depth)
+
+
+@pytest.mark.parametrize("dtype", [float32, float16], ids=str)
+def test_steps_with_the_same_weights_share_their_panels(dtype: DType, rng: np.random.Generator) -> None:
+    """Those of one matrix, transposed alike, for tiles of the same width; a recurrence has them once."""
+    h, w, v = (make(ops.parameter, type=TensorType((64, 64), dtype), name=name) for name in "hwv")
+    given = [h, w, v]
+    for number in range(3):
+        h = ops.matmul(h, w, transpose_a=False, transpose_b=True)
+        h = ops.matmul(h, v, transpose_a=number == 1, transpose_b=True)
+    graph = Graph("steps", given, [h])
+    copied = [call.operands[0].buffer for call in plan(graph, Target(AVX512)).calls if call.purpose == "panels"]
+    assert len(copied) == len(set(copied)) == 2
+    numbers = [(rng.integers(-1, 2, (64, 64)) / 4).astype(dtype.numpy) for _ in given]
+    found = run_graph(CompiledFunction(graph), numbers)[0].value
+    (expected,), _ = interpret(graph, numbers)
+    np.testing.assert_allclose(found, expected, rtol=1e-2 if dtype.is_half else 1e-5, atol=1e-3)
 
 
 def test_nan_and_infinity_spread_as_in_numpy(rng: np.random.Generator) -> None:

@@ -134,7 +134,7 @@ def emit(plan: Plan, target: Target) -> Module:
     shared |= {line for line in entry.shared if not any(name in line for name in written)}  # which are defined here
     functions = ["".join(lines[name]) + kernel.unit.text for name, kernel in written.items()]
     listed = ["\n".join(_listed(made.table))] if walked else []
-    text = "\n\n".join([f"; {plan.graph.name}", *sorted(shared), *functions, *listed, entry.text, ""])
+    text = "\n\n".join([f"; tracejit_{plan.graph.name}", *sorted(shared), *functions, *listed, entry.text, ""])
     return Module(text, any(chunks.values()))
 
 

@@ -39,6 +39,8 @@ class Machine(NamedTuple):
     latency: int = 4
     # Cycles in which a tile of a product is begun. benchmarks.kernels, the products of 16 and 64.
     tile_begin: int = 20
+    # A product of at most this depth has tiles of few sums. benchmarks.kernels, the products of a depth of 32 and of 64.
+    short_depth: int = 128
     # Cycles in which a vector of a tile is written. benchmarks.kernels, the products of 16 and 64.
     tile_write: int = 1
     # What a lane costs that is put together from single numbers or taken apart, in loads. benchmarks.kernels, the

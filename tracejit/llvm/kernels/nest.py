@@ -116,7 +116,7 @@ class RowBlock:
             pointer = nest.start(access)
             for position, stride in zip(positions, access.rows, strict=True):
                 pointer = b.address(pointer, access.dtype, index=position, stride=stride)
-            bases[key] = pointer
+            bases[key] = b.freeze(pointer)
         return cls(nest, tuple(index), rows, bases)
 
     def load(self, node: Node) -> Lanes:

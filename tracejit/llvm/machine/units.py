@@ -19,8 +19,9 @@ from tracejit.llvm.machine.elf import Object, Unread
 _GROUPS_A_THREAD = 3
 # Letters: what another group costs, and the least that is worth one.
 _GROUP_COSTS, _LEAST_OF_A_GROUP = 2_000, 20_000
-# A line that begins a function's definition, or is a variable's that is not external.
-_DEFINITION = re.compile(r'^(?:define [^@\n]*|(?=@)(?!.* = external ))@(?P<name>"[^"\n]*"|[-\w.$]+).*$', re.MULTILINE)
+# A line that begins a function's definition, or is a variable's that is not external. Looking for the ends of lines is ten
+# times as fast as for `^`.
+_DEFINITION = re.compile(r'\n(?P<define>define [^@\n]*)?(?!@[^=\n]* = external )@(?P<name>"[^"\n]*"|[-\w.$]+)[^\n]*')
 
 
 class Unit(NamedTuple):
@@ -93,8 +94,7 @@ def _module(units: Iterable[Unit]) -> str:
 
     def with_comdat(found: re.Match[str]) -> str:
         names.append(found["name"])
-        line = found[0]
-        return f"{line[:-2]} comdat {{" if line.startswith("define") else f"{line}, comdat"
+        return f"{found[0][:-2]} comdat {{" if found["define"] else f"{found[0]}, comdat"
 
-    text = _DEFINITION.sub(with_comdat, _text(units))
+    text = _DEFINITION.sub(with_comdat, "\n" + _text(units))
     return "".join([*(f"${name} = comdat any\n" for name in names), text])

@@ -51,11 +51,13 @@ def choose_tile(rows: int, vectors: int, depth: int, machine: Machine, most: int
         )
 
     registers = machine.usable_registers
+    # The sums of a short tile are stored while those of the next one begin, if both fit into what the processor looks ahead.
+    sums = 2 * machine.in_flight if depth <= machine.short_depth else registers
     fitting = [
         (high, wide)
         for wide in range(1, min(vectors, registers) + 1)
         for high in range(1, min(rows, registers if most is None else most) + 1)
-        if high * wide + wide + 1 < registers
+        if high * wide <= sums and high * wide + wide + 1 < registers
     ]
     # Of equals, the one that is nearest to a square of memory: it loads the least.
     return min(fitting, key=lambda tile: (total(tile), tile[0] + tile[1] * machine.issued))
