@@ -132,3 +132,27 @@ def test_a_variable_of_pieces() -> None:
 
     turn()
     np.testing.assert_array_equal(v, [[12, 14, 16], [18, 20, 22], [1, 2, 3], [4, 5, 6]])
+
+
+LINE = np.arange(600, dtype=np.float32)
+GRID = np.arange(240, dtype=np.float32).reshape(12, 20)
+
+
+@pytest.mark.parametrize(
+    ("case", "value", "expected", "copies"),
+    [
+        (lambda x: tj.stack(tj.unstack(x)[::-1]), LINE, LINE[::-1], 1),
+        (lambda x: tj.stack([x[2 * i] for i in range(300)]), LINE, LINE[::2], 1),
+        (lambda x: tj.concat([x[3:5]] * 20, axis=0), LINE, np.tile(LINE[3:5], 20), 1),
+        (lambda x: tj.stack([x[i * i] for i in range(20)]), LINE, LINE[np.arange(20) ** 2], 20),
+        (lambda x: tj.concat([x[:, i : i + 2] for i in range(18, -1, -3)] * 2, axis=1), GRID,
+         np.concatenate([GRID[:, i : i + 2] for i in range(18, -1, -3)] * 2, 1), 2),
+        (lambda x: tj.concat([x[i] for i in range(11, -1, -1)], axis=0), GRID, GRID[::-1].ravel(), 1),
+    ],
+)  # fmt: skip
+def test_pieces_at_equal_distances_are_one_copy(case: Any, value: np.ndarray, expected: np.ndarray, copies: int) -> None:
+    f = tj.function(case)
+    x = tj.constant(value)
+    np.testing.assert_array_equal(f(x), expected)
+    found = plan(f.graph(x), Target(AVX2))
+    assert sum(call.node is None and call.purpose == "piece" for call in found.calls) == copies
