@@ -138,6 +138,12 @@ def recurrence(steps: int) -> Callable[[], Any]:
     return f
 
 
+def stacked(count: int) -> Callable[[], Any]:
+    """Pieces that lie apart from each other where they belong."""
+    x = tj.ones([4, 16])
+    return lambda: tj.stack([tj.sin(x + float(number)) for number in range(count)], axis=1) * 2.0
+
+
 def residual(count: int) -> Callable[[], Any]:
     """What cannot be fused with what it is added to, and its gradient: each step reads what all before have added."""
     w = tj.Variable(np.eye(8, dtype=np.float32))
@@ -247,7 +253,7 @@ def count_calls(function: Callable[[], Any]) -> int:
     ("build", "count"),
     [
         (chain, 50), (lstm, 4), (kernels, 50), (perceptron, 50), (results, 200), (apart, 50), (skips, 50), (sliced_lstm, 4),
-        (recurrence, 4), (residual, 30), (fan, 50), (transformer, 2), (optimizer, 30), (sweeps, 40),
+        (recurrence, 4), (stacked, 20), (residual, 30), (fan, 50), (transformer, 2), (optimizer, 30), (sweeps, 40),
     ],
 )  # fmt: skip
 def test_work_grows_with_the_graph(build: Callable[[int], Callable[[], Any]], count: int) -> None:
@@ -261,7 +267,7 @@ def nodes(graph: Graph) -> int:
 
 
 BUDGETS = [
-    (lstm, 30), (sliced_lstm, 30), (recurrence, 60), (residual, 200), (fan, 200), (transformer, 20), (optimizer, 300),
+    (lstm, 30), (sliced_lstm, 30), (recurrence, 60), (stacked, 200), (residual, 200), (fan, 200), (transformer, 20), (optimizer, 300),
     (sweeps, 200), (perceptron, 200), (results, 200), (skips, 200),
 ]  # fmt: skip
 

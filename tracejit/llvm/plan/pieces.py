@@ -69,10 +69,10 @@ def in_place(calls: Sequence[KernelCall], kept: Iterable[View]) -> list[KernelCa
     it is read after all calls."""
     if not any(_is_concat(call) for call in calls):
         return list(calls)
-    touching: dict[Buffer, list[KernelCall]] = {}
+    touching: dict[Buffer, list[tuple[KernelCall, View]]] = {}
     for call in calls:
-        for buffer in {view.buffer for view in call.views}:
-            touching.setdefault(buffer, []).append(call)
+        for view in call.views:
+            touching.setdefault(view.buffer, []).append((call, view))
     fixed = {view.buffer for view in kept}
     places: dict[Buffer, Place] = {}
     # Backwards, since what is concatenated may be a piece itself.
@@ -97,8 +97,8 @@ def _parts(call: KernelCall, places: Mapping[Buffer, Place]) -> list[tuple[View,
     return [(target, piece) for target, piece in pairs if 0 not in piece.shape]
 
 
-def _may_lie(piece: View, place: Place, touching: Iterable[KernelCall]) -> bool:
-    """Whether the buffer that the piece is, which these calls touch, may lie in that place."""
+def _may_lie(piece: View, place: Place, touching: Iterable[tuple[KernelCall, View]]) -> bool:
+    """Whether the buffer that the piece is, which calls touch as these views, may lie in that place."""
     if piece.buffer.kind != "arena" or not piece.whole:
         return False
     target = place.target
@@ -107,8 +107,7 @@ def _may_lie(piece: View, place: Place, touching: Iterable[KernelCall]) -> bool:
     sizes, (strides,) = collapse(target.shape, [target.strides])
     if strides[-1] != 1 or sizes[-1] * target.dtype.size < _ROW:
         return False
-    views = [view for call in touching for view in call.views if view.buffer is piece.buffer]
-    return all(map(_takes_any_layout, touching)) and all(place.of(view) is not None for view in views)
+    return all(_takes_any_layout(call) and place.of(view) is not None for call, view in touching)
 
 
 def _takes_any_layout(call: KernelCall) -> bool:
