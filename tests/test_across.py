@@ -12,8 +12,12 @@ import pytest
 from machines import change_machine, fits_host, use_target
 
 import tracejit as tj
+from tracejit import ops, passes
+from tracejit.ir import Graph, make
+from tracejit.ir.types import array_type
 from tracejit.llvm.plan import across
 from tracejit.llvm.plan.calls import KernelCall
+from tracejit.llvm.plan.plan import plan
 from tracejit.llvm.target import AVX2, AVX512, SSE, Machine, Target
 
 DTYPES = ("float32", "float64", "float16", "int32", "int64", "bool")
@@ -23,6 +27,7 @@ DTYPES = ("float32", "float64", "float16", "int32", "int64", "bool")
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the size, and by tiles so small that there are many."""
     monkeypatch.setattr(across, "_FEW", 1)
+    monkeypatch.setattr(across, "_pays", lambda *_: True)
     change_machine(monkeypatch, across_rows=64, across_lanes=512)
 
 
@@ -37,6 +42,14 @@ def calls(function: Any, *given: np.ndarray) -> tuple[KernelCall, ...]:
 
 def tiles(function: Any, *given: np.ndarray) -> list[tuple[int, int]]:
     return [call.layout.tile for call in calls(function, *given) if call.layout is not None and call.layout.tile is not None]
+
+
+def plan_tiles(x: np.ndarray, target: Target) -> list[tuple[int, int]]:
+    """The tiles of the transpose and 1, as planned for a target."""
+    node = make(ops.parameter, type=array_type(x), name="x")
+    graph = Graph("g", [node], [ops.add(ops.transpose(node, permutation=(1, 0)), 1)])
+    calls = plan(passes.run(graph), target).calls
+    return [call.layout.tile for call in calls if call.layout is not None and call.layout.tile is not None]
 
 
 def check(body: Callable[..., Any], expected: np.ndarray, *given: np.ndarray, rtol: float = 0, tiled: bool = True) -> Any:
@@ -126,6 +139,22 @@ def test_little_is_read_one_by_one() -> None:
     check(lambda x: tj.transpose(x) + 1.0, close.T + 1, close, tiled=False)
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "tiled"),
+    [
+        ((300, 300), "float32", False),
+        ((1000, 1000), "float32", False),
+        ((256, 256), "float64", True),
+        ((3000, 20), "float32", True),
+    ],
+    ids=str,
+)
+def test_what_stays_in_a_near_cache_is_read_one_by_one(shape: tuple[int, int], dtype: str, tiled: bool) -> None:
+    x = numbers(dtype, *shape)
+    assert bool(plan_tiles(x, Target(AVX512))) == tiled
+
+
+@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_threads_and_results_past_the_caches(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACEJIT_NUM_THREADS", str(threads))

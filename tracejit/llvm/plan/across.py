@@ -19,6 +19,8 @@ from tracejit.llvm.text.memory import PICKED
 # Fewer elements along one of the axes, or in all, are read one by one: what is gained is less than what a transposition costs
 # to compile.
 _EDGE, _FEW = 8, 1 << 14
+# Where a set of the first-level cache is wanted by so many times the lines that it holds, each element is a miss.
+_CROWDED = 4
 
 
 def may_lie_across(array: Strided) -> bool:
@@ -27,9 +29,9 @@ def may_lie_across(array: Strided) -> bool:
     return bool(axes) and axes[-1][1] > PICKED and any(stride == 1 and size >= _EDGE for size, stride in axes)
 
 
-def keys_across(layout: Layout, schedule: Schedule, operands: range) -> tuple[int, list[Key]]:
+def keys_across(layout: Layout, schedule: Schedule, operands: range, machine: Machine) -> tuple[int, list[Key]]:
     """What is read of these arguments by elements that are neighbours along the same axis of the rows, and that axis; nothing
-    where it is too little."""
+    where it does not pay to transpose it."""
     empty = len(layout.row_shape), list[Key]()
     if not layout.lane_shape or layout.lane_shape[-1] < _EDGE or math.prod(schedule.space) < _FEW:
         return empty
@@ -37,11 +39,22 @@ def keys_across(layout: Layout, schedule: Schedule, operands: range) -> tuple[in
     for key, access in layout.access.items():
         if key[1] == -1 and access.argument in operands and abs(access.lane_step) > PICKED:
             along = [axis for axis, size in enumerate(layout.row_shape) if abs(access.rows[axis]) == 1 and size >= _EDGE]
-            axes |= dict.fromkeys([key], along[0]) if along else {}
+            if along and _pays(access, layout, along[0], machine):
+                axes[key] = along[0]
     if not axes:
         return empty
     [(most, _)] = Counter(axes.values()).most_common(1)
     return most, [key for key, axis in axes.items() if axis == most]
+
+
+def _pays(access: Access, layout: Layout, axis: int, machine: Machine) -> bool:
+    """Whether the lines of memory that hold a row are no longer in a near cache when the next element of each is read, in the
+    next row along the axis."""
+    lanes, stride = layout.lane_shape[-1], abs(access.lane_step) * access.dtype.size
+    lines = lanes * math.prod(layout.row_shape[axis + 1 :])
+    apart = 1 if stride % machine.line else math.gcd(stride // machine.line, machine.l1_sets)
+    held = machine.l1_sets // apart * machine.l1_ways
+    return lines * machine.line > machine.l2 // 8 or (apart > 1 and lanes >= _CROWDED * held)
 
 
 def in_tiles(layout: Layout, schedule: Schedule, axis: int, keys: Sequence[Key], argument: int, machine: Machine) -> Layout:

@@ -209,7 +209,7 @@ class _Planner:
         scratch += [self._new(TensorType(found.block_shape(end), end.dtype)) for end in found.long]
         layout = fusion_layout(body, found, outputs, operands, scratch)
         inputs = range(len(outputs), len(outputs) + len(operands))
-        axis, across = keys_across(layout, found, inputs)
+        axis, across = keys_across(layout, found, inputs, machine)
         if across and found.accumulators:
             # They are added to in the order of the rows, so these are not computed in tiles.
             numbers = {layout.access[key].argument for key in across}
