@@ -37,3 +37,12 @@ def test_profile_of_a_step_that_fails() -> None:
 
     with pytest.raises(tj.errors.IndexOutOfRangeError):
         tj.inspect.profile(f, tj.ones([3]), tj.constant([5]))
+
+
+def test_profile_of_a_kernel_that_is_divided() -> None:
+    f = tj.function(lambda x: (tj.exp(x) * 2.0, tj.reduce_sum(x)))
+    x = tj.constant(np.linspace(-1, 1, 1 << 20, dtype=np.float32))
+    found = tj.inspect.profile(f, x, runs=3)
+    assert f.compiled(x).executable.parallel and len(found.kernels) >= 2
+    assert all(kernel.seconds > 0 for kernel in found.kernels)
+    np.testing.assert_allclose(f(x)[0].numpy(), np.exp(x.numpy()) * 2, rtol=1e-6)
