@@ -21,10 +21,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracejit.llvm.machine import elf, mapping, units
+from tracejit.llvm.machine import codegen, elf, mapping, units
 from tracejit.llvm.machine.blob import CODE, DATA, ELSEWHERE, BadBlob, Blob, Place, Relocation
 from tracejit.llvm.machine.loader import load
 from tracejit.llvm.machine.units import Unit, compile_units
+
+pytestmark = pytest.mark.skipif(not mapping.is_known(), reason="LLVM links here, as all other tests show")
 
 COUNT = 8
 SHARED = frozenset(
@@ -133,11 +135,27 @@ def test_units_are_compiled_in_their_order_and_compute_right(threads: int, monke
 
 
 @pytest.mark.parametrize("level", [0, 2])
-def test_code_is_the_same_alone_and_in_a_group(level: int) -> None:
+@pytest.mark.parametrize("cpu", ["", "x86-64-v3", "x86-64-v2"])
+def test_code_is_the_same_alone_and_in_a_group(level: int, cpu: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if cpu:  # with other registers there are other constants
+        known = codegen.facts()
+        monkeypatch.setattr(codegen, "facts", lambda: known._replace(cpu=cpu, features=""))
     given = [without_small(unit(number)) for number in range(COUNT)]
     together = compile_units(given, level)
     assert together == [compile_units([each], level)[0] for each in given]
     assert together == compile_units(given[::-1], level)[::-1]
+    addresses, _library = load(compile_units([unit(number) for number in range(COUNT)], level), {})
+    for number in range(COUNT):
+        check(addresses, number)
+
+
+def test_the_units_of_these_tests_have_tables_of_jumps_and_large_constants() -> None:
+    """Else they would test less than they say."""
+    (blob,) = compile_units([unit(3)])
+    places = {each.offset for each in blob.relocations if each.section == each.target == CODE}
+    assert any({place + 8 * i for i in range(len(CASES))} <= places for place in places)
+    assert {each.name for each in blob.relocations if each.target == ELSEWHERE} == {"sin"}
+    assert blob.alignment >= 64 and len(blob.data) == 8
 
 
 def without_small(given: Unit) -> Unit:
@@ -184,6 +202,31 @@ def test_what_llvm_does_not_understand_is_an_error_with_its_text(threads: int, m
     with pytest.raises(RuntimeError, match="missing is not defined"):
         compile_units([Unit(("missing",), unit(0).text, SHARED)], threads=threads)
     assert compile_units([unit(0)]) == blobs()[:1]
+
+
+def test_what_a_finalizer_compiles_in_the_middle_of_compiling_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A garbage collection runs in any thread, also in one for which the one that has LLVM's lock waits."""
+    many_groups(monkeypatch)
+    threads, inner = set(), []
+    real = codegen._Thread.object_of
+
+    def collecting(self: codegen._Thread, text: str) -> bytes:
+        if "inner" not in text and threading.get_ident() not in threads:
+            threads.add(threading.get_ident())
+            inner.extend(compile_units([Unit(("inner",), "define i32 @inner() nounwind {\n  ret i32 3\n}")], threads=2))
+            time.sleep(0.05)  # so that all threads come to it
+        return real(self, text)
+
+    monkeypatch.setattr(codegen._Thread, "object_of", collecting)
+    ended: list[list[Blob]] = []
+    worker = threading.Thread(
+        target=lambda: ended.append(compile_units([unit(number) for number in range(COUNT)], threads=2)), daemon=True
+    )
+    worker.start()
+    worker.join(60)
+    assert len(ended) == 1 and len(threads) == len(inner) == 2
+    addresses, _library = load(ended[0], {})
+    check(addresses, 3)
 
 
 def test_llvmlite_may_be_used_meanwhile() -> None:

@@ -54,13 +54,32 @@ def layer() -> Graph:
     return Graph("train", [x, w, b], [b], [(w, new_w), (b, new_b)])
 
 
+def images() -> Graph:
+    """A convolution's bias and relu, one of more steps than its filters stay in the cache for, and a gradient of filters."""
+    x, w, b = parameter("x", 8, 16, 16, 1, 24), parameter("w", 3, 3, 1, 24, 32), parameter("b", 32)
+    r, u, v = parameter("r", 8, 14, 14, 32), parameter("u", 1, 5, 5, 1, 2048), parameter("v", 3, 3, 1, 2048, 16)
+    attrs = {"strides": (1, 1), "dilations": (1, 1)}
+    with at(Location("net.py", 7)):
+        y = ops.reshape(ops.convolution(x, w, **attrs), shape=r.shape)
+        z = ops.relu(ops.add(y, ops.broadcast(b, shape=r.shape, axes=(3,))))
+    with at(Location("net.py", 8)):
+        deep = ops.relu(ops.convolution(u, v, **attrs))
+    with at(Location("net.py", 9)):
+        turned = ops.transpose(x, permutation=(4, 1, 2, 3, 0))
+        cotangent = ops.transpose(ops.reshape(r, shape=(8, 14, 14, 1, 32)), permutation=(1, 2, 3, 0, 4))
+        gradient = ops.convolution(turned, cotangent, **attrs)
+    return Graph("net", [x, w, b, r, u, v], [z, deep, gradient], [])
+
+
 GOLDEN = Path(__file__).parent / "plans"
+PROGRAMS = {"layer": layer, "images": images}
 
 
 @pytest.mark.parametrize("machine", [AVX512, AVX2, NEON], ids=lambda machine: machine.name)
-def test_the_plan_of_a_layer(machine: Machine) -> None:
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_plan_of_a_program(program: str, machine: Machine) -> None:
     """Written anew where TRACEJIT_BLESS=1, to be read before it is committed."""
-    text, path = print_plan(planned(layer(), machine)), GOLDEN / f"layer.{machine.name}.txt"
+    text, path = print_plan(planned(PROGRAMS[program](), machine)), GOLDEN / f"{program}.{machine.name}.txt"
     if os.environ.get("TRACEJIT_BLESS") == "1":
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, "utf-8")

@@ -177,3 +177,63 @@ def test_random_graphs_for_avx2(seed: int, monkeypatch: pytest.MonkeyPatch) -> N
         run_graph(CompiledFunction(optimized), [np.array(each) for each in arguments]), expected, strict=True
     ):
         np.testing.assert_allclose(result.value.astype(np.float64), value.astype(np.float64), rtol=1e-3, atol=1e-4)
+
+
+# -- how much text, which is what LLVM has to compile
+
+
+def ones(*shape: int) -> Any:
+    return tj.constant(np.ones(shape, np.float32))
+
+
+def dense() -> tuple[Callable[..., Any], list[Any]]:
+    return tj.function(lambda x, w, b: tj.nn.relu(x @ w + b)), [ones(32, 784), ones(784, 128), ones(128)]
+
+
+def adam() -> tuple[Callable[..., Any], list[Any]]:
+    w, m, v = (tj.Variable(ones(128, 384)) for _ in range(3))
+
+    @tj.function
+    def update(x: Any, d: Any) -> None:
+        gradient = tj.matmul(x, d, transpose_a=True)
+        m.assign(0.9 * m + 0.1 * gradient)
+        v.assign(0.999 * v + 0.001 * gradient * gradient)
+        w.assign_sub(0.001 * m / (tj.sqrt(v) + 1e-8))
+
+    return update, [ones(256, 128), ones(256, 384)]
+
+
+def moments() -> tuple[Callable[..., Any], list[Any]]:
+    @tj.function
+    def f(x: Any) -> Any:
+        mean, variance = tj.nn.moments(x, axes=[1], keepdims=True)
+        return (x - mean) * tj.math.rsqrt(variance + 1e-5)
+
+    return f, [ones(64, 128)]
+
+
+def turned() -> tuple[Callable[..., Any], list[Any]]:
+    return tj.function(tj.transpose), [ones(300, 200)]
+
+
+def pieces() -> tuple[Callable[..., Any], list[Any]]:
+    return tj.function(lambda x: tj.stack(tj.unstack(x)[::-1])), [ones(1000)]
+
+
+def written(program: Callable[[], tuple[Any, list[Any]]], machine: Machine) -> str:
+    function, arguments = program()
+    return made(function.graph(*arguments), machine)[1]
+
+
+@pytest.mark.parametrize(
+    ("program", "avx512", "avx2"),
+    [(dense, 760, 260), (adam, 940, 410), (moments, 210, 200), (turned, 250, 155), (pieces, 60, 60)],
+)
+def test_a_program_has_at_most_so_many_lines(program: Any, avx512: int, avx2: int) -> None:
+    assert len(written(program, AVX512).splitlines()) <= avx512
+    assert len(written(program, AVX2).splitlines()) <= avx2
+
+
+def test_what_follows_a_product_is_written_once_for_all_rows_of_a_tile() -> None:
+    """A tile of all its rows and one of those that are left, each of two vectors."""
+    assert 0 < written(adam, AVX512).count("@llvm.sqrt.v16f32(<16 x float> %") <= 4

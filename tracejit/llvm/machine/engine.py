@@ -9,6 +9,7 @@ import _thread
 import contextlib
 import functools
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -47,7 +48,7 @@ def at_llvm(work: Callable[[], _Result], abandon: Callable[[], None] | None = No
     and what `work` has left to do is given up where `abandon` lets it be.
     """
     llvm()  # imported before the lock is taken, which waits for no import
-    if _lock._is_owned():  # type: ignore[attr-defined]  # by a finalizer in the middle of other work
+    if _here.working:  # for a finalizer in the middle of other work
         return work()
     errand = Errand(lambda: _alone(work))
     try:
@@ -60,10 +61,19 @@ def at_llvm(work: Callable[[], _Result], abandon: Callable[[], None] | None = No
     return errand.result()
 
 
+class _Here(threading.local):
+    """Whether this thread works at LLVM, or for one that does."""
+
+    working = False
+
+
+_here = _Here()
+
+
 def later(work: Callable[[], Any]) -> None:
     """Let a thread do `work` at LLVM, for which nobody waits; none does it where the interpreter ends."""
     with contextlib.suppress(RuntimeError):
-        _thread.start_new_thread(_alone, (work,))
+        _thread.start_new_thread(Errand(lambda: _alone(work)).run, ())
 
 
 def _alone(work: Callable[[], _Result]) -> _Result:
@@ -84,9 +94,9 @@ class Errand:
 
     def start(self) -> None:
         try:
-            _thread.start_new_thread(self._run, ())
+            _thread.start_new_thread(self.run, ())
         except RuntimeError:  # as the interpreter ends, or where there is no room for a thread
-            self._run()
+            self.run()
 
     def wait(self) -> None:
         """Wait until it is done; for one thread, once."""
@@ -101,12 +111,16 @@ class Errand:
         finally:
             self._error = None  # whose traceback refers to this
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Do it in this thread."""
+        before = _here.working
         try:
+            _here.working = True
             self._result = self._work()
         except BaseException as error:
             self._error = error
         finally:
+            _here.working = before
             self._ended.release()
 
 

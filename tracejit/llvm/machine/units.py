@@ -19,7 +19,7 @@ from tracejit.llvm.machine.elf import Object, Unread
 _GROUPS_A_THREAD = 3
 # Letters: what another group costs, and the least that is worth one.
 _GROUP_COSTS, _LEAST_OF_A_GROUP = 2_000, 20_000
-# A line that begins a function's definition, or is a variable's that is not external. Looking for the ends of lines is ten
+# A line that begins a function's definition, or is a variable's that is not external. To look for the ends of lines is ten
 # times as fast as for `^`.
 _DEFINITION = re.compile(r'\n(?P<define>define [^@\n]*)?(?!@[^=\n]* = external )@(?P<name>"[^"\n]*"|[-\w.$]+)[^\n]*')
 

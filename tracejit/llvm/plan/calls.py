@@ -54,15 +54,18 @@ class KernelCall:
     @property
     def key(self) -> Hashable:
         """All that its kernel is written from, beside the target: equal for calls that one kernel can serve, and of the same
-        repr in every process. Where an array begins, what it is called and the user's line are no part of it. Schedule and
-        layout follow from a fusion's attributes and from how its arrays lie, but for the number of chunks."""
-        layouts = tuple([(view.shape, view.strides, view.dtype) for view in self.views])
-        chunks = self.schedule.chunks if self.schedule is not None else 1
-        how = (self.parallel, self.nontemporal, len(self.outputs), len(self.scratch), chunks, self.blocking)
+        repr in every process. Where an array begins, what it is called and the user's line are no part of it. A schedule
+        follows from a fusion's attributes, but for the number of chunks."""
+        arrays = tuple([(view.shape, view.strides, view.dtype) for view in self.views])
+        how = (self.parallel, self.nontemporal, len(self.outputs), len(self.scratch), self.blocking)
         if self.node is None:
-            return "copy", how, layouts
+            return "copy", how, arrays
         attrs = tuple([(name, attr_key(value)) for name, value in self.node.attrs.items()])
-        return self.node.op.name, how, layouts, attrs
+        if self.schedule is None or self.layout is None:
+            return self.node.op.name, how, arrays, attrs
+        layout = self.layout
+        loops = (self.schedule.chunks, layout.row_shape, layout.lane_shape, layout.rows, layout.tile)
+        return self.node.op.name, how, arrays, attrs, loops, tuple(map(tuple, layout.access.values()))
 
     def over(self, moved: Mapping[Buffer, Buffer]) -> KernelCall:
         """The call with other buffers in the place of those that are `moved`."""

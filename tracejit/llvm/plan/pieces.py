@@ -17,6 +17,8 @@ from tracejit.ops.shape import concat_parts
 _ROW = 64
 # A concatenation of more pieces is a copy a piece, of which equal ones have one kernel; of fewer, one kernel.
 _TOGETHER = 8
+# So many pieces at equal distances are one copy, with a kernel for that distance.
+_RUN = 4
 
 
 class Place(NamedTuple):
@@ -151,4 +153,37 @@ def _rest(call: KernelCall, places: Mapping[Buffer, Place]) -> list[KernelCall]:
     ]
     if len(left) == len(parts) <= _TOGETHER:
         return [_moved(call, places)]
-    return [KernelCall.copy(target, _at(piece, places), "piece") for target, piece in left]
+    copied = [(target, _at(piece, places)) for target, piece in left]
+    return [KernelCall.copy(target, piece, "piece") for target, piece in _runs(copied)]
+
+
+def _runs(pairs: Sequence[tuple[View, View]]) -> list[tuple[View, View]]:
+    """The pairs (target, piece) with those that follow each other at equal distances, in both, as one with an axis more."""
+    runs: list[list[tuple[View, View]]] = []
+    for pair in pairs:
+        if runs and _goes_on(runs[-1], pair):
+            runs[-1].append(pair)
+        else:
+            runs.append([pair])
+    return [pair for run in runs for pair in ([_together(run)] if len(run) >= _RUN else run)]
+
+
+def _goes_on(run: Sequence[tuple[View, View]], pair: tuple[View, View]) -> bool:
+    """Whether a pair lies behind the last of a run as that behind the one before."""
+    last = run[-1]
+    if pair[0].buffer is pair[1].buffer or any(replace(x, offset=y.offset) != y for x, y in zip(pair, last, strict=True)):
+        return False
+    return len(run) == 1 or _distances(last, pair) == _distances(run[-2], last)
+
+
+def _distances(first: Sequence[View], second: Sequence[View]) -> list[int]:
+    return [y.offset - x.offset for x, y in zip(first, second, strict=True)]
+
+
+def _together(run: Sequence[tuple[View, View]]) -> tuple[View, View]:
+    distances = _distances(run[0], run[1])
+    target, piece = (
+        view.with_layout((len(run), *view.shape), (distance, *view.strides))
+        for view, distance in zip(run[0], distances, strict=True)
+    )
+    return target, piece
