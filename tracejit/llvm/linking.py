@@ -6,7 +6,6 @@ the graph that was first, and dropped with the last of them.
 
 from __future__ import annotations
 
-import functools
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -110,15 +109,20 @@ def _link(
 ) -> Linked:
     names = [name for name in table.kernels if name not in known and name not in found]
     written = list(write(names)) if names else []
+    units = [each.unit for each in written]
+    if table.walked and _known_walker(False) is None:
+        units.append(walker())
     start = time.perf_counter()
-    blobs = compile_units([each.unit for each in written], threads=threads.size()) if names else []
-    made = {name: _Code(blob, each.chunks) for name, blob, each in zip(names, blobs, written, strict=True)}
+    blobs = compile_units(units, threads=threads.size()) if units else []
+    made = {name: _Code(blob, each.chunks) for name, blob, each in zip(names, blobs, written, strict=False)}
+    if len(blobs) > len(made):
+        _keep_walker(False, blobs[-1])
     new = {**found, **made}
     chunks = {name: each.chunks for group in (known, new) for name, each in group.items()}
     is_new = entry is None and not table.walked
     if is_new:
         (entry,) = compile_units([own_entry(table, chunks)], level=0)
-    seconds = time.perf_counter() - start if names or is_new else 0.0
+    seconds = time.perf_counter() - start if units or is_new else 0.0
     unkept = cache.put_all([_entry(name, code) for name, code in made.items()]) if names and use_cache else ""
     memory = np.empty(table.words, np.int64)
     symbols = {name: kernel.address for name, kernel in known.items()}
@@ -158,17 +162,28 @@ def _name(entry: Blob) -> str:
     return name
 
 
-@functools.cache
-def _walker(timed: bool) -> Blob:
-    """What walks a table, from the cache where that has it."""
-    unit = walker(timed)
-    key = host.key("walker", unit.text)
-    found = _checked(unit.exports[0], cache.get(key))
-    if found is not None:
-        return found.blob
-    (blob,) = compile_units([unit])
-    cache.put(key, {"chunks": None}, blob.to_bytes())
+_walkers: dict[bool, Blob] = {}  # by whether they are timed
+
+
+def _known_walker(timed: bool) -> Blob | None:
+    """What walks a table, where this process or the cache has it."""
+    if timed not in _walkers:
+        unit = walker(timed)
+        found = _checked(unit.exports[0], cache.get(host.key("walker", unit.text)))
+        if found is None:
+            return None
+        _walkers[timed] = found.blob
+    return _walkers[timed]
+
+
+def _keep_walker(timed: bool, blob: Blob) -> Blob:
+    _walkers[timed] = blob
+    cache.put(host.key("walker", walker(timed).text), {"chunks": None}, blob.to_bytes())
     return blob
+
+
+def _walker(timed: bool) -> Blob:
+    return _known_walker(timed) or _keep_walker(timed, compile_units([walker(timed)])[0])
 
 
 # -- the cache

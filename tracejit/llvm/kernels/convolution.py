@@ -69,8 +69,9 @@ def _offset(number: int, sizes: Sequence[int], strides: Sequence[int]) -> int:
     return offset
 
 
-# What is done with a tile's sums when they are complete.
+# What is done with a tile's sums when they are complete, and, with the number of its rows, before they are summed.
 Finish = Callable[[TilePlace, Sums, Vectors], None]
+Prepare = Callable[[TilePlace, int, Vectors], None]
 
 
 def emit_convolution(b: KernelBuilder, contraction: Contraction | None, out: Array, x: Array, filters: Array) -> None:
@@ -79,7 +80,7 @@ def emit_convolution(b: KernelBuilder, contraction: Contraction | None, out: Arr
         if 0 not in out.shape:
             emit_fill(b, out, 0)
         return
-    write_convolution(b, contraction, x, filters, [out], None, None)
+    write_convolution(b, contraction, x, filters, [out], None)
 
 
 def write_convolution(
@@ -89,11 +90,13 @@ def write_convolution(
     filters: Array,
     ends: Sequence[Array],
     sums: Array | None,
-    finish: Finish | None,
+    finish: Finish | None = None,
+    prepare: Prepare | None = None,
 ) -> None:
     """Write the loops over the tiles of a convolution as planned; the `ends` are the arrays of its shape. `finish` takes a tile
-    when it is complete; until then it lies in `sums`. Where there is no `finish`, the first of the ends is the result."""
-    _Writer(b, contraction, x, filters, tuple(ends), sums, finish).write()
+    when it is complete, of which `prepare` is told before it is summed; until then it lies in `sums`. Where there is no
+    `finish`, the first of the ends is the result."""
+    _Writer(b, contraction, x, filters, tuple(ends), sums, finish, prepare).write()
 
 
 class _Writer:
@@ -108,8 +111,10 @@ class _Writer:
         ends: tuple[Array, ...],
         sums: Array | None,
         finish: Finish | None,
+        prepare: Prepare | None,
     ):
-        self.b, self.plan, self.dtype, self.ends, self.finish = b, contraction, contraction.dtype, ends, finish
+        self.b, self.plan, self.dtype, self.ends = b, contraction, contraction.dtype, ends
+        self.finish, self.prepare = finish, prepare
         self.lane, self.lanes = contraction.tile.lane, contraction.tile.lanes
         starts = [b.first_element(end) for end in (ends if sums is None else (*ends, sums))]
         self.start = Places(b.first_element(x), b.first_element(filters), tuple(starts))
@@ -198,8 +203,13 @@ class _Writer:
         for axis, height in rows:
             offsets = [offset + k * axis.x for offset in offsets for k in range(height)]
         vectors = Vectors(1, 1, None) if plan.summed else Vectors.over(columns, self.lanes)
-        sums = (self._summed_lanes if plan.summed else self._summed)(places, offsets, vectors)
         tile = TilePlace(b, self.ends, places.ends[: len(self.ends)], lane, rows)
+        prepare = self.prepare
+        if prepare is not None and is_last is None:
+            prepare(tile, len(offsets), vectors)
+        elif prepare is not None and is_last is not None:
+            b.when(is_last, lambda: prepare(tile, len(offsets), vectors))
+        sums = (self._summed_lanes if plan.summed else self._summed)(places, offsets, vectors)
         start, along = places.ends[self.sums], lane.ends[0]
 
         def address(row: int, column: int) -> str:

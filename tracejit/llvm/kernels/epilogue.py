@@ -69,7 +69,7 @@ def emit_product_fusion(
 
         each_row(b, sums, compute, unrolled=few)
 
-    def prepare(tile: TileCoordinate, rows: int, vectors: Vectors) -> None:
+    def prepare(tile: TileCoordinate | TilePlace, rows: int, vectors: Vectors) -> None:
         """Ask memory for what the tile reads, which then comes while it is summed."""
         asked = [array for array in tiles.values() if not tile.is_same_in_rows(array) and tile.along(array) == 1]
         starts = [tile.start(array) for array in asked]
@@ -85,7 +85,8 @@ def emit_product_fusion(
             b.loop(rows, row)
 
     if isinstance(blocking, Contraction):
-        write_convolution(b, blocking, x, y, [*outputs, *tiles.values()], scratch[0] if scratch else None, finish)
+        sums = scratch[0] if scratch else None
+        write_convolution(b, blocking, x, y, [*outputs, *tiles.values()], sums, finish, prepare)
         return
     # A step along the depth takes as long as a sum waits for the one before.
     deep = blocking.depth * b.machine.latency >= b.machine.memory_latency
