@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import pytest
@@ -21,12 +22,14 @@ from fuzz.wrong import wrong_call
 import tracejit as tj
 from tracejit.ir import OPS
 from tracejit.ir.op import Scalar
+from tracejit.llvm import linking
 
 
 @pytest.fixture
 def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that a planted error makes is found again by another test."""
+    """Nothing that a planted error makes is found again by another test, and nothing of other tests by it."""
     monkeypatch.setenv("TRACEJIT_CACHE", "0")
+    monkeypatch.setattr(linking, "_in_use", weakref.WeakValueDictionary())
 
 
 @pytest.mark.thin(4)
