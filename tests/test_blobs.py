@@ -579,6 +579,7 @@ compile_units([long("first", 10)])
 """
 
 
+@pytest.mark.slow
 def test_a_fork_waits_for_who_compiles_and_the_child_can_compile() -> None:
     run_right(
         LONG
@@ -605,7 +606,7 @@ def test_an_interrupt_ends_the_waiting_and_what_is_left_is_not_compiled() -> Non
         LONG
         + """
 expected = compile_units(UNITS[:2], threads=2)
-many = [long(f"g{number}", 4000) for number in range(24)]
+many = [long(f"g{number}", 4000) for number in range(8)]
 start = time.process_time()
 threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 begun = time.monotonic()
@@ -623,6 +624,7 @@ except KeyboardInterrupt:
     )
 
 
+@pytest.mark.slow
 def test_the_process_ends_while_threads_compile() -> None:
     for delay in (0.0, 0.05):
         run_right(
