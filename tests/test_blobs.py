@@ -565,7 +565,8 @@ def run_right(program: str, *arguments: str) -> None:
 # -- processes and interrupts
 
 LONG = """
-import os, signal, sys, threading, time
+import os, signal, sys, threading, time, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # Python's, of a fork beside threads: it is what is tested
 from tracejit.llvm.machine.loader import load
 from tracejit.llvm.machine.units import Unit, compile_units
 
