@@ -115,10 +115,16 @@ def gapped_reverse(
                     if gapped and type(cotangent) is not Gapped:
                         cotangent = Gapped(cotangent)
                     _add(cotangents, id(operands[index]), cotangent)
-        for source in sources:
-            if id(source) in slots:
-                _add_slots(cotangents, source, slots.pop(id(source)), line)
+        _add_left(cotangents, sources, slots, line)
     return [cotangents.get(id(source)) if source.type.dtype.is_floating else None for source in sources]
+
+
+def _add_left(cotangents: dict[int, Any], sources: Sequence[Any], slots: dict[int, list[Slot]], line: at) -> None:
+    """Add what slices of the sources have got. Not written out where it is called: an interrupt at the end of a loop that ends
+    a `with` block leaves the block without its exit in Python 3.13."""
+    for source in sources:
+        if id(source) in slots:
+            _add_slots(cotangents, source, slots.pop(id(source)), line)
 
 
 def _add_slots(cotangents: dict[int, Any], value: Any, slots: list[Slot], line: at) -> None:
